@@ -1,0 +1,1 @@
+"""From files to scenes, from scenes to subclouds, from subclouds to buckets."""

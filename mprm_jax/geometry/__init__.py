@@ -1,0 +1,1 @@
+"""Host geometry in NumPy and SciPy: voxels, neighbors, kernels, pyramids, augmentation."""

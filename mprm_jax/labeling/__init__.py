@@ -1,0 +1,1 @@
+"""From class scores of subclouds to pseudo-labels of scenes."""

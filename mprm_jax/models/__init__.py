@@ -1,0 +1,1 @@
+"""Flax modules: parameters and wiring around the formulas in ops."""

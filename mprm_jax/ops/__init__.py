@@ -1,0 +1,1 @@
+"""Formulas on flat packed rows, as pure functions of arrays."""

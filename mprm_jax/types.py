@@ -1,0 +1,51 @@
+"""Array types that cross module borders; free of jax, so that input workers start fast.
+
+Letters used everywhere: `T_l` rows of a bucket at level `l`, `B` clouds of a bucket, `N`/`M`
+support and query rows, `H` neighbor slots, `K` kernel points, `C`/`D` input and output channels.
+An index equal to the number of rows it points into (the shadow index) means "no row".
+"""
+
+from typing import Any, NamedTuple
+
+Array = Any  # np.ndarray on the host, jax.Array in traced code
+
+IGNORED = -1  # point label of unannotated points and of padding
+DATA_AXIS = "data"  # mesh axis over which buckets are spread
+PATHS = ("plain", "spatial", "channel", "pointwise")
+
+
+class PointPyramid(NamedTuple):
+    """A bucket of clouds packed end to end, at every resolution; the last rows are padding.
+
+    Level 0 is the finest; there are L levels. Lists never cross clouds and are nearest first.
+    """
+
+    points: tuple[Array, ...]  # L x [T_l, 3] float32, meters, relative to the center of the ball
+    clouds: tuple[Array, ...]  # L x [T_l] int32, cloud of the row; B on padding
+    neighbors: tuple[Array, ...]  # L x [T_l, H_l] int32 into level l
+    pools: tuple[Array, ...]  # (L-1) x [T_{l+1}, P_l] int32 into level l
+    upsamples: tuple[Array, ...]  # (L-1) x [T_l] int32 into level l+1
+
+
+class Batch(NamedTuple):
+    """One bucket per device; across devices the buckets are concatenated along the first axis."""
+
+    pyramid: PointPyramid
+    features: Array  # [T_0, C] float32: 1, red, green, blue in [0, 1]; zero on padding
+    slots: Array  # [B, N_max] int32 into the coarsest level: the rows of each cloud
+    cloud_labels: Array  # [B, num_classes] bool, class present in the subcloud
+    real: Array  # [B] bool, False for a cloud that only fills the bucket
+
+
+class Ratio(NamedTuple):
+    """A mean kept as its parts, so that it sums over devices and steps."""
+
+    total: Array
+    count: Array
+
+
+class MprmOutput(NamedTuple):
+    """What the classification network says about a bucket, one entry per path."""
+
+    class_logits: Array  # [num_paths, B, num_classes]
+    point_scores: Array  # [num_paths, T_top, num_classes] class scores of the coarsest rows
