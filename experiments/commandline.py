@@ -1,0 +1,95 @@
+"""What all scripts share: the common flags, the settings they lead to, and one-line errors."""
+
+import argparse
+import logging
+import pathlib
+import sys
+from collections.abc import Callable
+
+from mprm_jax.config import Config
+from mprm_jax.overrides import override, setting_names
+from mprm_jax.presets import PRESETS
+
+DATA_HELP = """\
+where the scans are:
+  rooms, rooms:tiny, rooms:full   procedural rooms, made at first use (default: rooms:quick)
+  scannet:PATH                    unpacked ScanNet v2 (scans/, scans_test/, labels tsv)
+  s3dis:PATH                      S3DIS, either release (Area_1/ ... Area_6/)
+  pointcept:PATH                  a data set already prepared for Pointcept
+  folder:PATH                     PLY, LAS/LAZ, PCD, XYZ/TXT or NPZ/NPY scans with tags.csv"""
+
+
+def make_parser(description: str, epilog: str = "") -> argparse.ArgumentParser:
+    """A parser with the flags that every script understands."""
+    parser = argparse.ArgumentParser(
+        description=description, epilog=epilog, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", default="rooms:quick", metavar="SOURCE", help=DATA_HELP)
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        help="settings to start from (default: quick for rooms, paper for the others)",
+    )
+    parser.add_argument(
+        "--store",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="where prepared scenes are kept (default: prepared/<data set and settings>)",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help="change settings, e.g. --set optim.learning_rate=5e-3 model.paths=plain;\n"
+        "--set help lists all of them",
+    )
+    return parser
+
+
+def resolve_config(args: argparse.Namespace) -> Config:
+    """The preset that the flags name, with `--set` applied; `--set help` lists and exits."""
+    name = args.preset or _default_preset(args.data)
+    config = PRESETS[name]()
+    if args.set == ["help"]:
+        print(_describe(config))
+        sys.exit(0)
+    return override(config, args.set)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script; errors that a user can mend end as one line and exit status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _default_preset(data: str) -> str:
+    kind, _, detail = data.partition(":")
+    if kind == "rooms":
+        return "tiny" if detail == "tiny" else "quick"
+    return "paper"
+
+
+def _describe(config: Config) -> str:
+    lines = [f"Settings of preset {config.preset}; 0 and () are calibrated from the data."]
+    for name in setting_names(config):
+        value = config
+        for key in name.split("."):
+            value = getattr(value, key)
+        lines.append(f"  {name}={value}")
+    return "\n".join(lines)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return " ".join(str(error).split())

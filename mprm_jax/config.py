@@ -1,0 +1,232 @@
+"""Settings of a run: nested frozen dataclasses, checked where they are made.
+
+A config is a value. Presets (`mprm_jax.presets`) return one, `mprm_jax.overrides` changes single
+fields by name. Fields left at 0 or () are calibrated from the prepared data before training; the
+calibrated config is what the work directory and the checkpoints hold.
+"""
+
+import dataclasses
+import json
+import typing
+from typing import Any
+
+from mprm_jax.types import PATHS
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which weakly labeled subclouds are drawn."""
+
+    voxel_size: float = 0.04  # meters, level 0 of every network; fixed by `prepare`
+    sphere_radius: float = 2.0  # meters, radius r of a subcloud (paper 5.1)
+    seeds: str = "ends"  # "ends": grid with both ends (released); "centres": cell centers
+    labels: str = "subcloud"  # "subcloud" or "scene": which tags a subcloud is trained with
+    epoch_subclouds: int = 0  # draws per epoch; 0 means every subcloud once
+    workers: int = 0  # processes that build buckets; 0 means one thread of the main process
+    prefetch: int = 4  # buckets per device built ahead
+
+    def __post_init__(self):
+        _check_positive(self, "voxel_size", "sphere_radius", "prefetch")
+        _check_choice(self, "seeds", ("ends", "centres"))
+        _check_choice(self, "labels", ("subcloud", "scene"))
+        _check_not_negative(self, "epoch_subclouds", "workers")
+
+
+@dataclasses.dataclass(frozen=True)
+class PyramidConfig:
+    """Neighborhoods and the static shapes of a bucket; 0 and () are calibrated from the data."""
+
+    num_levels: int = 3
+    conv_radius: float = 2.5  # rigid neighborhood, in voxels of its level
+    deform_radius: float = 5.0  # deformable neighborhood, in voxels of its level
+    reuse: bool = False  # keep each subcloud's lists; augmentation then moves all levels alike
+    bucket_points: int = 49152  # T_0, level-0 rows per device and step
+    coarse_points: tuple[int, ...] = ()  # T_1 ... T_{L-1}
+    max_clouds: int = 0  # B, clouds per bucket
+    max_top_points: int = 0  # N_max, coarsest rows of one cloud, for attention
+    conv_neighbors: tuple[int, ...] = ()  # H_l per level
+    pool_neighbors: tuple[int, ...] = ()  # P_l per strided block
+    percentile: float = 90.0  # of neighbor counts; what lies beyond is cut, farthest first
+
+    def __post_init__(self):
+        _check_positive(self, "num_levels", "conv_radius", "deform_radius", "bucket_points")
+        _check_not_negative(self, "max_clouds", "max_top_points")
+        _check_lengths(self, self.num_levels, "conv_neighbors")
+        _check_lengths(self, self.num_levels - 1, "coarse_points", "pool_neighbors")
+        if not 0 < self.percentile <= 100:
+            raise ValueError(f"pyramid.percentile is {self.percentile}; give one in (0, 100].")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Random motion of a subcloud (mprm datasets/common.py; mprm training_mprm.py)."""
+
+    rotate: bool = True  # about z, uniform
+    min_scale: float = 0.9  # per axis, uniform
+    max_scale: float = 1.1
+    flip_x: bool = True  # with probability 1/2
+    noise: float = 0.001  # meters, standard deviation per coordinate
+
+    def __post_init__(self):
+        _check_positive(self, "min_scale", "max_scale")
+        _check_not_negative(self, "noise")
+        if self.min_scale > self.max_scale:
+            raise ValueError(
+                f"augment.min_scale {self.min_scale} exceeds max_scale {self.max_scale}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The classification network (paper 4; widths as in mprm training_mprm.py)."""
+
+    first_features: int = 64  # doubled after the first and the third block, and so on
+    deformable: bool = True  # deformable kernels in the last three blocks
+    modulated: bool = False  # deformable kernels also weigh their points
+    num_kernel_points: int = 15
+    kernel_extent: float = 1.0  # reach of a kernel point, in voxels of its level
+    paths: tuple[str, ...] = PATHS  # ("plain",) is the PCAM baseline
+    attention_features: int = 64  # C1 of eq. 3
+    dropout: float = 0.5  # before each classifier (paper 5.2)
+    head_bias: bool = False  # eq. 2 has none
+    pooling: str = "mean"  # "mean" (paper) or "log_mean_exp", over the points of a cloud
+    pooling_sharpness: float = 3.0  # of log_mean_exp; 0 tends to the mean, large to the maximum
+    height: bool = False  # adds the height above the ball's lowest point as an input feature
+    keep: float = 0.98  # share of the running statistics kept by a step
+    negative_slope: float = 0.2  # of the leaky ReLU
+
+    def __post_init__(self):
+        _check_positive(self, "first_features", "num_kernel_points", "kernel_extent")
+        _check_positive(self, "attention_features", "pooling_sharpness")
+        _check_choice(self, "pooling", ("mean", "log_mean_exp"))
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout is {self.dropout}; give a share in [0, 1).")
+        if not self.paths or len(set(self.paths)) < len(self.paths) or set(self.paths) - {*PATHS}:
+            raise ValueError(f"model.paths is {self.paths}; choose each at most once: {PATHS}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Optimizer and schedule; the defaults are the paper's (5.2) and the released code's."""
+
+    optimizer: str = "sgd"  # "sgd" with momentum, decay coupled; "adamw", decay decoupled
+    schedule: str = "exponential"  # "exponential" (paper) or "cosine" to 0
+    learning_rate: float = 0.01
+    momentum: float = 0.98  # of sgd
+    decay_epochs: int = 100  # epochs for a tenfold exponential decay
+    warmup_steps: int = 0  # linear, before either schedule
+    epochs: int = 400
+    weight_decay: float = 1e-3
+    clip_norm: float = 100.0  # per variable
+    offset_rate: float = 0.1  # learning rate of deformable offsets, relative
+    offset_loss: float = 0.1  # weight of fitting + repulsion
+
+    def __post_init__(self):
+        _check_choice(self, "optimizer", ("sgd", "adamw"))
+        _check_choice(self, "schedule", ("exponential", "cosine"))
+        _check_positive(self, "learning_rate", "decay_epochs", "epochs", "clip_norm")
+        _check_not_negative(self, "momentum", "warmup_steps", "weight_decay", "offset_rate")
+        _check_not_negative(self, "offset_loss")
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """When the run speaks and saves."""
+
+    every_steps: int = 20  # metrics and progress
+    save_minutes: float = 10.0  # between checkpoints, and at the end of an epoch at the latest
+    keep_last: int = 2  # checkpoints kept beside the best one
+    eval_epochs: int = 1  # between validations of the tags
+
+    def __post_init__(self):
+        _check_positive(self, "every_steps", "save_minutes", "keep_last", "eval_epochs")
+
+
+@dataclasses.dataclass(frozen=True)
+class MiningConfig:
+    """How point scores of subclouds become pseudo-labels."""
+
+    fusion: str = "max"  # over paths: "max" (paper) or "sum"
+
+    def __post_init__(self):
+        _check_choice(self, "fusion", ("max", "sum"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything the result of a run depends on, apart from the data."""
+
+    preset: str = "paper"
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    pyramid: PyramidConfig = PyramidConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    mining: MiningConfig = MiningConfig()
+    log: LogConfig = LogConfig()
+
+
+def to_json(config: Config) -> str:
+    """The config as indented JSON, fields in order of declaration."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_json(text: str) -> Config:
+    """The config that `to_json` wrote.
+
+    Raises:
+      ValueError: a field is unknown, missing, or fails its check.
+    """
+    return _from_dict(Config, json.loads(text))
+
+
+def _from_dict(kind: type, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    if values.keys() != hints.keys():
+        odd = ", ".join(sorted(values.keys() ^ hints.keys()))
+        raise ValueError(f"{kind.__name__} does not have just these settings: {odd} differ.")
+    fields = {}
+    for name, hint in hints.items():
+        value = values[name]
+        if dataclasses.is_dataclass(hint):
+            value = _from_dict(hint, value)
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**fields)
+
+
+def _section(config: Any) -> str:
+    return type(config).__name__.removesuffix("Config").lower()
+
+
+def _check_positive(config: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(
+                f"{_section(config)}.{name} is {getattr(config, name)}; give a value above 0."
+            )
+
+
+def _check_not_negative(config: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= 0:
+            raise ValueError(
+                f"{_section(config)}.{name} is {getattr(config, name)}; give 0 or more."
+            )
+
+
+def _check_choice(config: Any, name: str, choices: tuple[str, ...]) -> None:
+    if getattr(config, name) not in choices:
+        raise ValueError(
+            f"{_section(config)}.{name} is {getattr(config, name)!r}; "
+            f"choose one of {', '.join(choices)}."
+        )
+
+
+def _check_lengths(config: Any, length: int, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) and len(getattr(config, name)) != length:
+            raise ValueError(
+                f"pyramid.{name} has {len(getattr(config, name))} entries for "
+                f"{config.num_levels} levels; give {length}, or () to calibrate."
+            )

@@ -1,0 +1,64 @@
+"""Reduces a cloud to one point per occupied voxel: barycenters, mean colors, majority labels."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.types import Array
+
+
+class VoxelGrid(NamedTuple):
+    """Which voxel each point fell into; voxels are in lexicographic order of their cells."""
+
+    inverse: Array  # [N] int32, voxel of each point
+    counts: Array  # [V] int64, points of each voxel, at least 1
+
+
+def voxel_grid(coords: Array, voxel_size: float) -> VoxelGrid:
+    """Assigns points to the cells of a grid aligned with the origin.
+
+    Args:
+      coords: [N, 3] meters, finite.
+      voxel_size: meters, edge of a cell.
+
+    Raises:
+      ValueError: the cloud spans more than 2^21 cells on an axis.
+
+    Source: mprm `cpp_wrappers/cpp_subsampling/grid_subsampling.cpp` (origin at multiples of the
+    cell).
+    """
+    if len(coords) == 0:
+        return VoxelGrid(np.zeros(0, np.int32), np.zeros(0, np.int64))
+    cells = np.floor(np.asarray(coords, np.float64) / voxel_size).astype(np.int64)
+    cells -= cells.min(axis=0)
+    span = cells.max(axis=0) + 1
+    if span.max() > 1 << 21:
+        raise ValueError(
+            f"The cloud spans {span.max()} voxels of {voxel_size} m on one axis; "
+            "check its unit or remove stray points."
+        )
+    keys = (cells[:, 0] * span[1] + cells[:, 1]) * span[2] + cells[:, 2]
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return VoxelGrid(inverse.astype(np.int32), counts)
+
+
+def voxel_means(values: Array, grid: VoxelGrid) -> Array:
+    """Means of [N, D] point values over each voxel, as [V, D] float64."""
+    columns = [np.bincount(grid.inverse, column, len(grid.counts)) for column in values.T]
+    return np.stack(columns, axis=1) / grid.counts[:, None]
+
+
+def voxel_majority(labels: Array, grid: VoxelGrid, num_classes: int) -> Array:
+    """Most frequent label of each voxel, as [V] int32; the smallest of equals.
+
+    Unannotated points (-1) vote like a class. The released code takes the largest id instead:
+    mprm grid_subsampling.cpp, corrected later in KPConv (issue 58).
+
+    Args:
+      labels: [N] integers in [-1, num_classes).
+    """
+    num_bins = num_classes + 1
+    votes = np.bincount(
+        grid.inverse.astype(np.int64) * num_bins + labels + 1, minlength=len(grid.counts) * num_bins
+    )
+    return (votes.reshape(-1, num_bins).argmax(axis=1) - 1).astype(np.int32)

@@ -1,0 +1,88 @@
+"""Changes single settings of a config by name: `section.field=value`."""
+
+import ast
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from mprm_jax.config import Config
+
+
+def override(config: Config, assignments: Sequence[str]) -> Config:
+    """Returns `config` with each `section.field=value` applied, left to right.
+
+    A value is a Python literal; anything else is taken as a string. It is checked against the
+    declared type, and every section checks itself again.
+
+    Raises:
+      ValueError: an unknown setting, a missing `=`, a value of the wrong type or out of range.
+    """
+    for assignment in assignments:
+        path, sep, text = assignment.partition("=")
+        if not sep:
+            raise ValueError(f"--set {assignment}: expected section.field=value.")
+        config = _assign(config, path.split("."), text, path)
+    return config
+
+
+def setting_names(config: Any, prefix: str = "") -> list[str]:
+    """Every setting as `section.field`, in order of declaration."""
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            names += setting_names(value, f"{prefix}{field.name}.")
+        else:
+            names.append(prefix + field.name)
+    return names
+
+
+def _assign(node: Any, keys: list[str], text: str, path: str) -> Any:
+    hints = typing.get_type_hints(type(node))
+    key, *rest = keys
+    is_section = dataclasses.is_dataclass(hints.get(key))
+    if key not in hints or (rest and not is_section):
+        raise ValueError(_unknown(path))
+    if is_section:
+        if not rest:
+            inside = ", ".join(field.name for field in dataclasses.fields(hints[key]))
+            raise ValueError(f"--set {path}: name a field of this section: {inside}.")
+        value = _assign(getattr(node, key), rest, text, path)
+    else:
+        value = _parse(text, hints[key], path)
+    return dataclasses.replace(node, **{key: value})
+
+
+def _unknown(path: str) -> str:
+    names = setting_names(Config())
+    close = difflib.get_close_matches(path, names, n=3, cutoff=0.5)
+    close = close or [name for name in names if name.startswith(path.split(".")[0] + ".")] or names
+    return f"--set {path}: unknown setting; did you mean {', '.join(close)}?"
+
+
+def _parse(text: str, kind: Any, path: str) -> Any:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    for option in options:
+        if _fits(value, option):
+            return float(value) if option is float else value
+        # One entry of a tuple setting may be written without parentheses.
+        if typing.get_origin(option) is tuple and _fits((value,), option):
+            return (value,)
+    wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    raise ValueError(f"--set {path}: wants {wanted}, got {text!r}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        return isinstance(value, tuple) and all(_fits(entry, item) for entry in value)
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind

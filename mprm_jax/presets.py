@@ -1,0 +1,57 @@
+"""Named starting points for a run: `tiny` for tests, `quick` for Rooms, `paper` for ScanNet."""
+
+from mprm_jax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    PyramidConfig,
+)
+
+
+def paper() -> Config:
+    """The paper's widths, voxels and schedule; what the paper leaves open as released."""
+    return Config(
+        preset="paper",
+        data=DataConfig(epoch_subclouds=6000, workers=6),
+        # Ten full balls of 2 m at 4 cm hold about 100 000 points; half of it per device.
+        pyramid=PyramidConfig(bucket_points=49152, percentile=80.0),
+    )
+
+
+def quick() -> Config:
+    """Small enough to learn Rooms in minutes on two cores."""
+    return Config(
+        preset="quick",
+        data=DataConfig(voxel_size=0.08),
+        pyramid=PyramidConfig(bucket_points=8192, reuse=True, percentile=80.0),
+        model=ModelConfig(first_features=32, deformable=False, attention_features=32),
+        optim=OptimConfig(
+            optimizer="adamw",
+            schedule="cosine",
+            learning_rate=2e-3,
+            warmup_steps=50,
+            epochs=12,
+        ),
+        log=LogConfig(every_steps=5, save_minutes=2.0, eval_epochs=2),
+    )
+
+
+def tiny() -> Config:
+    """Seconds on one core; for tests and for trying things out."""
+    return Config(
+        preset="tiny",
+        data=DataConfig(voxel_size=0.16),
+        pyramid=PyramidConfig(bucket_points=1024, reuse=True, percentile=80.0),
+        augment=AugmentConfig(),
+        model=ModelConfig(first_features=8, deformable=False, attention_features=8),
+        optim=OptimConfig(
+            optimizer="adamw", schedule="cosine", learning_rate=5e-3, warmup_steps=2, epochs=2
+        ),
+        log=LogConfig(every_steps=1, save_minutes=1.0),
+    )
+
+
+PRESETS = {"tiny": tiny, "quick": quick, "paper": paper}
