@@ -1,0 +1,89 @@
+"""Blocks of the backbone: a plain convolution, and residual bottlenecks."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+
+from mprm_jax.config import ModelConfig
+from mprm_jax.models.layers import DeformableKPConv, KPConv, MaskedBatchNorm, UnaryBlock, unary
+from mprm_jax.ops.pooling import neighbor_max
+from mprm_jax.types import Array, PointPyramid
+
+
+class Surroundings(NamedTuple):
+    """What a convolution goes over: the rows it makes, the rows it reads, and its lists."""
+
+    queries: Array  # [M, 3] meters
+    supports: Array  # [N, 3] meters; the same rows as `queries` unless strided
+    neighbors: Array  # [M, H] int32 into `supports`; N marks an empty slot
+    query_mask: Array  # [M] bool, False on padding
+    support_mask: Array  # [N] bool
+
+
+def surroundings(
+    pyramid: PointPyramid, level: int, num_clouds: int, *, strided: bool = False
+) -> Surroundings:
+    """What a block at `level` goes over; a strided one makes rows of the next level."""
+    target = level + 1 if strided else level
+    return Surroundings(
+        queries=pyramid.points[target],
+        supports=pyramid.points[level],
+        neighbors=pyramid.pools[level] if strided else pyramid.neighbors[level],
+        query_mask=pyramid.clouds[target] < num_clouds,
+        support_mask=pyramid.clouds[level] < num_clouds,
+    )
+
+
+class SimpleBlock(nn.Module):
+    """Rigid convolution, batch norm, leaky ReLU."""
+
+    features: int
+    extent: float  # meters
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, around: Surroundings, x: Array, *, train: bool) -> Array:
+        conv = KPConv(self.features, self.config.num_kernel_points, self.extent, name="conv")
+        x = conv(around.queries, around.supports, around.neighbors, x)
+        x = MaskedBatchNorm(self.config.keep, name="norm")(x, around.query_mask, train=train)
+        return nn.leaky_relu(x, self.config.negative_slope)
+
+
+class ResnetBottleneckBlock(nn.Module):
+    """Residual block: 1x1 to a quarter of the features, a convolution, 1x1 back.
+
+    Where the surroundings are strided, the shortcut takes the maximum over the pooled rows.
+    """
+
+    features: int
+    extent: float  # meters
+    deformable: bool
+    strided: bool
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, around: Surroundings, x: Array, *, train: bool) -> Array:
+        keep, slope = self.config.keep, self.config.negative_slope
+        inner = UnaryBlock(self.features // 4, keep, slope, name="reduce")
+        y = inner(x, around.support_mask, train=train)
+        y = self._conv()(around.queries, around.supports, around.neighbors, y)
+        y = MaskedBatchNorm(keep, name="conv_norm")(y, around.query_mask, train=train)
+        y = unary(self.features, "expand")(nn.leaky_relu(y, slope))
+        y = MaskedBatchNorm(keep, name="expand_norm")(y, around.query_mask, train=train)
+        return nn.leaky_relu(y + self._shortcut(around, x, train), slope)
+
+    def _conv(self) -> nn.Module:
+        width, num_points = self.features // 4, self.config.num_kernel_points
+        if self.deformable:
+            modulated = self.config.modulated
+            return DeformableKPConv(width, num_points, self.extent, modulated, name="conv")
+        return KPConv(width, num_points, self.extent, name="conv")
+
+    def _shortcut(self, around: Surroundings, x: Array, train: bool) -> Array:
+        if self.strided:
+            x = neighbor_max(x, around.neighbors)
+        if x.shape[-1] == self.features:
+            return x
+        x = unary(self.features, "shortcut")(x)
+        norm = MaskedBatchNorm(self.config.keep, name="shortcut_norm")
+        return norm(x, around.query_mask, train=train)

@@ -1,0 +1,62 @@
+"""The backbone: two blocks per level, the second of which strides to the next."""
+
+import flax.linen as nn
+
+from mprm_jax.config import ModelConfig
+from mprm_jax.models.blocks import ResnetBottleneckBlock, SimpleBlock, surroundings
+from mprm_jax.types import Array, PointPyramid
+
+
+class Encoder(nn.Module):
+    """Residual KPConv backbone over every level of a pyramid.
+
+    With F first features, on three levels: simple F and bottleneck 2F, stride 2F; bottleneck 4F,
+    stride 4F; bottleneck 8F. Source: Wei et al. 2020, 5.2; mprm `training_mprm.py`.
+    """
+
+    config: ModelConfig
+    voxel_size: float  # meters, of level 0
+    first_deformable: int = 1  # the level from which on kernels deform, if they do at all
+
+    @nn.compact
+    def __call__(
+        self, pyramid: PointPyramid, features: Array, num_clouds: int, *, train: bool
+    ) -> tuple[Array, ...]:
+        """Computes the features of every level, each before its stride.
+
+        Args:
+          pyramid: L levels.
+          features: [T_0, C].
+          num_clouds: id that marks padding in `pyramid.clouds`.
+          train: batch statistics of all devices instead of running ones.
+
+        Returns:
+          L arrays, [T_l, 2 ** (l + 1) * first_features].
+        """
+        around = surroundings(pyramid, 0, num_clouds)
+        simple = SimpleBlock(
+            self.config.first_features, self._extent(0), self.config, name="level0_simple"
+        )
+        x = simple(around, features, train=train)
+        outputs = []
+        for level in range(len(pyramid.points)):
+            around = surroundings(pyramid, level, num_clouds)
+            x = self._block(level, strided=False)(around, x, train=train)
+            outputs.append(x)
+            if level + 1 < len(pyramid.points):
+                around = surroundings(pyramid, level, num_clouds, strided=True)
+                x = self._block(level, strided=True)(around, x, train=train)
+        return tuple(outputs)
+
+    def _block(self, level: int, *, strided: bool) -> nn.Module:
+        return ResnetBottleneckBlock(
+            features=self.config.first_features * 2 ** (level + 1),
+            extent=self._extent(level),
+            deformable=self.config.deformable and level >= self.first_deformable,
+            strided=strided,
+            config=self.config,
+            name=f"level{level}_{'stride' if strided else 'block'}",
+        )
+
+    def _extent(self, level: int) -> float:
+        return self.config.kernel_extent * self.voxel_size * 2**level

@@ -1,0 +1,142 @@
+"""Layers with parameters: 1x1 and kernel point convolutions, and batch norm that skips padding."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
+from mprm_jax.ops.deformable import deformable_kpconv, fitting_loss, repulsion_loss
+from mprm_jax.ops.kpconv import kpconv
+from mprm_jax.ops.norm import masked_moments
+from mprm_jax.types import DATA_AXIS, Array
+
+# He et al. 2015 with the fan-in of a kernel that is only partly reached: on voxelized surfaces the
+# influences of all neighbors, squared and summed over 15 kernel points, come to 4 where neighbors
+# have independent features and to 12 where they have equal ones. K / 2 lies between.
+_REACHED_SHARE = 0.5
+_kernel_init = nn.initializers.variance_scaling(2.0 / _REACHED_SHARE, "fan_in", "truncated_normal")
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch norm over the valid rows of all devices; running statistics when not training."""
+
+    keep: float  # share of the running statistics a step keeps
+    epsilon: float = 1e-6  # mprm network_blocks_mprm.py, batch_norm
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, *, train: bool) -> Array:
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        if train:
+            mean, var = masked_moments(x, mask, DATA_AXIS)
+            running_mean.value = self.keep * running_mean.value + (1 - self.keep) * mean
+            running_var.value = self.keep * running_var.value + (1 - self.keep) * var
+        else:
+            mean, var = running_mean.value, running_var.value
+        slope = scale * jax.lax.rsqrt(var + self.epsilon)
+        return x * slope[None] + (bias - mean * slope)[None]
+
+
+class UnaryBlock(nn.Module):
+    """1x1 convolution, batch norm, leaky ReLU."""
+
+    features: int
+    keep: float
+    negative_slope: float
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, *, train: bool) -> Array:
+        x = unary(self.features)(x)
+        x = MaskedBatchNorm(self.keep, name="norm")(x, mask, train=train)
+        return nn.leaky_relu(x, self.negative_slope)
+
+
+class KPConv(nn.Module):
+    """Rigid kernel point convolution with learned weights."""
+
+    features: int
+    num_kernel_points: int
+    extent: float  # meters
+
+    @nn.compact
+    def __call__(self, queries: Array, supports: Array, neighbors: Array, x: Array) -> Array:
+        points = scaled_kernel(self.num_kernel_points, self.extent)
+        shape = (self.num_kernel_points, x.shape[-1], self.features)
+        weights = self.param("weights", _kernel_init, shape)
+        return kpconv(
+            queries,
+            supports,
+            neighbors,
+            x,
+            kernel_points=points,
+            weights=weights,
+            extent=self.extent,
+        )
+
+
+class DeformableKPConv(nn.Module):
+    """Kernel point convolution whose kernel each query deforms by offsets it predicts.
+
+    Sows the Ratios "fitting" and "repulsion" into the collection "losses".
+    """
+
+    features: int
+    num_kernel_points: int
+    extent: float  # meters
+    modulated: bool = False
+
+    @nn.compact
+    def __call__(self, queries: Array, supports: Array, neighbors: Array, x: Array) -> Array:
+        points = scaled_kernel(self.num_kernel_points, self.extent)
+        offsets, modulations = self._predict(queries, supports, neighbors, x, points)
+        shape = (self.num_kernel_points, x.shape[-1], self.features)
+        weights = self.param("weights", _kernel_init, shape)
+        kernel = {"kernel_points": points, "offsets": offsets, "extent": self.extent}
+        fitting = fitting_loss(queries, supports, neighbors, **kernel)
+        repulsion = repulsion_loss(neighbors, len(supports), **kernel)
+        if not self.is_initializing():  # `init` then returns parameters and statistics only
+            self._sow("fitting", fitting)
+            self._sow("repulsion", repulsion)
+        return deformable_kpconv(
+            queries, supports, neighbors, x, weights=weights, modulations=modulations, **kernel
+        )
+
+    def _predict(
+        self, queries: Array, supports: Array, neighbors: Array, x: Array, points: Array
+    ) -> tuple[Array, Array | None]:
+        """Offsets [M, K, 3] in meters, and modulations [M, K] in (0, 2) if asked for."""
+        num_points = self.num_kernel_points
+        width = num_points * (4 if self.modulated else 3)
+        weights = self.param(
+            "offset_weights", nn.initializers.zeros, (num_points, x.shape[-1], width)
+        )
+        bias = self.param("offset_bias", nn.initializers.zeros, (width,))
+        raw = kpconv(
+            queries,
+            supports,
+            neighbors,
+            x,
+            kernel_points=points,
+            weights=weights,
+            extent=self.extent,
+        )
+        raw = raw + bias[None]
+        offsets = raw[:, : 3 * num_points].reshape(-1, num_points, 3) * self.extent
+        modulations = 2.0 * nn.sigmoid(raw[:, 3 * num_points :]) if self.modulated else None
+        return offsets, modulations
+
+    def _sow(self, name: str, value) -> None:
+        self.sow("losses", name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+
+
+def unary(features: int, name: str = "unary") -> nn.Dense:
+    """1x1 convolution without a bias."""
+    return nn.Dense(features, use_bias=False, kernel_init=nn.initializers.he_normal(), name=name)
+
+
+def scaled_kernel(num_points: int, extent: float) -> Array:
+    """Kernel points [num_points, 3] in meters."""
+    return jnp.asarray(unit_kernel(num_points) * (KERNEL_RADIUS * extent))

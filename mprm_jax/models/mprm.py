@@ -1,0 +1,53 @@
+"""MPRM: a backbone, several paths of region mining, and the class scores of each."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mprm_jax.config import ModelConfig
+from mprm_jax.models.encoder import Encoder
+from mprm_jax.models.paths import ChannelPath, Head, PointwisePath, SpatialPath
+from mprm_jax.ops.pooling import cloud_log_mean_exp, cloud_mean
+from mprm_jax.types import Array, MprmOutput, PointPyramid
+
+
+class Mprm(nn.Module):
+    """Multi-path region mining network (Wei et al. 2020, 4.2); one path "plain" is PCAM (4.1)."""
+
+    config: ModelConfig
+    num_classes: int
+    voxel_size: float  # meters, of level 0
+
+    @nn.compact
+    def __call__(
+        self, pyramid: PointPyramid, features: Array, slots: Array, *, train: bool
+    ) -> MprmOutput:
+        """Scores the classes of every cloud and of every coarsest row, on each path.
+
+        Args:
+          pyramid: of a bucket with B clouds.
+          features: [T_0, C].
+          slots: [B, N_max] int32, rows of each cloud on the coarsest level.
+          train: batch statistics over the mesh axis `DATA_AXIS`, and dropout.
+        """
+        num_clouds = len(slots)
+        encoder = Encoder(self.config, self.voxel_size, name="encoder")
+        top = encoder(pyramid, features, num_clouds, train=train)[-1]
+        scores = jnp.stack([self._scores(path, top, slots, train) for path in self.config.paths])
+        logits = jax.vmap(lambda path: self._pool(path, pyramid.clouds[-1], num_clouds))(scores)
+        return MprmOutput(class_logits=logits, point_scores=scores)
+
+    def _scores(self, path: str, features: Array, slots: Array, train: bool) -> Array:
+        if path == "spatial":
+            features = SpatialPath(self.config, name=path)(features, slots, train=train)
+        elif path == "channel":
+            features = ChannelPath(name=path)(features, slots)
+        elif path == "pointwise":
+            features = PointwisePath(self.config, name=path)(features, slots, train=train)
+        head = Head(self.num_classes, self.config, name=f"{path}_head")
+        return head(features, train=train)
+
+    def _pool(self, scores: Array, clouds: Array, num_clouds: int) -> Array:
+        if self.config.pooling == "mean":
+            return cloud_mean(scores, clouds, num_clouds)
+        return cloud_log_mean_exp(scores, clouds, num_clouds, self.config.pooling_sharpness)

@@ -1,0 +1,92 @@
+"""The paths of region mining: what each makes of the backbone's features, and its classifier.
+
+Every path but the plain one takes features [T, C] of the coarsest rows and slots [B, N_max] int32,
+the rows of each cloud, where T marks an empty slot.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mprm_jax.config import ModelConfig
+from mprm_jax.models.layers import UnaryBlock, unary
+from mprm_jax.ops.attention import channel_attention, spatial_attention
+from mprm_jax.ops.pcam import class_scores
+from mprm_jax.ops.rows import gather_rows, scatter_rows
+from mprm_jax.types import Array
+
+
+class SpatialPath(nn.Module):
+    """Adds to each point what it aggregates over the points of its cloud."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, features: Array, slots: Array, *, train: bool) -> Array:
+        aggregated = PointAttention(self.config, name="attention")(features, slots, train=train)
+        gate = self.param("gate", nn.initializers.zeros, ())  # alpha of eq. 4
+        return gate * unary(features.shape[-1], "expand")(aggregated) + features
+
+
+class ChannelPath(nn.Module):
+    """Adds to each channel what it aggregates over the channels of its cloud."""
+
+    @nn.compact
+    def __call__(self, features: Array, slots: Array) -> Array:
+        clouds = gather_rows(features, slots)
+        aggregated = jax.vmap(channel_attention)(clouds, slots < len(features))
+        gate = self.param("gate", nn.initializers.zeros, ())  # beta of eq. 6
+        return gate * scatter_rows(aggregated, slots, len(features)) + features
+
+
+class PointwisePath(nn.Module):
+    """Puts beside each point what it aggregates over the points of its cloud (paper 4.2.3)."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, features: Array, slots: Array, *, train: bool) -> Array:
+        aggregated = PointAttention(self.config, name="attention")(features, slots, train=train)
+        return jnp.concatenate([features, aggregated], axis=-1)
+
+
+class PointAttention(nn.Module):
+    """Attention between the points of each cloud, by three 1x1 convolutions to C1 features."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, features: Array, slots: Array, *, train: bool) -> Array:
+        """[T, C1], zero in rows without a slot."""
+        rows = scatter_rows(jnp.ones(slots.shape, bool), slots, len(features))
+
+        def dense(name: str) -> Array:
+            block = UnaryBlock(
+                self.config.attention_features,
+                self.config.keep,
+                self.config.negative_slope,
+                name=name,
+            )
+            return gather_rows(block(features, rows, train=train), slots)
+
+        aggregated = jax.vmap(spatial_attention)(
+            dense("queries"), dense("keys"), dense("values"), slots < len(features)
+        )
+        return scatter_rows(aggregated, slots, len(features))
+
+
+class Head(nn.Module):
+    """Dropout, then a linear classifier: the class scores of every row."""
+
+    num_classes: int
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool) -> Array:
+        features = nn.Dropout(self.config.dropout, deterministic=not train)(features)
+        shape = (features.shape[-1], self.num_classes)
+        weights = self.param("weights", nn.initializers.lecun_normal(), shape)
+        bias = None
+        if self.config.head_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.num_classes,))
+        return class_scores(features, weights, bias)

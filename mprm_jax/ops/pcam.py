@@ -1,0 +1,36 @@
+"""Point class activation maps: class scores of points, merged over paths, limited to tags."""
+
+import jax.numpy as jnp
+
+from mprm_jax.types import Array
+
+
+def class_scores(features: Array, weights: Array, bias: Array | None = None) -> Array:
+    """Scores [T, num_classes] of points with `features` [T, C] (Wei et al. 2020, eq. 2).
+
+    Args:
+      features: [T, C].
+      weights: [C, num_classes].
+      bias: [num_classes].
+    """
+    scores = jnp.einsum("tc,cn->tn", features, weights)
+    return scores if bias is None else scores + bias[None]
+
+
+def merge_paths(scores: Array, fusion: str) -> Array:
+    """Merges the maps [num_paths, T, num_classes] of all paths into one, by "max" or "sum"."""
+    if fusion == "max":
+        return jnp.max(scores, axis=0)
+    if fusion == "sum":
+        return jnp.sum(scores, axis=0)
+    raise ValueError(f"fusion is {fusion!r}; choose 'max' or 'sum'.")
+
+
+def restrict(scores: Array, allowed: Array) -> Array:
+    """Excludes classes by -inf: multiplied by 0, as eq. 2 prints it, they beat negative scores.
+
+    Args:
+      scores: [T, num_classes].
+      allowed: [T, num_classes] bool.
+    """
+    return jnp.where(allowed, scores, -jnp.inf)

@@ -1,0 +1,65 @@
+"""Pooling: maxima over neighbor lists, means over clouds."""
+
+import jax
+import jax.numpy as jnp
+
+from mprm_jax.ops.rows import gather_rows
+from mprm_jax.types import Array
+
+
+def neighbor_max(features: Array, pools: Array) -> Array:
+    """Takes the maximum of each channel over a list of rows.
+
+    Args:
+      features: [N, C].
+      pools: [M, P] int32 into `features`; N marks an empty slot, which never wins.
+
+    Returns:
+      [M, C]; zero where a list is empty.
+    """
+    largest = jnp.max(gather_rows(features, pools, fill=-jnp.inf), axis=1)
+    filled = jnp.any(pools < len(features), axis=1)
+    return jnp.where(filled[:, None], largest, 0.0)
+
+
+def cloud_mean(scores: Array, clouds: Array, num_clouds: int) -> Array:
+    """Averages the rows of each cloud.
+
+    Args:
+      scores: [T, C].
+      clouds: [T] int32 in [0, num_clouds]; num_clouds marks padding.
+
+    Returns:
+      [num_clouds, C]; zero for a cloud with no rows.
+    """
+    totals = jax.ops.segment_sum(scores, clouds, num_clouds)
+    return totals / jnp.maximum(cloud_sizes(clouds, num_clouds), 1.0)[:, None]
+
+
+def cloud_log_mean_exp(scores: Array, clouds: Array, num_clouds: int, sharpness: float) -> Array:
+    """Computes `log(mean(exp(sharpness * scores))) / sharpness` over the rows of each cloud.
+
+    It lies between the mean (sharpness to 0) and the maximum (sharpness to infinity).
+
+    Args:
+      scores: [T, C].
+      clouds: [T] int32 in [0, num_clouds]; num_clouds marks padding.
+
+    Returns:
+      [num_clouds, C]; zero for a cloud with no rows.
+
+    Source: Pinheiro and Collobert 2015, eq. 2.
+    """
+    filled = (cloud_sizes(clouds, num_clouds) > 0)[:, None]
+    largest = jax.ops.segment_max(jax.lax.stop_gradient(scores), clouds, num_clouds)
+    largest = jnp.where(filled, largest, 0.0)
+    shifted = scores - gather_rows(largest, clouds)
+    # The sums drop padding, but an overflow there would still make the gradient NaN.
+    shifted = jnp.where((clouds < num_clouds)[:, None], shifted, 0.0)
+    mean = cloud_mean(jnp.exp(sharpness * shifted), clouds, num_clouds)
+    return jnp.where(filled, largest + jnp.log(jnp.where(filled, mean, 1.0)) / sharpness, 0.0)
+
+
+def cloud_sizes(clouds: Array, num_clouds: int) -> Array:
+    """Number of rows of each cloud, [num_clouds] float32."""
+    return jax.ops.segment_sum(jnp.ones(clouds.shape), clouds, num_clouds)
