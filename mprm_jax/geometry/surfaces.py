@@ -1,0 +1,128 @@
+"""Covers a triangle mesh with points, so that large triangles weigh as much as many small ones."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.types import Array
+
+MAX_SAMPLES = 100_000_000  # about 10 000 square meters at 1 cm; more suggests a wrong unit
+CHUNK_SAMPLES = 1_000_000  # bounds temporary memory to some tens of megabytes
+
+
+class SurfaceSamples(NamedTuple):
+    """Points on a surface; the vertices come first, in their order."""
+
+    coords: Array  # [M, 3] float64, meters
+    vertices: Array  # [M] int32, row of the nearest vertex among the corners of the triangle
+
+
+def sample_surface(vertices: Array, faces: Array, spacing: float) -> SurfaceSamples:
+    """Samples every vertex, every edge and every triangle no coarser than `spacing`.
+
+    Edges longer than `spacing` are divided evenly; triangles higher than `spacing` are filled with
+    rows parallel to their longest edge. Shared edges are sampled once. There is no randomness.
+    Faces with a repeated or an out-of-range corner are skipped.
+
+    Args:
+      vertices: [N, 3] meters, finite; vertices of no face are kept.
+      faces: [F, 3] integers into `vertices`.
+      spacing: meters, between neighboring samples.
+
+    Raises:
+      ValueError: the surface would take more than `MAX_SAMPLES` samples.
+
+    Source: the purpose of mprm `utils/mesh.py`, rasterize_mesh, which leaves small triangles out.
+    """
+    vertices = np.asarray(vertices, np.float64)
+    own = np.arange(len(vertices), dtype=np.int32)
+    faces = _longest_edge_first(vertices, _valid_faces(faces, len(vertices)))
+    parts = [SurfaceSamples(vertices, own), _edge_samples(vertices, faces, spacing)]
+    parts.extend(_face_samples(vertices, faces, spacing))
+    return SurfaceSamples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _valid_faces(faces: Array, num_vertices: int) -> Array:
+    faces = np.asarray(faces, np.int64).reshape(-1, 3)
+    first, second, third = faces.T
+    distinct = (first != second) & (second != third) & (third != first)
+    return faces[distinct & (faces.min(axis=1) >= 0) & (faces.max(axis=1) < num_vertices)]
+
+
+def _longest_edge_first(vertices: Array, faces: Array) -> Array:
+    """Rotates the corners of each face so that the first two span its longest edge."""
+    lengths = [_lengths(vertices[faces[:, (a + 1) % 3]] - vertices[faces[:, a]]) for a in range(3)]
+    start = np.argmax(lengths, axis=0) if len(faces) else np.zeros(0, np.int64)
+    return np.take_along_axis(faces, (start[:, None] + np.arange(3)[None]) % 3, axis=1)
+
+
+def _edge_samples(vertices: Array, faces: Array, spacing: float) -> SurfaceSamples:
+    """Inner points of the distinct edges longer than `spacing`."""
+    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    ends.sort(axis=1)
+    steps = np.ceil(_lengths(vertices[ends[:, 1]] - vertices[ends[:, 0]]) / spacing)
+    _check_count(np.sum(steps - 1), spacing)
+    ends = ends[steps > 1]
+    keys = np.unique(ends[:, 0] * len(vertices) + ends[:, 1])
+    low, high = keys // max(len(vertices), 1), keys % max(len(vertices), 1)
+    offsets = vertices[high] - vertices[low]
+    steps = np.ceil(_lengths(offsets) / spacing).astype(np.int64)
+    edge, step = _ragged(steps - 1)
+    share = (step + 1) / steps[edge]
+    coords = vertices[low[edge]] + offsets[edge] * share[:, None]
+    return SurfaceSamples(coords, np.where(share <= 0.5, low[edge], high[edge]).astype(np.int32))
+
+
+def _face_samples(vertices: Array, faces: Array, spacing: float) -> Iterator[SurfaceSamples]:
+    """Points strictly inside the triangles that have room for a row of them, chunk by chunk."""
+    base = vertices[faces[:, 1]] - vertices[faces[:, 0]]
+    side = vertices[faces[:, 2]] - vertices[faces[:, 0]]
+    lengths = _lengths(base)
+    heights = _lengths(np.cross(base, side)) / np.maximum(lengths, np.finfo(float).tiny)
+    rows = np.ceil(heights / spacing)
+    # A row is at most as long as the base.
+    bounds = np.ceil(lengths / spacing) * np.maximum(rows - 1, 0)
+    _check_count(np.sum(bounds) / 2, spacing)
+    filled = rows > 1
+    faces, rows, lengths, bounds = faces[filled], rows[filled], lengths[filled], bounds[filled]
+    chunks = np.cumsum(bounds) // CHUNK_SAMPLES
+    borders = np.flatnonzero(np.diff(chunks)) + 1
+    for part in np.split(np.arange(len(faces)), borders):
+        yield _rows_of_points(vertices, faces[part], rows[part].astype(int), lengths[part], spacing)
+
+
+def _rows_of_points(
+    vertices: Array, faces: Array, num_rows: Array, lengths: Array, spacing: float
+) -> SurfaceSamples:
+    face, row = _ragged(num_rows - 1)
+    height = (row + 1) / num_rows[face]
+    steps = np.maximum(np.ceil(lengths[face] * (1 - height) / spacing), 1).astype(np.int64)
+    line, step = _ragged(steps - 1)
+    corner_share = height[line]
+    second_share = (step + 1) / steps[line] * (1 - corner_share)
+    corners = faces[face[line]]
+    first, second, third = (vertices[corners[:, a]] for a in range(3))
+    coords = first + (second - first) * second_share[:, None]
+    coords += (third - first) * corner_share[:, None]
+    gaps = np.stack([_lengths(coords - corner) for corner in (first, second, third)], axis=1)
+    nearest = np.take_along_axis(corners, gaps.argmin(axis=1)[:, None], axis=1)[:, 0]
+    return SurfaceSamples(coords, nearest.astype(np.int32))
+
+
+def _ragged(counts: Array) -> tuple[Array, Array]:
+    """Rows of a ragged table with `counts` columns: (row, column) of each cell."""
+    row = np.repeat(np.arange(len(counts)), counts)
+    return row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _lengths(vectors: Array) -> Array:
+    return np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+
+
+def _check_count(count: float, spacing: float) -> None:
+    if count > MAX_SAMPLES:
+        raise ValueError(
+            f"The mesh needs {count:.2g} samples at {spacing:g} m; "
+            "check the unit of its coordinates or choose larger voxels."
+        )
