@@ -1,0 +1,44 @@
+"""Point cloud files of every kind users have, read into one type: `read_cloud(path)`."""
+
+from pathlib import Path
+
+from mprm_jax.data.formats.arrays import read_npy, read_npz
+from mprm_jax.data.formats.cloud import CloudFile
+from mprm_jax.data.formats.las import read_las
+from mprm_jax.data.formats.pcd import read_pcd
+from mprm_jax.data.formats.ply import read_ply
+from mprm_jax.data.formats.text import read_text
+
+READERS = {
+    ".ply": read_ply,
+    ".las": read_las,
+    ".laz": read_las,
+    ".pcd": read_pcd,
+    ".xyz": read_text,
+    ".txt": read_text,
+    ".csv": read_text,
+    ".npz": read_npz,
+    ".npy": read_npy,
+}
+
+
+def read_cloud(path: str | Path) -> CloudFile:
+    """Reads a cloud or mesh; the suffix of the file tells its format.
+
+    Raises:
+      OSError: the file cannot be opened.
+      ValueError: the format is unknown, or the file is broken, empty or lacks coordinates.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise ValueError(
+            f"{path}: unknown format {suffix or '(no suffix)'!r}; "
+            f"convert the file to one of {' '.join(READERS)}."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; check the path or copy the file there.")
+    cloud = READERS[suffix](path)
+    if not len(cloud.coords):
+        raise ValueError(f"{path}: the file holds no points; export it again.")
+    return cloud
