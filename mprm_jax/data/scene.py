@@ -27,7 +27,8 @@ class Scene(NamedTuple):
 class Source(Protocol):
     """A data set on disk: `classes` in index order, scene names by split, and one read method.
 
-    `files(split, name)` lists what `read` opens, so that a change of the source can be noticed.
+    `files(split, name)` lists what `read` opens, so that a change of the source can be noticed;
+    a file that is listed but missing is one that `read` will complain about.
     Readers raise `ValueError` or `OSError` with one line naming file, reason and remedy.
     """
 
