@@ -39,7 +39,6 @@ class PyramidConfig:
     num_levels: int = 3
     conv_radius: float = 2.5  # rigid neighborhood, in voxels of its level
     deform_radius: float = 5.0  # deformable neighborhood, in voxels of its level
-    reuse: bool = False  # keep each subcloud's lists; augmentation then moves all levels alike
     bucket_points: int = 49152  # T_0, level-0 rows per device and step
     coarse_points: tuple[int, ...] = ()  # T_1 ... T_{L-1}
     max_clouds: int = 0  # B, clouds per bucket

@@ -26,7 +26,7 @@ def quick() -> Config:
     return Config(
         preset="quick",
         data=DataConfig(voxel_size=0.08),
-        pyramid=PyramidConfig(bucket_points=8192, reuse=True, percentile=80.0),
+        pyramid=PyramidConfig(bucket_points=8192, percentile=80.0),
         model=ModelConfig(first_features=32, deformable=False, attention_features=32),
         optim=OptimConfig(
             optimizer="adamw",
@@ -44,7 +44,7 @@ def tiny() -> Config:
     return Config(
         preset="tiny",
         data=DataConfig(voxel_size=0.16),
-        pyramid=PyramidConfig(bucket_points=1024, reuse=True, percentile=80.0),
+        pyramid=PyramidConfig(bucket_points=1024, percentile=80.0),
         augment=AugmentConfig(),
         model=ModelConfig(first_features=8, deformable=False, attention_features=8),
         optim=OptimConfig(

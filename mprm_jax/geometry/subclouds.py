@@ -23,7 +23,7 @@ def grid_seeds(coords: Array, radius: float, placement: str) -> Array:
     Source: paper section 3; mprm `datasets/Scannet_subcloud.py`.
     """
     low, high = coords.min(axis=0).astype(np.float64), coords.max(axis=0).astype(np.float64)
-    counts = np.floor((high - low) / radius).astype(int) + 1
+    counts = grid_seed_counts(coords, radius)
     if placement == "ends":
         axes = [np.linspace(low[a], high[a], counts[a]) for a in range(3)]
     elif placement == "centres":
@@ -35,9 +35,27 @@ def grid_seeds(coords: Array, radius: float, placement: str) -> Array:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
+def grid_seed_counts(coords: Array, radius: float) -> Array:
+    """Number of seeds on each axis, as [3] int64."""
+    low, high = coords.min(axis=0).astype(np.float64), coords.max(axis=0).astype(np.float64)
+    return np.floor((high - low) / radius).astype(np.int64) + 1
+
+
 def ball_rows(tree: cKDTree, center: Array, radius: float) -> Array:
     """Ascending rows of the tree's points with distance < `radius` to `center`, as int32."""
     if np.isinf(radius):
         return np.arange(tree.n, dtype=np.int32)
     rows = tree.query_ball_point(center, np.nextafter(np.float64(radius), 0), return_sorted=True)
     return np.asarray(rows, np.int32)
+
+
+def in_ball(offsets: Array, radius: float) -> Array:
+    """Whether each offset from the center is shorter than `radius`, as [N] bool.
+
+    The one rule for a point at the surface of a ball, so that counts made at preparation hold in
+    training to the last point.
+
+    Args:
+      offsets: [N, 3] float32, meters.
+    """
+    return np.sum(np.square(offsets), axis=1, dtype=np.float64) < np.float64(radius) ** 2

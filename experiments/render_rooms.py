@@ -1,0 +1,100 @@
+"""Draws rooms of the embedded data set as pictures: in color on the left, by class on the right."""
+
+import argparse
+import pathlib
+
+import matplotlib
+import numpy as np
+
+from mprm_jax.data.rooms.generate import SIZES, scan_scene
+from mprm_jax.data.rooms.labels import BENCHMARK, NYU40_ID
+from mprm_jax.data.rooms.scan import Scan
+from mprm_jax.types import Array
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+BACKGROUND = 1.0
+IGNORED_COLOR = (0.85, 0.85, 0.85)
+
+
+def main() -> None:
+    """Writes one PNG per room."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the pictures")
+    parser.add_argument("--size", choices=SIZES, default="quick")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scenes", type=int, nargs="+", default=[0, 1, 2, 3])
+    parser.add_argument("--pixels", type=int, default=700, help="width of each view")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for index in arguments.scenes:
+        scan = scan_scene(arguments.size, arguments.seed, index)
+        views = [
+            view(scan, colors, arguments.pixels) for colors in (scan.colors / 255, classes(scan))
+        ]
+        plt.imsave(arguments.out / f"room{index:04d}.png", np.concatenate(views, axis=1))
+
+
+def classes(scan: Scan) -> Array:
+    """Returns a color per class for each vertex: [N, 3]; gray where it is ignored."""
+    palette = np.append(plt.get_cmap("tab20")(np.arange(20))[:, :3], [IGNORED_COLOR], axis=0)
+    class_of = {}
+    for group in scan.groups:
+        nyu40 = NYU40_ID[group.category]
+        index = BENCHMARK.index(nyu40) if nyu40 in BENCHMARK else -1
+        class_of.update(dict.fromkeys(group.segments, index))
+    return palette[[class_of.get(segment, -1) for segment in scan.segments.tolist()]]
+
+
+def view(scan: Scan, colors: Array, pixels: int, *, elevation: float = 0.75) -> Array:
+    """Looks down at a room from a corner; surfaces seen from behind, like near walls, are cut away.
+
+    Returns:
+      [pixels, pixels, 3] in [0, 1]
+    """
+    aligned = scan.points @ scan.axis_alignment[:3, :3].T
+    azimuth = 0.6
+    forward = -np.array(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ]
+    )
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+    axes = np.stack([right, np.cross(forward, right), forward])
+    corners = aligned[scan.faces] @ axes.T
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    front = normal[:, 2] < 0
+    points, shades = _sampled(corners[front], colors[scan.faces[front]])
+    return _splat(points, shades, pixels)
+
+
+def _sampled(corners: Array, colors: Array, steps: int = 6) -> tuple[Array, Array]:
+    """Returns points spread evenly over triangles, with their colors."""
+    i, j = np.meshgrid(np.arange(steps), np.arange(steps), indexing="ij")
+    inside = i + j < steps
+    weights = np.stack([i[inside], j[inside], steps - 1 - i[inside] - j[inside]], axis=1) / (
+        steps - 1
+    )
+    return (
+        np.einsum("wk,fkd->fwd", weights, corners).reshape(-1, 3),
+        np.einsum("wk,fkd->fwd", weights, colors).reshape(-1, 3),
+    )
+
+
+def _splat(points: Array, colors: Array, pixels: int) -> Array:
+    """Draws the nearest point of each pixel."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = (pixels - 3) / np.max((high - low)[:2])
+    place = np.floor((points[:, :2] - (low + high)[:2] / 2) * scale + pixels / 2).astype(int)
+    order = np.argsort(-points[:, 2])
+    column, row = np.clip(place[order], 0, pixels - 1).T
+    image = np.full((pixels, pixels, 3), BACKGROUND)
+    image[pixels - 1 - row, column] = colors[order]
+    return image
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Builds the buckets of coming steps ahead of the training loop, in threads or processes."""
+
+import collections
+import concurrent.futures
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.config import Config
+from mprm_jax.data.packing import BucketShape, pack
+from mprm_jax.data.shapes import bucket_shape, pyramid_spec
+from mprm_jax.data.store import SceneStore
+from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.types import Array, Batch
+
+
+class LoadedBatch(NamedTuple):
+    """The buckets of one step on this host."""
+
+    batch: Batch  # buckets concatenated along the first axis
+    members: list[list[int]]  # subclouds of each bucket
+    points: int  # level-0 rows that hold a point
+    cut_rows: Array  # [L] int64
+    waited: float  # seconds the caller waited for it
+
+
+class BucketBuilder:
+    """Turns lists of subclouds into buckets; made once per worker."""
+
+    def __init__(self, subclouds: Subclouds, config: Config):
+        self.subclouds = subclouds
+        self.spec = pyramid_spec(config)
+        self.shape: BucketShape = bucket_shape(config, subclouds.tags.shape[1])
+
+    def __call__(self, members: list[list[int]], epoch: int | None) -> tuple[Batch, Array]:
+        """The concatenated buckets of a step and the rows that were cut per level."""
+        packed = [
+            pack([self.subclouds.cloud(i, self.spec, epoch) for i in bucket], self.shape)
+            for bucket in members
+        ]
+        batch = _concatenate([bucket.batch for bucket in packed])
+        return batch, np.sum([bucket.cut_rows for bucket in packed], axis=0)
+
+
+class Loader:
+    """Loads steps in order with a fixed number of them under way.
+
+    A context manager: leaving it stops the workers. The result does not depend on their number.
+    """
+
+    def __init__(self, subclouds: Subclouds, config: Config):
+        self._builder = BucketBuilder(subclouds, config)
+        self._prefetch = max(config.data.prefetch, config.data.workers)
+        if config.data.workers == 0:
+            self._pool = concurrent.futures.ThreadPoolExecutor(1)
+            self._build = self._builder
+        else:
+            self._pool = concurrent.futures.ProcessPoolExecutor(
+                config.data.workers,
+                multiprocessing.get_context("spawn"),
+                _start_worker,
+                (str(subclouds.store.path), subclouds.split, config),
+            )
+            self._build = _build_in_worker
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def shape(self) -> BucketShape:
+        """The static sizes of every bucket."""
+        return self._builder.shape
+
+    def example(self) -> Batch:
+        """A bucket of padding."""
+        return pack([], self.shape).batch
+
+    def load(
+        self, steps: Sequence[list[list[int]]], epoch: int | None = None
+    ) -> Iterator[LoadedBatch]:
+        """Yields the batches of `steps` (step -> bucket -> subclouds) in order."""
+        waiting = collections.deque()
+        todo = iter(steps)
+        while True:
+            for members in todo:
+                waiting.append((members, self._pool.submit(self._build, members, epoch)))
+                if len(waiting) >= self._prefetch:
+                    break
+            if not waiting:
+                return
+            members, future = waiting.popleft()
+            start = time.perf_counter()
+            batch, cut_rows = future.result()
+            waited = time.perf_counter() - start
+            points = int(np.sum(batch.pyramid.clouds[0] < self.shape.clouds))
+            yield LoadedBatch(batch, members, points, cut_rows, waited)
+
+
+_worker_builder: BucketBuilder | None = None
+
+
+def _start_worker(store: str, split: str, config: Config) -> None:
+    global _worker_builder
+    _worker_builder = BucketBuilder(Subclouds(SceneStore.open(store), split, config), config)
+
+
+def _build_in_worker(members: list[list[int]], epoch: int | None) -> tuple[Batch, Array]:
+    return _worker_builder(members, epoch)
+
+
+def _concatenate(batches: list[Batch]) -> Batch:
+    """Buckets one after the other in every array."""
+
+    def join(*parts):
+        if isinstance(parts[0], np.ndarray):
+            return np.concatenate(parts)
+        joined = [join(*entries) for entries in zip(*parts, strict=True)]
+        kind = type(parts[0])
+        return kind(*joined) if hasattr(kind, "_fields") else kind(joined)
+
+    return join(*batches)

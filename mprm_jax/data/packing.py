@@ -1,0 +1,118 @@
+"""Packs whole clouds end to end into one bucket of fixed row counts."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.geometry.pyramid import CloudPyramid
+from mprm_jax.types import Array, Batch, PointPyramid
+
+
+class BucketShape(NamedTuple):
+    """The static sizes of a bucket."""
+
+    rows: tuple[int, ...]  # T_0 ... T_{L-1}
+    clouds: int  # B
+    top_rows: int  # N_max, coarsest rows of one cloud
+    conv_neighbors: tuple[int, ...]
+    pool_neighbors: tuple[int, ...]
+    in_features: int
+    num_classes: int
+
+
+class Cloud(NamedTuple):
+    """One subcloud, ready to be packed."""
+
+    pyramid: CloudPyramid
+    features: Array  # [N_0, C] float32
+    labels: Array  # [num_classes] bool
+
+
+class Packed(NamedTuple):
+    """A bucket, and what of its clouds did not fit."""
+
+    batch: Batch
+    cut_rows: Array  # [L] int64, rows per level beyond the bucket
+
+
+def pack(clouds: Sequence[Cloud], shape: BucketShape) -> Packed:
+    """Stacks clouds in order; what exceeds a level's rows is cut and counted.
+
+    Lists that pointed to a cut row get the shadow index instead.
+
+    Raises:
+      ValueError: more clouds than the bucket has places.
+    """
+    if len(clouds) > shape.clouds:
+        raise ValueError(f"{len(clouds)} clouds do not fit {shape.clouds} places of a bucket.")
+    levels = range(len(shape.rows))
+    sizes = np.array([[len(cloud.pyramid.points[i]) for i in levels] for cloud in clouds], int)
+    sizes = sizes.reshape(len(clouds), len(shape.rows))
+    offsets = np.cumsum(sizes, axis=0) - sizes
+    kept = np.clip(np.array(shape.rows)[None] - offsets, 0, sizes)
+    batch = _empty(shape)
+    for index, cloud in enumerate(clouds):
+        _write(batch, index, cloud, offsets[index], kept[index])
+    return Packed(batch, np.sum(sizes - kept, axis=0))
+
+
+def _empty(shape: BucketShape) -> Batch:
+    """A bucket of padding."""
+    rows, finer = shape.rows, list(zip(shape.rows[:-1], shape.rows[1:], strict=True))
+    return Batch(
+        pyramid=PointPyramid(
+            points=tuple(np.zeros((n, 3), np.float32) for n in rows),
+            clouds=tuple(np.full(n, shape.clouds, np.int32) for n in rows),
+            neighbors=tuple(
+                np.full((n, width), n, np.int32)
+                for n, width in zip(rows, shape.conv_neighbors, strict=True)
+            ),
+            pools=tuple(
+                np.full((coarse, width), fine, np.int32)
+                for (fine, coarse), width in zip(finer, shape.pool_neighbors, strict=True)
+            ),
+            upsamples=tuple(np.full(fine, coarse, np.int32) for fine, coarse in finer),
+        ),
+        features=np.zeros((rows[0], shape.in_features), np.float32),
+        slots=np.full((shape.clouds, shape.top_rows), rows[-1], np.int32),
+        cloud_labels=np.zeros((shape.clouds, shape.num_classes), bool),
+        real=np.zeros(shape.clouds, bool),
+    )
+
+
+def _write(batch: Batch, index: int, cloud: Cloud, offsets: Array, kept: Array) -> None:
+    """Writes one cloud into its rows of every level."""
+    into, source = batch.pyramid, cloud.pyramid
+    top = len(offsets) - 1
+    for i in range(top + 1):
+        rows = slice(offsets[i], offsets[i] + kept[i])
+        into.points[i][rows] = source.points[i][: kept[i]]
+        into.clouds[i][rows] = index
+        into.neighbors[i][rows] = _shift(
+            source.neighbors[i][: kept[i]], offsets[i], kept[i], len(into.points[i])
+        )
+        if i > 0:
+            into.pools[i - 1][rows] = _shift(
+                source.pools[i - 1][: kept[i]],
+                offsets[i - 1],
+                kept[i - 1],
+                len(into.points[i - 1]),
+            )
+        if i < top:
+            into.upsamples[i][rows] = _shift(
+                source.upsamples[i][: kept[i]],
+                offsets[i + 1],
+                kept[i + 1],
+                len(into.points[i + 1]),
+            )
+    batch.features[offsets[0] : offsets[0] + kept[0]] = cloud.features[: kept[0]]
+    in_slots = min(kept[top], batch.slots.shape[1])
+    batch.slots[index, :in_slots] = offsets[top] + np.arange(in_slots)
+    batch.cloud_labels[index] = cloud.labels
+    batch.real[index] = True
+
+
+def _shift(index: Array, offset: int, kept: int, shadow: int) -> Array:
+    """Moves a cloud's own row numbers to the bucket's; shadow and cut rows become `shadow`."""
+    return np.where(index < kept, index + np.int32(offset), np.int32(shadow))

@@ -1,0 +1,152 @@
+"""Chooses the static shapes of a run from its subclouds, so that XLA compiles a step once."""
+
+import dataclasses
+import logging
+
+import numpy as np
+
+from mprm_jax.config import Config
+from mprm_jax.data.packing import BucketShape
+from mprm_jax.data.plan import epoch_order, fill_buckets
+from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.geometry.pyramid import PyramidSpec, coarsen, neighbor_counts
+from mprm_jax.types import Array
+
+logger = logging.getLogger(__name__)
+
+_SAMPLE = 192  # subclouds looked at
+_MARGIN = 1.04  # over the sampled maxima: augmentation shifts the grid of coarser levels
+_ROW_MULTIPLE = 128  # TPU lanes
+_SLOT_MULTIPLE = 8
+
+
+def pyramid_spec(config: Config) -> PyramidSpec:
+    """Radii in meters and list widths of a calibrated config.
+
+    With deformable kernels the blocks from level 1 on search the larger radius (DESIGN of the
+    backbone: the last three blocks deform).
+    """
+    sizes = [config.data.voxel_size * 2**level for level in range(config.pyramid.num_levels)]
+    radii = tuple(
+        size * (config.pyramid.deform_radius if deforms else config.pyramid.conv_radius)
+        for size, deforms in zip(sizes, deformable_levels(config), strict=True)
+    )
+    return PyramidSpec(
+        voxel_size=config.data.voxel_size,
+        conv_radii=radii,
+        pool_radii=radii[:-1],
+        conv_neighbors=config.pyramid.conv_neighbors,
+        pool_neighbors=config.pyramid.pool_neighbors,
+    )
+
+
+def deformable_levels(config: Config) -> tuple[bool, ...]:
+    """Whether the blocks of each level have deformable kernels."""
+    return tuple(
+        config.model.deformable and level > 0 for level in range(config.pyramid.num_levels)
+    )
+
+
+def num_features(config: Config) -> int:
+    """Input channels: 1, red, green, blue, and the height if asked for."""
+    return 5 if config.model.height else 4
+
+
+def bucket_shape(config: Config, num_classes: int) -> BucketShape:
+    """The bucket of a calibrated config."""
+    return BucketShape(
+        rows=(config.pyramid.bucket_points, *config.pyramid.coarse_points),
+        clouds=config.pyramid.max_clouds,
+        top_rows=config.pyramid.max_top_points,
+        conv_neighbors=config.pyramid.conv_neighbors,
+        pool_neighbors=config.pyramid.pool_neighbors,
+        in_features=num_features(config),
+        num_classes=num_classes,
+    )
+
+
+def calibrate(config: Config, subclouds: Subclouds) -> Config:
+    """Fills the settings of `config.pyramid` that are 0 or (); what is given stays.
+
+    List widths are the `percentile` of the list lengths in a sample of subclouds. Coarser row
+    counts hold the fullest of many sampled buckets. What is cut is logged, here for the lists and
+    by the loader for rows.
+    """
+    rng = np.random.default_rng((config.seed, 3))
+    chosen = rng.permutation(len(subclouds))[:_SAMPLE]
+    clouds = [subclouds.read(index).points for index in chosen]
+    pyramid = config.pyramid
+    convs, pools = _list_widths(clouds, config)
+    sizes = np.array(
+        [[len(x) for x in coarsen(c, config.data.voxel_size, pyramid.num_levels)] for c in clouds]
+    )
+    max_clouds = pyramid.max_clouds or _max_clouds(config, subclouds)
+    filled = dataclasses.replace(
+        pyramid,
+        conv_neighbors=pyramid.conv_neighbors or convs,
+        pool_neighbors=pyramid.pool_neighbors or pools,
+        max_clouds=max_clouds,
+        max_top_points=pyramid.max_top_points
+        or _round_up(sizes[:, -1].max() * _MARGIN, _SLOT_MULTIPLE),
+        coarse_points=pyramid.coarse_points
+        or _coarse_rows(sizes, pyramid.bucket_points, max_clouds, rng),
+    )
+    logger.info(
+        "bucket: %s rows by level, %d clouds, lists %s and %s wide",
+        (filled.bucket_points, *filled.coarse_points),
+        filled.max_clouds,
+        filled.conv_neighbors,
+        filled.pool_neighbors,
+    )
+    return dataclasses.replace(config, pyramid=filled)
+
+
+def _list_widths(clouds: list[Array], config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The stated percentile of list lengths, per level and per stride."""
+    spec = pyramid_spec(config)
+    counts = [neighbor_counts(points, spec) for points in clouds]
+    lengths = [
+        [np.concatenate(arrays) for arrays in zip(*(pair[kind] for pair in counts), strict=True)]
+        for kind in (0, 1)
+    ]
+    widths = [
+        tuple(int(np.ceil(np.percentile(x, config.pyramid.percentile))) for x in kind)
+        for kind in lengths
+    ]
+    cut = [
+        100 * np.sum(np.maximum(x - width, 0)) / np.sum(x)
+        for x, width in zip(lengths[0] + lengths[1], widths[0] + widths[1], strict=True)
+    ]
+    logger.info(
+        "neighbor lists at the %g-th percentile: %s of the neighbors are cut, farthest first",
+        config.pyramid.percentile,
+        ", ".join(f"{share:.1f} %" for share in cut),
+    )
+    return widths[0], widths[1]
+
+
+def _max_clouds(config: Config, subclouds: Subclouds) -> int:
+    """The most clouds that meet in a bucket of the first epochs, and one to spare."""
+    most = 1
+    for epoch in range(3):
+        order = epoch_order(len(subclouds), config.data.epoch_subclouds, config.seed, epoch)
+        buckets = fill_buckets(
+            order, subclouds.num_points, config.pyramid.bucket_points, len(order)
+        )
+        most = max(most, int(np.percentile([len(bucket) for bucket in buckets], 99)))
+    return most + 1
+
+
+def _coarse_rows(
+    sizes: Array, bucket_points: int, max_clouds: int, rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Rows of the coarser levels in the fullest of many buckets drawn from sampled clouds."""
+    draws = rng.integers(len(sizes), size=20 * max(len(sizes), 50))
+    fullest = np.zeros(sizes.shape[1])
+    for bucket in fill_buckets(draws, sizes[:, 0], bucket_points, max_clouds):
+        fullest = np.maximum(fullest, sizes[bucket].sum(axis=0))
+    return tuple(_round_up(rows * _MARGIN, _ROW_MULTIPLE) for rows in fullest[1:])
+
+
+def _round_up(value: float, multiple: int) -> int:
+    return int(-(-value // multiple) * multiple)

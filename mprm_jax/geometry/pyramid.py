@@ -1,0 +1,80 @@
+"""Builds the resolutions of one cloud on the host, with the lists that connect them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.geometry.neighbors import count_neighbors, make_tree, nearest, radius_neighbors
+from mprm_jax.geometry.voxels import voxel_grid, voxel_means
+from mprm_jax.types import Array
+
+
+class PyramidSpec(NamedTuple):
+    """How a cloud is coarsened and who is whose neighbor; meters. Level l has cells of size
+    `voxel_size` * 2^l."""
+
+    voxel_size: float
+    conv_radii: tuple[float, ...]  # per level
+    pool_radii: tuple[float, ...]  # per strided block, level l+1 looking at level l
+    conv_neighbors: tuple[int, ...]  # list widths
+    pool_neighbors: tuple[int, ...]
+
+
+class CloudPyramid(NamedTuple):
+    """One cloud at every resolution, without padding; shadow index = rows of the level."""
+
+    points: tuple[Array, ...]  # L x [N_l, 3] float32, meters
+    neighbors: tuple[Array, ...]  # L x [N_l, H_l] int32 into level l
+    pools: tuple[Array, ...]  # (L-1) x [N_{l+1}, P_l] int32 into level l
+    upsamples: tuple[Array, ...]  # (L-1) x [N_l] int32 into level l+1
+
+
+def build_pyramid(points: Array, spec: PyramidSpec) -> CloudPyramid:
+    """Coarsens a cloud level by level and finds all lists.
+
+    Args:
+      points: [N_0, 3] float32 meters, N_0 >= 1; already one point per voxel.
+
+    Source: mprm `datasets/common.py`, tf_segmentation_attention_inputs.
+    """
+    levels = coarsen(points, spec.voxel_size, len(spec.conv_radii))
+    trees = [make_tree(level) for level in levels]
+    top = len(levels) - 1
+    return CloudPyramid(
+        points=tuple(levels),
+        neighbors=tuple(
+            radius_neighbors(levels[i], trees[i], spec.conv_radii[i], spec.conv_neighbors[i])
+            for i in range(top + 1)
+        ),
+        pools=tuple(
+            radius_neighbors(levels[i + 1], trees[i], spec.pool_radii[i], spec.pool_neighbors[i])
+            for i in range(top)
+        ),
+        upsamples=tuple(nearest(levels[i], trees[i + 1]) for i in range(top)),
+    )
+
+
+def coarsen(points: Array, voxel_size: float, num_levels: int) -> list[Array]:
+    """The cloud and its `num_levels` - 1 coarser versions, barycenters of doubled cells."""
+    levels = [np.ascontiguousarray(points, np.float32)]
+    for level in range(1, num_levels):
+        grid = voxel_grid(levels[-1], voxel_size * 2**level)
+        levels.append(voxel_means(levels[-1], grid).astype(np.float32))
+    return levels
+
+
+def neighbor_counts(
+    points: Array, spec: PyramidSpec
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Unbounded list lengths of a cloud: per level for convolutions, per stride for pooling."""
+    levels = coarsen(points, spec.voxel_size, len(spec.conv_radii))
+    trees = [make_tree(level) for level in levels]
+    convs = tuple(
+        count_neighbors(level, tree, radius)
+        for level, tree, radius in zip(levels, trees, spec.conv_radii, strict=True)
+    )
+    pools = tuple(
+        count_neighbors(level, tree, radius)
+        for level, tree, radius in zip(levels[1:], trees[:-1], spec.pool_radii, strict=True)
+    )
+    return convs, pools

@@ -1,0 +1,98 @@
+"""Draws scenes for people: colors, maps of classes, labels (the paper's Figures 2 and 5)."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib.figure
+import matplotlib.patches
+import numpy as np
+
+from mprm_jax.types import Array
+
+_UNKNOWN = (0.82, 0.82, 0.82)
+_TILT = np.radians(38.0)  # of the view, above the horizon
+_TURN = np.radians(35.0)  # about z
+
+
+class Panel(NamedTuple):
+    """One view of a scene."""
+
+    title: str
+    colors: Array  # [V, 3] in [0, 1]
+
+
+def draw_panels(
+    path: pathlib.Path,
+    coords: Array,
+    panels: Sequence[Panel],
+    legend: Sequence[tuple[str, tuple[float, ...]]],
+) -> None:
+    """Writes a PNG with the panels side by side and a legend of classes below.
+
+    What hides the inside of a room, its ceiling and the walls toward the viewer, is left out.
+
+    Args:
+      coords: [V, 3] meters.
+    """
+    shown = inside_rows(coords)
+    flat, depth = project(coords[shown])
+    order = np.argsort(-depth)
+    figure = matplotlib.figure.Figure(figsize=(4.2 * len(panels), 4.6), dpi=110)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    size = 15000.0 / max(len(coords), 1500)
+    for axis, panel in zip(axes, panels, strict=True):
+        colors = np.clip(panel.colors[shown][order], 0, 1)
+        axis.scatter(*flat[order].T, c=colors, s=size, marker="s", linewidths=0)
+        axis.set_title(panel.title, fontsize=11)
+        axis.set_aspect("equal")
+        axis.axis("off")
+    patches = [matplotlib.patches.Patch(color=color, label=name) for name, color in legend]
+    if patches:
+        figure.legend(handles=patches, loc="lower center", ncols=10, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    temporary = path.with_name(f".{path.name}.partial")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)
+
+
+def project(coords: Array) -> tuple[Array, Array]:
+    """Orthographic view from above and the side: [V, 2] picture coordinates and [V] depth."""
+    x = np.cos(_TURN) * coords[:, 0] - np.sin(_TURN) * coords[:, 1]
+    y = np.sin(_TURN) * coords[:, 0] + np.cos(_TURN) * coords[:, 1]
+    up = np.cos(_TILT) * coords[:, 2] + np.sin(_TILT) * y
+    depth = np.cos(_TILT) * y - np.sin(_TILT) * coords[:, 2]
+    return np.stack([x, up], axis=1), depth
+
+
+def inside_rows(coords: Array) -> Array:
+    """Rows of what is neither ceiling nor the outermost layer toward the viewer, as [M] int64."""
+    height = coords[:, 2]
+    below_ceiling = height < np.quantile(height, 0.999) - 0.25
+    y = np.sin(_TURN) * coords[:, 0] + np.cos(_TURN) * coords[:, 1]
+    x = np.cos(_TURN) * coords[:, 0] - np.sin(_TURN) * coords[:, 1]
+    column = np.floor((x - x.min()) / 0.15).astype(int)
+    front = np.full(column.max() + 1, np.inf)
+    np.minimum.at(front, column, y)
+    near = (y < front[column] + 0.3) & (height > np.quantile(height, 0.01) + 0.3)
+    return np.flatnonzero(below_ceiling & ~near)
+
+
+def class_palette(num_classes: int) -> Array:
+    """Distinct colors [num_classes, 3]; neighbors in index differ in hue and lightness."""
+    colormap = matplotlib.colormaps["tab20"]
+    order = [*range(0, 20, 2), *range(1, 20, 2)]
+    return np.array([colormap(order[i % 20])[:3] for i in range(num_classes)])
+
+
+def label_colors(labels: Array, palette: Array) -> Array:
+    """Colors [V, 3] of labels; gray where they are -1."""
+    return np.where((labels >= 0)[:, None], palette[labels], np.array(_UNKNOWN)[None])
+
+
+def map_colors(scores: Array) -> Array:
+    """Colors [V, 3] of one class's scores, dark for low and bright for high."""
+    finite = np.isfinite(scores)
+    low, high = np.quantile(scores[finite], (0.02, 0.98)) if finite.any() else (0.0, 1.0)
+    level = np.clip((np.where(finite, scores, low) - low) / max(high - low, 1e-6), 0, 1)
+    return matplotlib.colormaps["viridis"](level)[:, :3]

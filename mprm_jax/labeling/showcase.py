@@ -1,0 +1,63 @@
+"""Chooses a telling scene and draws how its pseudo-labels came about."""
+
+import pathlib
+
+import numpy as np
+
+from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.data.truth import has_labels, voxel_labels
+from mprm_jax.labeling.mining import load_mined
+from mprm_jax.labeling.pictures import (
+    Panel,
+    class_palette,
+    draw_panels,
+    label_colors,
+    map_colors,
+)
+from mprm_jax.types import Array
+
+
+def draw_showcase(subclouds: Subclouds, mined: pathlib.Path, path: pathlib.Path) -> str:
+    """Draws input, two class maps, pseudo-labels and, if known, ground truth of one scene.
+
+    The scene is the one with the most tagged classes among those of ordinary size; the classes are
+    the rarest of its tags that some point was labeled with.
+
+    Returns:
+      The name of the scene.
+    """
+    scene = _choose_scene(subclouds, mined)
+    name = subclouds.scenes[scene]
+    cloud = subclouds.store.voxel_cloud(subclouds.split, name)
+    result = load_mined(mined / f"{name}.npz")
+    palette = class_palette(len(subclouds.store.classes))
+    panels = [Panel("input", cloud.colors / 255.0)]
+    for label in _choose_classes(subclouds.tags.mean(axis=0), result.label):
+        scores = np.where(result.allowed[:, label], result.scores[:, label], -np.inf)
+        panels.append(Panel(f"PCAM of {subclouds.store.classes[label]}", map_colors(scores)))
+    labels = result.label.astype(np.int32)
+    panels.append(Panel("pseudo-labels", label_colors(labels, palette)))
+    shown = set(labels)
+    if has_labels(subclouds.store, subclouds.split, name):
+        truth = voxel_labels(subclouds.store, subclouds.split, name)
+        panels.append(Panel("ground truth", label_colors(truth, palette)))
+        shown |= set(truth[truth >= 0])
+    legend = [(subclouds.store.classes[c], tuple(palette[c])) for c in sorted(shown)]
+    draw_panels(path, cloud.coords, panels, legend)
+    return name
+
+
+def _choose_scene(subclouds: Subclouds, mined: pathlib.Path) -> int:
+    present = [i for i, name in enumerate(subclouds.scenes) if (mined / f"{name}.npz").exists()]
+    sizes = np.array([subclouds.num_voxels(i) for i in present])
+    num_tags = np.array(
+        [subclouds.tags[subclouds.scene_of == i].any(axis=0).sum() for i in present]
+    )
+    ordinary = sizes <= np.quantile(sizes, 0.8)
+    return present[int(np.argmax(np.where(ordinary, num_tags, -1)))]
+
+
+def _choose_classes(frequency: Array, labels: Array) -> list[int]:
+    counts = np.bincount(labels, minlength=len(frequency))
+    found = np.flatnonzero(counts >= min(30, counts.max()))
+    return [int(label) for label in found[np.argsort(frequency[found])][:2]]

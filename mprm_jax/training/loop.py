@@ -1,0 +1,181 @@
+"""The training loop: takes a stage and its data, leaves checkpoints and metrics in a directory."""
+
+import logging
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+
+from mprm_jax.config import Config
+from mprm_jax.data.loader import LoadedBatch, Loader
+from mprm_jax.data.plan import epoch_plan
+from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.training.checkpoints import Checkpoints
+from mprm_jax.training.evaluation import tag_precision
+from mprm_jax.training.optimizer import make_optimizer, make_schedule
+from mprm_jax.training.parallel import replicate, shard_batch
+from mprm_jax.training.recorder import Recorder
+from mprm_jax.training.signals import StopRequest
+from mprm_jax.training.stages import Stage
+from mprm_jax.training.steps import TrainState, init_state, make_predict_step, make_train_step
+from mprm_jax.training.window import Window
+
+logger = logging.getLogger(__name__)
+
+
+class StoppedError(Exception):
+    """The run was asked to stop and has saved its state."""
+
+
+class Position(NamedTuple):
+    """Where a run stands: `epoch_step` steps of `epoch` are done, `step` in all."""
+
+    epoch: int = 0
+    epoch_step: int = 0
+    step: int = 0
+
+
+def fit(
+    stage: Stage,
+    train: Subclouds,
+    val: Subclouds | None,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    workdir: pathlib.Path,
+) -> TrainState:
+    """Trains to the end of the last epoch, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+      config: calibrated.
+      val: subclouds whose tags are scored between epochs, if the data has any.
+
+    Raises:
+      ValueError: a loss was not finite.
+      StoppedError: SIGTERM or Ctrl-C, after a checkpoint was written.
+    """
+    with (
+        Loader(train, config) as loader,
+        Checkpoints(workdir / "checkpoints", config.log.keep_last) as checkpoints,
+        StopRequest() as stop,
+    ):
+        run = _Run(stage, train, config, mesh, loader, checkpoints, stop)
+        run.restore()
+        if run.position.epoch < config.optim.epochs:
+            with Recorder(workdir, run.position.step, run.total_steps) as recorder:
+                run.train(recorder, val)
+        return run.state
+
+
+class _Run:
+    """One process's share of a training run."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        train: Subclouds,
+        config: Config,
+        mesh: jax.sharding.Mesh,
+        loader: Loader,
+        checkpoints: Checkpoints,
+        stop: StopRequest,
+    ):
+        self.config, self.mesh, self.train_set = config, mesh, train
+        self.loader, self.checkpoints, self.stop = loader, checkpoints, stop
+        steps_per_epoch = len(self.plan(0))
+        self.total_steps = steps_per_epoch * config.optim.epochs
+        self.schedule = make_schedule(config.optim, steps_per_epoch)
+        optimizer = make_optimizer(config.optim, steps_per_epoch)
+        example = loader.example()
+        self.state = replicate(init_state(stage, optimizer, example, config.seed), mesh)
+        self.position = Position()
+        self.step_fn = make_train_step(
+            stage, optimizer, mesh, seed=config.seed, offset_loss=config.optim.offset_loss
+        )
+        self.predict_fn = make_predict_step(stage.scores, mesh)
+        self.window = Window(rows_per_step=loader.shape.rows[0] * mesh.size)
+        self.saved_at = time.monotonic()
+
+    def plan(self, epoch: int) -> list[list[list[int]]]:
+        """Steps of an epoch, the same on every host."""
+        return epoch_plan(
+            self.train_set.num_points,
+            draws=self.config.data.epoch_subclouds,
+            max_points=self.config.pyramid.bucket_points,
+            max_clouds=self.config.pyramid.max_clouds,
+            num_devices=self.mesh.size,
+            seed=self.config.seed,
+            epoch=epoch,
+        )
+
+    def restore(self) -> None:
+        """Continues from the newest checkpoint, if there is one."""
+        found = self.checkpoints.restore_latest(self.state)
+        if found is not None:
+            self.state, self.position = found.state, Position(**found.notes)
+            logger.info(
+                "resuming at step %d (epoch %d)", self.position.step, self.position.epoch + 1
+            )
+
+    def train(self, recorder: Recorder, val: Subclouds | None) -> None:
+        """Trains all epochs that are left."""
+        for epoch in range(self.position.epoch, self.config.optim.epochs):
+            steps = self.plan(epoch)
+            for loaded in self.loader.load(steps[self.position.epoch_step :], epoch):
+                self._step(loaded, recorder)
+                done = self.position.epoch_step
+                if self.stop.signal and done < len(steps):
+                    self._leave(recorder)
+                elif time.monotonic() - self.saved_at > 60 * self.config.log.save_minutes:
+                    self._save(recorder, None)
+            self.position = Position(epoch + 1, 0, self.position.step)
+            last = epoch + 1 == self.config.optim.epochs
+            due = last or (epoch + 1) % self.config.log.eval_epochs == 0
+            score = self._evaluate(val, recorder) if val and due else None
+            self._save(recorder, score)
+            if self.stop.signal and not last:
+                self._leave(recorder)
+
+    def _step(self, loaded: LoadedBatch, recorder: Recorder) -> None:
+        self.state, metrics = self.step_fn(self.state, shard_batch(loaded.batch, self.mesh))
+        self.position = self.position._replace(
+            epoch_step=self.position.epoch_step + 1, step=self.position.step + 1
+        )
+        self.window.add(self.position.step, metrics, loaded)
+        recorder.advance()
+        if len(self.window) == self.config.log.every_steps:
+            self._log(recorder)
+
+    def _log(self, recorder: Recorder) -> None:
+        """Writes the means since the last time; also the check that the loss is finite."""
+        if not len(self.window):
+            return
+        values = self.window.flush(self.train_set.name)
+        values["learning_rate"] = float(self.schedule(self.position.step - 1))
+        values["epoch"] = self.position.epoch + 1
+        values["compiles"] = self.step_fn._cache_size()
+        recorder.write(self.position.step, values)
+        recorder.show(
+            f"loss {values['loss']:.3f}  {values['speed/points_per_second'] / 1000:.1f}k points/s  "
+            f"waiting {100 * values['speed/waiting_share']:.0f} %"
+        )
+
+    def _evaluate(self, val: Subclouds, recorder: Recorder) -> float:
+        values = tag_precision(self.predict_fn, self.state, val, self.config, self.mesh)
+        recorder.write(self.position.step, values)
+        logger.info(
+            "epoch %d: average precision of the validation tags %.3f",
+            self.position.epoch,
+            values["precision"],
+        )
+        return values["precision"]
+
+    def _save(self, recorder: Recorder, score: float | None) -> None:
+        self._log(recorder)
+        notes: dict[str, Any] = self.position._asdict()
+        self.checkpoints.save(self.position.step, self.state, notes, score)
+        self.saved_at = time.monotonic()
+
+    def _leave(self, recorder: Recorder) -> None:
+        self._save(recorder, None)
+        raise StoppedError(f"{self.stop.signal}: saved step {self.position.step}")

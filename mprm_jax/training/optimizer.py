@@ -1,0 +1,77 @@
+"""The optimizer and its schedule (paper 5.2; mprm utils/trainer_mb.py)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mprm_jax.config import OptimConfig
+from mprm_jax.types import Array
+
+# Parameter names, see mprm_jax.models.layers and paths. Norms, biases and gates do not decay:
+# the released code decays the gates because their variable happens to be called "weights".
+_DECAYED = ("weights", "kernel", "offset_weights")
+_OFFSETS = ("offset_weights", "offset_bias")
+
+
+def make_schedule(config: OptimConfig, steps_per_epoch: int) -> Callable[[Array], Array]:
+    """Learning rate of a step: linear warm-up, then exponential decay or a cosine to 0.
+
+    Source: exponential as in the paper, a tenth every `decay_epochs`.
+    """
+    total = config.epochs * steps_per_epoch
+
+    def rate(step: Array) -> Array:
+        warm = jnp.minimum(1.0, (step + 1) / (config.warmup_steps + 1))
+        if config.schedule == "cosine":
+            decay = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(1.0, step / total)))
+        else:
+            decay = 10.0 ** (-step / (config.decay_epochs * steps_per_epoch))
+        return jnp.float32(config.learning_rate) * warm * decay
+
+    return rate
+
+
+def make_optimizer(config: OptimConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+    """SGD with coupled decay, or AdamW; both clip each variable and slow the offsets."""
+    schedule = make_schedule(config, steps_per_epoch)
+    if config.optimizer == "sgd":
+        stages = [
+            optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
+            clip_each_variable(config.clip_norm),
+            optax.trace(config.momentum),
+        ]
+    else:
+        stages = [
+            clip_each_variable(config.clip_norm),
+            optax.scale_by_adam(),
+            optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
+        ]
+    slow_offsets = optax.masked(optax.scale(config.offset_rate), offset_mask)
+    return optax.chain(*stages, slow_offsets, optax.scale_by_learning_rate(schedule))
+
+
+def clip_each_variable(max_norm: float) -> optax.GradientTransformation:
+    """Scales each gradient whose own norm exceeds `max_norm` down to it."""
+
+    def clip(gradient: Array) -> Array:
+        norm = jnp.sqrt(jnp.sum(jnp.square(gradient)))
+        return gradient * (max_norm / jnp.maximum(norm, max_norm))
+
+    return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
+
+
+def decay_mask(params: Any) -> Any:
+    """True for the weights of convolutions and linear layers."""
+    return _named(params, _DECAYED)
+
+
+def offset_mask(params: Any) -> Any:
+    """True for what predicts the offsets of deformable kernels."""
+    return _named(params, _OFFSETS)
+
+
+def _named(params: Any, names: tuple[str, ...]) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in names, params)

@@ -1,0 +1,124 @@
+"""One training step and one prediction, each a single program over all devices."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mprm_jax.training.stages import Stage
+from mprm_jax.types import DATA_AXIS, Array, Batch, Ratio
+
+
+class TrainState(NamedTuple):
+    """All that changes during training; with the seed, `step` determines every random key."""
+
+    step: Array  # [] int32
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+
+def init_state(
+    stage: Stage, optimizer: optax.GradientTransformation, batch: Batch, seed: int
+) -> TrainState:
+    """A fresh state on one device.
+
+    Args:
+      batch: any bucket of the run's shape; its values do not matter.
+    """
+
+    @jax.jit
+    def init(key: Array, batch: Batch) -> TrainState:
+        # train=False uses no collective, so that this runs outside of the mesh.
+        variables = stage.model.init(key, *stage.inputs(batch), train=False)
+        params = variables["params"]
+        batch_stats = variables.get("batch_stats", {})
+        return TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params))
+
+    return init(jax.random.key(seed), batch)
+
+
+def make_train_step(
+    stage: Stage,
+    optimizer: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    *,
+    seed: int,
+    offset_loss: float,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+    """Returns step(state, batch) -> (state, metrics); the given state is consumed.
+
+    Args:
+      offset_loss: weight of the losses that modules sow, fitting and repulsion of offsets.
+    """
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(key, jax.lax.axis_index(DATA_AXIS))
+
+        def loss_fn(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
+            output, updated = stage.model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                *stage.inputs(batch),
+                train=True,
+                rngs={"dropout": key},
+                mutable=["batch_stats", "losses"],
+            )
+            means = device_means(stage.losses(output, batch))
+            sown = device_means(sown_losses(updated.get("losses", {})))
+            loss = sum(means.values()) + offset_loss * sum(sown.values())
+            return loss, (means | sown, updated.get("batch_stats", {}))
+
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (means, batch_stats)), grads = grad_fn(state.params)
+        # The sums inside the loss already span the devices: reference gradient_rule, row two.
+        grads = jax.lax.pmean(grads, DATA_AXIS)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {
+            "loss": loss,
+            **{f"loss/{name}": mean for name, mean in means.items()},
+            "norm/gradient": optax.tree.norm(grads),
+            "norm/parameters": optax.tree.norm(params),
+            "norm/update": optax.tree.norm(updates),
+        }
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+    spread, whole = jax.P(DATA_AXIS), jax.P()
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=whole)
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def make_predict_step(
+    predict: Callable[[Any, Batch], Any], mesh: jax.sharding.Mesh
+) -> Callable[[TrainState, Batch], Any]:
+    """Returns predict(state, batch) -> arrays of all buckets, concatenated along the first axis.
+
+    Args:
+      predict: (variables, bucket) -> arrays with rows or clouds of the bucket first.
+    """
+
+    def step(state: TrainState, batch: Batch) -> Any:
+        return predict({"params": state.params, "batch_stats": state.batch_stats}, batch)
+
+    spread, whole = jax.P(DATA_AXIS), jax.P()
+    return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=spread))
+
+
+def device_means(terms: dict[str, Ratio]) -> dict[str, Array]:
+    """Each ratio as one number, its parts summed over the devices first."""
+    summed = jax.lax.psum(terms, DATA_AXIS)
+    return {name: term.total / jnp.maximum(term.count, 1.0) for name, term in summed.items()}
+
+
+def sown_losses(losses: Any) -> dict[str, Ratio]:
+    """The ratios that modules sowed into the collection "losses", one entry per module and name."""
+    found = jax.tree_util.tree_leaves_with_path(losses, is_leaf=lambda x: isinstance(x, Ratio))
+    return {_sown_name(path): ratio for path, ratio in found}
+
+
+def _sown_name(path: tuple[Any, ...]) -> str:
+    """ "block/conv/fitting" of a path of dictionary keys that ends in a sown tuple."""
+    return "/".join(entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey))

@@ -1,0 +1,77 @@
+"""Collects what the steps since the last log line measured, without waiting for the device."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mprm_jax.data.loader import LoadedBatch
+from mprm_jax.types import Array
+
+
+class _Pending(NamedTuple):
+    step: int
+    metrics: dict[str, Array]  # on the device, perhaps still being computed
+    members: list[list[int]]
+
+
+class Window:
+    """Metrics of a stretch of steps; values leave the devices only in `flush`."""
+
+    def __init__(self, rows_per_step: int):
+        self._rows_per_step = rows_per_step
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pending: list[_Pending] = []
+        self._points, self._clouds, self._waited = 0, 0, 0.0
+        self._cut = np.zeros(0)
+        self._start = time.perf_counter()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, step: int, metrics: dict[str, Array], loaded: LoadedBatch) -> None:
+        """Notes a step that was dispatched."""
+        self._pending.append(_Pending(step, metrics, loaded.members))
+        self._points += loaded.points
+        self._clouds += sum(len(bucket) for bucket in loaded.members)
+        self._waited += loaded.waited
+        self._cut = loaded.cut_rows + (self._cut if len(self._cut) else 0)
+
+    def flush(self, name: Callable[[int], str]) -> dict[str, float]:
+        """Means over the stretch, and its speed; starts the next stretch.
+
+        Args:
+          name: subcloud -> text for messages.
+
+        Raises:
+          ValueError: a loss is not finite; names the first such step and its subclouds.
+        """
+        pending = jax.device_get([entry.metrics for entry in self._pending])
+        for entry, metrics in zip(self._pending, pending, strict=True):
+            _check_finite(entry, metrics, name)
+        seconds = time.perf_counter() - self._start
+        steps = len(pending)
+        values = {key: float(np.mean([m[key] for m in pending])) for key in pending[0]}
+        values |= {
+            "speed/points_per_second": self._points / seconds,
+            "speed/clouds_per_second": self._clouds / seconds,
+            "speed/waiting_share": self._waited / seconds,
+            "bucket/fill": self._points / (steps * self._rows_per_step),
+            **{f"bucket/cut_rows_level{i}": float(cut) for i, cut in enumerate(self._cut)},
+        }
+        self._reset()
+        return values
+
+
+def _check_finite(entry: _Pending, metrics: dict[str, Any], name: Callable[[int], str]) -> None:
+    if np.isfinite(metrics["loss"]):
+        return
+    clouds = "; ".join(name(index) for bucket in entry.members for index in bucket)
+    raise ValueError(
+        f"step {entry.step}: the loss is {metrics['loss']}. Lower optim.learning_rate, or look at "
+        f"the subclouds of this step: {clouds}."
+    )
