@@ -36,10 +36,12 @@ def pack(
     radii = [2.5 * voxel_size * 2**level for level in range(len(rows))]
     coarse = range(len(rows) - 1)
     pyramid = PointPyramid(
-        points=tuple(_pad(np.concatenate(level), cap, 0) for level, cap in zip(levels, rows)),
+        points=tuple(
+            _pad(np.concatenate(level), cap, 0) for level, cap in zip(levels, rows, strict=True)
+        ),
         clouds=tuple(
             _pad(np.repeat(np.arange(len(clouds)), size), cap, num_clouds)
-            for size, cap in zip(sizes, rows)
+            for size, cap in zip(sizes, rows, strict=True)
         ),
         neighbors=tuple(
             _lists(levels[i], levels[i], rows[i], rows[i], radii[i], width)

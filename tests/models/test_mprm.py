@@ -1,0 +1,177 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from clouds import pack, surface_cloud
+
+from mprm_jax.config import ModelConfig
+from mprm_jax.models.mprm import Mprm
+from mprm_jax.ops.pooling import cloud_log_mean_exp
+from mprm_jax.types import DATA_AXIS, PATHS
+
+CONFIG = ModelConfig(first_features=8, attention_features=6)
+NET = Mprm(CONFIG, num_classes=5, voxel_size=0.08)
+CLOUDS = [surface_cloud(40, 0), surface_cloud(30, 1)]
+
+
+def bucket(clouds, **caps):
+    """Pyramid, features and slots; a point's color is a function of where it is."""
+    pyramid, slots = pack(clouds, **caps)
+    points = pyramid.points[0]
+    colors = np.concatenate([np.ones((len(points), 1)), np.sin(20 * points) ** 2], axis=1)
+    valid = pyramid.clouds[0] < len(slots)
+    return pyramid, (colors * valid[:, None]).astype(np.float32), slots
+
+
+def open_gates(params, value=0.5):
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: np.full_like(x, value) if path[-1].key == "gate" else x, params
+    )
+
+
+@functools.cache
+def variables():
+    """Open gates, and the statistics of the data: the initial ones let activations grow."""
+    init = jax.jit(functools.partial(NET.init, train=False))
+    initial = jax.device_get(init(jax.random.key(0), *bucket(CLOUDS)))
+    _, (new, old) = jax.device_get(train_step(initial, *bucket(CLOUDS)))
+    stats = jax.tree.map(lambda new, old: (new - 0.98 * old) / 0.02, new, old)
+    return {"params": open_gates(initial["params"]), "batch_stats": stats}
+
+
+evaluate = jax.jit(functools.partial(NET.apply, train=False))
+
+
+@jax.jit
+def train_step(variables, pyramid, features, slots):
+    """Gradients of all class logits and sown losses, and (new, old) statistics."""
+
+    def loss(params, stats):
+        output, updated = NET.apply(
+            {"params": params, "batch_stats": stats},
+            pyramid,
+            features,
+            slots,
+            train=True,
+            rngs={"dropout": jax.random.key(1)},
+            mutable=["batch_stats", "losses"],
+        )
+        sown = sum(jax.tree.leaves(updated["losses"]))
+        return jnp.sum(jnp.square(output.class_logits - 1.0)) + sown, updated["batch_stats"]
+
+    def step(params, stats):
+        grads, updated = jax.grad(loss, has_aux=True)(params, stats)
+        return grads, (updated, stats)
+
+    mesh = jax.make_mesh(
+        (1,), (DATA_AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
+    )
+    spread = jax.shard_map(step, mesh=mesh, in_specs=jax.P(), out_specs=jax.P())
+    return spread(variables["params"], variables["batch_stats"])
+
+
+def test_output_has_one_entry_per_path():
+    output = evaluate(variables(), *bucket(CLOUDS))
+    assert output.class_logits.shape == (4, 3, 5)
+    assert output.point_scores.shape == (4, 24, 5)
+
+
+def test_class_logits_are_the_mean_of_the_point_scores_of_a_cloud():
+    pyramid, features, slots = bucket(CLOUDS)
+    output = evaluate(variables(), pyramid, features, slots)
+    expected = output.point_scores[:, pyramid.clouds[-1] == 1].mean(axis=1)
+    np.testing.assert_allclose(output.class_logits[:, 1], expected, atol=1e-5)
+
+
+def test_other_clouds_and_their_order_change_no_result():
+    pyramid, features, slots = bucket(CLOUDS)
+    both = evaluate(variables(), pyramid, features, slots)
+    alone_pyramid, alone_features, alone_slots = bucket(CLOUDS[1:])
+    alone = evaluate(variables(), alone_pyramid, alone_features, alone_slots)
+    swapped = evaluate(variables(), *bucket(CLOUDS[::-1]))
+    # Sums of the same terms, grouped differently.
+    np.testing.assert_allclose(alone.class_logits[:, 0], both.class_logits[:, 1], atol=1e-5)
+    np.testing.assert_allclose(swapped.class_logits[:, 0], both.class_logits[:, 1], atol=1e-5)
+    np.testing.assert_allclose(
+        alone.point_scores[:, alone_pyramid.clouds[-1] == 0],
+        both.point_scores[:, pyramid.clouds[-1] == 1],
+        atol=1e-5,
+    )
+
+
+def test_more_padding_changes_no_result():
+    pyramid, features, slots = bucket(CLOUDS, rows=(128, 64, 32), num_clouds=4, max_top=15)
+    pyramid = pyramid._replace(
+        neighbors=tuple(
+            _widen(x, rows) for x, rows in zip(pyramid.neighbors, (128, 64, 32), strict=True)
+        ),
+        pools=tuple(_widen(x, rows) for x, rows in zip(pyramid.pools, (128, 64), strict=True)),
+    )
+    many = evaluate(variables(), pyramid, features, slots)
+    few = evaluate(variables(), *bucket(CLOUDS))
+    np.testing.assert_allclose(many.class_logits[:, :3], few.class_logits, atol=1e-5)
+    np.testing.assert_array_equal(many.class_logits[:, 3], 0)
+
+
+def test_bucket_of_padding_gives_finite_values_and_gradients():
+    pyramid, features, slots = bucket(CLOUDS)
+    pyramid = pyramid._replace(
+        points=tuple(points * 0 for points in pyramid.points),
+        clouds=tuple(np.full_like(clouds, 3) for clouds in pyramid.clouds),
+        neighbors=tuple(np.full_like(x, len(x)) for x in pyramid.neighbors),
+        pools=tuple(np.full_like(x, 2 * len(x)) for x in pyramid.pools),
+        upsamples=tuple(np.full_like(x, len(x) // 2) for x in pyramid.upsamples),
+    )
+    empty = pyramid, features * 0, np.full_like(slots, 24)
+    output, step = evaluate(variables(), *empty), train_step(variables(), *empty)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((output, step)))
+    np.testing.assert_array_equal(output.class_logits, 0)
+
+
+def test_every_parameter_receives_a_gradient():
+    grads, _ = train_step(variables(), *bucket(CLOUDS))
+    silent = [
+        jax.tree_util.keystr(path)
+        for path, grad in jax.tree_util.tree_leaves_with_path(grads)
+        if not np.abs(grad).max() > 0
+    ]
+    assert not silent
+
+
+@pytest.mark.parametrize("path", ["spatial", "channel"])
+def test_closed_gates_leave_the_plain_path(path):
+    params = open_gates(variables()["params"], 0.0)
+    params[f"{path}_head"] = params["plain_head"]
+    output = evaluate({**variables(), "params": params}, *bucket(CLOUDS))
+    scores = output.point_scores
+    np.testing.assert_allclose(scores[PATHS.index(path)], scores[0], atol=1e-6)
+
+
+def test_paths_can_be_chosen():
+    config = ModelConfig(first_features=8, paths=("plain",), deformable=False, head_bias=True)
+    pcam = Mprm(config, num_classes=5, voxel_size=0.08)
+    run = functools.partial(pcam.init_with_output, train=False)
+    output, variables = jax.eval_shape(run, jax.random.key(0), *bucket(CLOUDS))
+    assert output.class_logits.shape == (1, 3, 5)
+    assert set(variables["params"]) == {"encoder", "plain_head"}
+    assert set(variables["params"]["plain_head"]) == {"weights", "bias"}
+
+
+def test_clouds_can_be_pooled_by_log_mean_exp(key):
+    config = ModelConfig(
+        first_features=4, paths=("plain",), deformable=False, pooling="log_mean_exp"
+    )
+    sharp = Mprm(config, num_classes=5, voxel_size=0.08)
+    pyramid, features, slots = bucket(CLOUDS)
+    run = functools.partial(sharp.init_with_output, train=False)
+    output, _ = jax.jit(run)(key, pyramid, features, slots)
+    expected = cloud_log_mean_exp(
+        output.point_scores[0], pyramid.clouds[-1], 3, config.pooling_sharpness
+    )
+    np.testing.assert_allclose(output.class_logits[0], expected, rtol=1e-5)
+
+
+def _widen(lists, shadow):
+    return np.pad(lists, ((0, 0), (0, 2)), constant_values=shadow)

@@ -1,0 +1,122 @@
+"""Naive NumPy loops for every formula in `mprm_jax.ops`, in float64."""
+
+import numpy as np
+
+
+def gather_rows(rows, index, fill=0.0):
+    result = np.full((*index.shape, *rows.shape[1:]), fill, np.float64)
+    for place in np.ndindex(index.shape):
+        if index[place] < len(rows):
+            result[place] = rows[index[place]]
+    return result
+
+
+def kpconv(
+    queries,
+    supports,
+    neighbors,
+    features,
+    *,
+    kernel_points,
+    weights,
+    extent,
+    offsets=None,
+    modulations=None,
+):
+    """Rigid, or deformable if `offsets` are given."""
+    result = np.zeros((len(queries), weights.shape[2]))
+    for m in range(len(queries)):
+        for n in neighbors[m]:
+            if n == len(supports):
+                continue
+            for k in range(len(kernel_points)):
+                point = kernel_points[k] + (0 if offsets is None else offsets[m, k])
+                dist = np.linalg.norm(supports[n] - queries[m] - point)
+                factor = max(0.0, 1.0 - dist / extent)
+                factor *= 1.0 if modulations is None else modulations[m, k]
+                result[m] += factor * (features[n] @ weights[k])
+    return result
+
+
+def fitting_loss(queries, supports, neighbors, *, kernel_points, offsets, extent):
+    total, count = 0.0, 0
+    for m in range(len(queries)):
+        found = [n for n in neighbors[m] if n < len(supports)]
+        for k in range(len(kernel_points) if found else 0):
+            point = queries[m] + kernel_points[k] + offsets[m, k]
+            total += min(np.sum((supports[n] - point) ** 2) for n in found) / extent**2
+            count += 1
+    return total, count
+
+
+def repulsion_loss(neighbors, num_supports, *, kernel_points, offsets, extent):
+    total, count = 0.0, 0
+    for m in range(len(neighbors)):
+        if all(n == num_supports for n in neighbors[m]):
+            continue
+        count += 1
+        points = (kernel_points + offsets[m]) / extent
+        for k in range(len(points)):
+            for other in range(len(points)):
+                if other != k:
+                    dist = np.linalg.norm(points[k] - points[other])
+                    total += max(0.0, 1.5 - dist) ** 2
+    return total, count
+
+
+def neighbor_max(features, pools):
+    result = np.zeros((len(pools), features.shape[1]))
+    for m in range(len(pools)):
+        found = [n for n in pools[m] if n < len(features)]
+        if found:
+            result[m] = np.max([features[n] for n in found], axis=0)
+    return result
+
+
+def cloud_mean(scores, clouds, num_clouds):
+    result = np.zeros((num_clouds, scores.shape[1]))
+    for cloud in range(num_clouds):
+        if any(clouds == cloud):
+            result[cloud] = np.mean(scores[clouds == cloud].astype(np.float64), axis=0)
+    return result
+
+
+def cloud_log_mean_exp(scores, clouds, num_clouds, sharpness):
+    result = np.zeros((num_clouds, scores.shape[1]))
+    for cloud in range(num_clouds):
+        if any(clouds == cloud):
+            rows = np.exp(sharpness * scores[clouds == cloud].astype(np.float64))
+            result[cloud] = np.log(np.mean(rows, axis=0)) / sharpness
+    return result
+
+
+def spatial_attention(queries, keys, values, mask):
+    result = np.zeros(values.shape)
+    points = np.flatnonzero(mask)
+    for j in points:
+        energy = np.array([np.dot(keys[i].astype(np.float64), queries[j]) for i in points])
+        weights = np.exp(energy - energy.max()) / np.sum(np.exp(energy - energy.max()))
+        for i, weight in zip(points, weights, strict=True):
+            result[j] += weight * values[i]
+    return result
+
+
+def channel_attention(features, mask):
+    result = np.zeros(features.shape)
+    rows = features[mask].astype(np.float64)
+    if not len(rows):
+        return result
+    for j in range(features.shape[1]):
+        energy = np.array([np.mean(rows[:, i] * rows[:, j]) for i in range(features.shape[1])])
+        weights = np.exp(energy - energy.max()) / np.sum(np.exp(energy - energy.max()))
+        result[mask, j] = sum(weights[i] * rows[:, i] for i in range(features.shape[1]))
+    return result
+
+
+def multilabel_loss(logits, labels, real):
+    total, count = 0.0, 0
+    for cloud in np.flatnonzero(real):
+        for logit, label in zip(logits[cloud].astype(np.float64), labels[cloud], strict=True):
+            total += np.log1p(np.exp(-logit)) if label else np.log1p(np.exp(logit))
+            count += 1
+    return total, count
