@@ -63,15 +63,15 @@ def view(scan: Scan, colors: Array, pixels: int, *, elevation: float = 0.75) -> 
         ]
     )
     right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
-    axes = np.stack([right, np.cross(forward, right), forward])
-    corners = aligned[scan.faces] @ axes.T
+    axes = np.stack([right, np.cross(right, forward), forward])
+    corners = aligned[scan.faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    front = normal[:, 2] < 0
-    points, shades = _sampled(corners[front], colors[scan.faces[front]])
+    front = normal @ forward < 0
+    points, shades = _sampled(corners[front] @ axes.T, colors[scan.faces[front]])
     return _splat(points, shades, pixels)
 
 
-def _sampled(corners: Array, colors: Array, steps: int = 6) -> tuple[Array, Array]:
+def _sampled(corners: Array, colors: Array, steps: int = 12) -> tuple[Array, Array]:
     """Returns points spread evenly over triangles, with their colors."""
     i, j = np.meshgrid(np.arange(steps), np.arange(steps), indexing="ij")
     inside = i + j < steps

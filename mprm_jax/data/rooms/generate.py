@@ -1,0 +1,146 @@
+"""Writes the Rooms data set: any number of scenes in parallel, each of them whole or not at all."""
+
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from mprm_jax.data.rooms.scan import Detail, Scan, make_scan
+from mprm_jax.data.rooms.scannet_files import write_label_table, write_scan
+
+VERSION = 1  # of the content; raise it with every change that alters a scene
+
+
+class Size(NamedTuple):
+    """How many scenes, and how fine."""
+
+    code: int  # part of the random seed, never reused
+    train: int
+    val: int
+    test: int
+    detail: Detail
+
+
+SIZES = {
+    "tiny": Size(0, 4, 2, 1, Detail(edge=0.10, cameras=4, scale=0.75)),
+    "quick": Size(1, 80, 24, 4, Detail(edge=0.055, cameras=6, scale=1.0)),
+    "full": Size(2, 1201, 312, 100, Detail(edge=0.026, cameras=6, scale=1.0)),
+}
+
+
+class _Job(NamedTuple):
+    """One scene to write."""
+
+    root: pathlib.Path
+    size: str
+    seed: int
+    index: int
+
+
+def generate(root: pathlib.Path, size: str, *, seed: int = 0, workers: int | None = None) -> None:
+    """Writes the data set of a size under `root`; scenes that are already there are kept.
+
+    Args:
+      size: "tiny" (7 scenes), "quick" (108) or "full" (1613, as many as ScanNet).
+      workers: processes; by default one per core. The result does not depend on it.
+
+    Raises:
+      ValueError: unknown size, or `root` holds something else.
+    """
+    root = pathlib.Path(root)
+    _claim(root, size, seed)
+    _write_lists(root, size)
+    for leftover in root.glob("scans*/.partial-*"):
+        shutil.rmtree(leftover)
+    jobs = [_Job(root, size, seed, i) for i in range(num_scenes(size))]
+    jobs = [job for job in jobs if not scene_folder(root, size, job.index).exists()]
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers <= 1:
+        written = map(_write_scene, jobs)
+        _exhaust(written, len(jobs))
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        _exhaust(pool.imap_unordered(_write_scene, jobs), len(jobs))
+
+
+def scan_scene(size: str, seed: int, index: int) -> Scan:
+    """Returns the scan of one scene, a function of version, seed, size and number only."""
+    return make_scan(scene_rng(size, seed, index), seed, index, SIZES[size].detail)
+
+
+def scene_rng(size: str, seed: int, index: int) -> np.random.Generator:
+    """Returns the randomness of one scene."""
+    return np.random.default_rng((VERSION, seed, SIZES[size].code, index))
+
+
+def num_scenes(size: str) -> int:
+    """Returns the number of scenes of all splits."""
+    return sum(split_counts(size).values())
+
+
+def split_counts(size: str) -> dict[str, int]:
+    """Returns the number of scenes by split, in the order in which they are numbered."""
+    spec = SIZES[size]
+    return {"train": spec.train, "val": spec.val, "test": spec.test}
+
+
+def scene_name(index: int) -> str:
+    """Returns the name of a scene; every scene is a space of its own."""
+    return f"scene{index:04d}_00"
+
+
+def scene_folder(root: pathlib.Path, size: str, index: int) -> pathlib.Path:
+    """Returns where a scene is written."""
+    annotated = index < num_scenes(size) - SIZES[size].test
+    return root / ("scans" if annotated else "scans_test") / scene_name(index)
+
+
+def _claim(root: pathlib.Path, size: str, seed: int) -> None:
+    """Marks a new folder as ours, or checks that an old one is the same data set."""
+    if size not in SIZES:
+        raise ValueError(f"Rooms has no size {size!r}; choose one of {', '.join(SIZES)}.")
+    path = root / "rooms.json"
+    wanted = {"version": VERSION, "seed": seed, "size": size}
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found != wanted:
+            raise ValueError(
+                f"{path}: holds Rooms {found}, not {wanted}; choose another folder or delete it."
+            )
+        return
+    if root.exists() and any(root.iterdir()):
+        raise ValueError(f"{path}: missing in a folder that is not empty; choose another folder.")
+    root.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(wanted) + "\n")
+
+
+def _write_lists(root: pathlib.Path, size: str) -> None:
+    """Writes the split lists and the label table."""
+    start = 0
+    for split, count in split_counts(size).items():
+        names = [scene_name(i) for i in range(start, start + count)]
+        (root / f"scannetv2_{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        start += count
+    write_label_table(root / "scannetv2-labels.combined.tsv")
+
+
+def _write_scene(job: _Job) -> str:
+    """Writes one scene beside its place and then moves it there."""
+    folder = scene_folder(job.root, job.size, job.index)
+    partial = folder.with_name(f".partial-{folder.name}")
+    partial.mkdir(parents=True)
+    scan = scan_scene(job.size, job.seed, job.index)
+    write_scan(partial, folder.name, scan, annotated=folder.parent.name == "scans")
+    partial.rename(folder)
+    return folder.name
+
+
+def _exhaust(written, total: int) -> None:
+    """Waits for all scenes behind a progress bar."""
+    for _ in tqdm(written, total=total, desc="Rooms", unit="scene", disable=total == 0):
+        pass

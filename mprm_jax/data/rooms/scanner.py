@@ -1,0 +1,112 @@
+"""What a handheld depth camera makes of a perfect room: holes, noise, missing corners.
+
+A vertex survives if some camera position saw it: near enough, not edge-on, not behind anything.
+So the floor under a bed, the wall behind a wardrobe and the top of a tall cabinet are missing.
+"""
+
+import numpy as np
+
+from mprm_jax.data.rooms.layout import Layout
+from mprm_jax.data.rooms.materials import smooth_noise
+from mprm_jax.data.rooms.mesh import Mesh
+from mprm_jax.types import Array
+
+_RANGE = 5.5  # meters a depth camera reaches
+_COARSE, _FINE = np.radians(6.0), np.radians(2.2)  # cells of the depth maps
+_NEAR = 1.3  # meters; nearer surfaces are drawn into the coarse map to leave no gaps
+_TOLERANCE = 0.06  # meters behind the nearest surface that still count as seen
+_GRAZING = 0.15  # cosine between view and normal below which depth cameras see nothing
+
+
+def camera_path(layout: Layout, num_cameras: int) -> Array:
+    """Draws where the camera stood: [at least 1, 3] meters."""
+    rng, (width, depth, height) = layout.rng, layout.size
+    cameras: list[tuple[float, float, float]] = []
+    for margin in (0.3, 0.15, 0.0):
+        for _ in range(12 * num_cameras):
+            x, y = rng.uniform(0, width), rng.uniform(0, depth)
+            z = min(rng.uniform(1.25, 1.75), height - 0.2)
+            if len(cameras) < num_cameras and layout.is_open(x, y, z, margin):
+                cameras.append((x, y, z))
+    return np.array(cameras or [(width / 2, depth / 2, 1.6)])
+
+
+def seen(mesh: Mesh, thin: Array, cameras: Array, ceiling_angle: float) -> Array:
+    """Says which vertices some camera saw.
+
+    Args:
+      thin: [N] bool, vertices of surfaces that can be seen from both sides.
+      cameras: [C, 3] meters.
+      ceiling_angle: radians above the horizon up to which the cameras looked.
+
+    Returns:
+      [N] bool
+    """
+    visible = np.zeros(len(mesh.points), bool)
+    for camera in cameras:
+        view = mesh.points - camera
+        distance = np.maximum(np.linalg.norm(view, axis=1), 1e-6)
+        elevation = np.arcsin(view[:, 2] / distance)
+        azimuth = np.arctan2(view[:, 1], view[:, 0])
+        facing = -np.einsum("nd,nd->n", view, mesh.normals) / distance
+        facing = np.where(thin, np.abs(facing), facing)
+        open_view = (facing > _GRAZING) & (distance < _RANGE) & (elevation < ceiling_angle)
+        slope = np.sqrt(1 - np.square(facing)) / np.maximum(facing, _GRAZING)
+        visible |= open_view & ~_hidden(azimuth, elevation, distance, slope)
+    return visible
+
+
+def holes(points: Array, dropout: Array, rng: np.random.Generator) -> Array:
+    """Says which vertices were lost to glass, gloss and passing by too fast.
+
+    Args:
+      points: [N, 3] meters.
+      dropout: [N] share of its surface that a material hides.
+
+    Returns:
+      [N] bool
+    """
+    patches = 0.5 + 0.5 * np.tanh(1.3 * smooth_noise(points / 0.5, rng))
+    lost = patches < dropout * 1.05
+    extent = np.ptp(points, axis=0)
+    for _ in range(rng.poisson(0.35 * extent[0] * extent[1]) if len(points) else 0):
+        center, radius = points[rng.integers(len(points))], rng.uniform(0.06, 0.32)
+        near = np.abs(points - center).max(axis=1) < 1.5 * radius
+        offset = points[near] - center
+        ragged = radius * (1 + 0.35 * smooth_noise(offset / 0.25, rng))
+        lost[near] |= np.linalg.norm(offset, axis=1) < ragged
+    return lost
+
+
+def shaken(points: Array, normals: Array, rng: np.random.Generator) -> Array:
+    """Returns points with the smooth and the rough error of a reconstruction, 3 to 8 mm."""
+    smooth = rng.uniform(0.003, 0.006) * smooth_noise(points / 0.4, rng)
+    rough = rng.normal(0, rng.uniform(0.0015, 0.004), len(points))
+    drift = 0.004 * np.stack([smooth_noise(points / 1.5, rng) for _ in range(3)], axis=1)
+    return points + (smooth + rough)[:, None] * normals + drift
+
+
+def kept(mesh: Mesh, keep: Array) -> tuple[Mesh, Array]:
+    """Returns the mesh of the kept vertices and the indices they had."""
+    faces = mesh.faces[keep[mesh.faces].all(axis=1)]
+    used = np.zeros(len(mesh.points), bool)
+    used[faces] = True
+    rows = np.flatnonzero(used)
+    new = np.cumsum(used) - 1
+    smaller = Mesh(mesh.points[rows], mesh.normals[rows], new[faces], mesh.parts[rows])
+    return smaller, rows
+
+
+def _hidden(azimuth: Array, elevation: Array, distance: Array, slope: Array) -> Array:
+    """Says which points lie behind others in a depth map around the camera: [N] bool."""
+    hidden = np.zeros(len(distance), bool)
+    for cell, drawn in ((_COARSE, distance < _NEAR), (_FINE, np.ones(len(distance), bool))):
+        columns = int(np.ceil(2 * np.pi / cell)) + 1
+        pixel = np.floor((elevation + np.pi / 2) / cell).astype(int) * columns
+        pixel += np.floor((azimuth + np.pi) / cell).astype(int)
+        depth = np.full(pixel.max() + 1, np.inf)
+        np.minimum.at(depth, pixel[drawn], distance[drawn])
+        # Across one cell, the depth of a slanted surface itself differs by this much.
+        own = np.minimum(distance * cell * slope, 0.6)
+        hidden |= distance > depth[pixel] + _TOLERANCE + own
+    return hidden
