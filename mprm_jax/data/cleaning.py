@@ -1,0 +1,84 @@
+"""Users' scans without what scanners leave in them: missing pixels and padding points."""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.data.formats.cloud import CloudFile
+from mprm_jax.types import Array
+
+logger = logging.getLogger(__name__)
+
+# A scan wider than this is of a town, or not in meters.
+MAX_INDOOR_WIDTH = 200.0
+# No scanner sees this high; a room of 1 m in millimeters does.
+MAX_INDOOR_HEIGHT = 1000.0
+
+
+class CleanCloud(NamedTuple):
+    """The points that are left, and where they were in the file."""
+
+    cloud: CloudFile
+    rows: Array  # [N] int64 into the points of the file, ascending
+
+
+def clean_cloud(path: str | Path, cloud: CloudFile) -> CleanCloud:
+    """Drops points that are not finite and, from clouds without faces, repeated positions.
+
+    A mesh keeps vertices that share a position: its faces meet there. What is dropped is logged.
+
+    Args:
+      path: named in the log and in errors.
+      cloud: N points of a file.
+
+    Raises:
+      ValueError: no point is finite.
+    """
+    rows = np.flatnonzero(np.isfinite(cloud.coords).all(axis=1))
+    if len(rows) < len(cloud.coords):
+        num_dropped = len(cloud.coords) - len(rows)
+        logger.warning("%s: %d points without a finite position dropped", path, num_dropped)
+    if not len(rows):
+        raise ValueError(f"{path}: no point has a finite position; export the scan again.")
+    if cloud.faces is None:
+        first = first_of_equal_rows(cloud.coords[rows])
+        if len(first) < len(rows):
+            num_dropped = len(rows) - len(first)
+            logger.warning("%s: %d points repeat a position, dropped", path, num_dropped)
+        rows = rows[first]
+    return CleanCloud(select_points(cloud, rows), rows)
+
+
+def first_of_equal_rows(rows: Array) -> Array:
+    """Gives the ascending indices [M] of the first of equal rows in [N, 3]."""
+    order = np.lexsort((np.arange(len(rows)), *rows.T))
+    ordered = rows[order]
+    is_first = np.ones(len(rows), bool)
+    is_first[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
+    return np.sort(order[is_first])
+
+
+def select_points(cloud: CloudFile, rows: Array) -> CloudFile:
+    """Keeps the given points [M], and the faces all of whose corners are kept."""
+    faces = cloud.faces
+    if faces is not None:
+        new_index = np.full(len(cloud.coords), -1, np.int32)
+        new_index[rows] = np.arange(len(rows))
+        faces = new_index[faces]
+        faces = faces[(faces >= 0).all(axis=1)]
+    return CloudFile(
+        cloud.coords[rows],
+        None if cloud.colors is None else cloud.colors[rows],
+        None if cloud.labels is None else cloud.labels[rows],
+        faces,
+        cloud.label_name,
+    )
+
+
+def looks_like_millimeters(coords: Array) -> bool:
+    """Says whether [N, 3] coordinates are too large, and too whole or too high, for meters."""
+    extent = np.ptp(coords, axis=0)
+    is_whole = np.array_equal(coords, np.round(coords))
+    return bool(extent[:2].max() > MAX_INDOOR_WIDTH and (is_whole or extent[2] > MAX_INDOOR_HEIGHT))

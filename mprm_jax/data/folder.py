@@ -1,0 +1,186 @@
+"""A folder of anyone's scans, with the tags people gave them.
+
+    root/office.ply, root/floor1/hall.laz ...   scans of any readable format, nested or not
+    root/tags.csv                               class tags; see mprm_jax/data/tags.py
+    root/classes.txt                            optional; see mprm_jax/data/class_list.py
+    root/splits.csv                             optional: 'scene,split' with train, val or test
+
+A scan is named by its relative path without suffix, folders joined by "_". Tagged scans are the
+split "train" and the others "test", unless `splits.csv` says otherwise. Point labels in the files
+are read only with a `classes.txt`, which says what they mean.
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mprm_jax.data.class_list import ClassList, read_class_list, suggest, to_class_indices
+from mprm_jax.data.cleaning import clean_cloud, looks_like_millimeters
+from mprm_jax.data.csv_rows import read_csv_rows
+from mprm_jax.data.formats import READERS, read_cloud
+from mprm_jax.data.formats.text import is_text_cloud, read_text
+from mprm_jax.data.scene import Scene, WeakLabels
+from mprm_jax.data.tags import TagRow, TagTable, find_scene, read_tags
+from mprm_jax.types import Array
+
+logger = logging.getLogger(__name__)
+
+TAGS_FILE = "tags.csv"
+CLASSES_FILE = "classes.txt"
+SPLITS_FILE = "splits.csv"
+SPLITS = ("train", "val", "test")
+MAX_LISTED = 10  # untagged scans named in the log
+
+
+class Folder:
+    """Reads a folder of scans; `classes` is empty if neither tags nor a class list are there."""
+
+    name = "folder"
+
+    def __init__(self, root: str | Path, scale: float = 1.0):
+        """Finds the scans and reads the tags.
+
+        Args:
+          root: the folder.
+          scale: meters per unit of the scan files, 0.001 for millimeters; also of the balls in
+            `tags.csv`.
+
+        Raises:
+          OSError: there are no scans.
+          ValueError: two scans have one name, the scale is no scale, or `tags.csv`, `classes.txt`
+            or `splits.csv` is wrong.
+        """
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"data.scale is {scale}; give meters per unit of the scans, above 0.")
+        self.root = Path(root)
+        self.scale = scale
+        self._scans = _find_scans(self.root)
+        self._class_list = self._read_class_list()
+        self._tags = self._read_tags()
+        self.classes: Sequence[str] = self._tags.classes
+        self.splits: Mapping[str, Sequence[str]] = self._find_splits()
+
+    def files(self, split: str, name: str) -> Sequence[str]:
+        """Lists the scan, and the files beside it that decide how it is read."""
+        beside = [self.root / CLASSES_FILE, self.root / TAGS_FILE]
+        paths = [self._scan(split, name), *(path for path in beside if path.is_file())]
+        return [str(path) for path in paths]
+
+    def read(self, split: str, name: str) -> Scene:
+        """Reads a scan without missing pixels and repeated points, in meters, with its tags."""
+        path = self._scan(split, name)
+        cloud = clean_cloud(path, read_cloud(path)).cloud
+        coords = cloud.coords * self.scale
+        if looks_like_millimeters(coords):
+            extent = " x ".join(f"{length:.0f}" for length in np.ptp(coords, axis=0))
+            logger.warning(
+                "%s: spans %s m; if it is in millimeters, add --set data.scale=0.001", path, extent
+            )
+        labels = None
+        if cloud.labels is not None and self._class_list is not None:
+            labels = to_class_indices(cloud.labels, self._class_list)
+        rows = self._tags.rows.get(name)
+        weak_labels = self._weak_labels(path, coords, rows) if rows else None
+        return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels)
+
+    def _scan(self, split: str, name: str) -> Path:
+        if name not in self.splits.get(split, ()):
+            raise ValueError(f"{name}: not in split {split!r} of {self.root}; check the name.")
+        return self._scans[name]
+
+    def _read_class_list(self) -> ClassList | None:
+        path = self.root / CLASSES_FILE
+        return read_class_list(path) if path.is_file() else None
+
+    def _read_tags(self) -> TagTable:
+        names = self._class_list.names if self._class_list else None
+        path = self.root / TAGS_FILE
+        if not path.is_file():
+            logger.info("%s: no %s, so no scan is tagged", self.root, TAGS_FILE)
+            return TagTable(names or (), {})
+        return read_tags(path, self._scans, names)
+
+    def _find_splits(self) -> dict[str, list[str]]:
+        untagged = [name for name in self._scans if name not in self._tags.rows]
+        if untagged and self._tags.rows:
+            listed = ", ".join(untagged[:MAX_LISTED]) + (" ..." * (len(untagged) > MAX_LISTED))
+            logger.warning("%s: %d scans have no tags: %s", self.root, len(untagged), listed)
+        path = self.root / SPLITS_FILE
+        if path.is_file():
+            return _read_splits(path, list(self._scans))
+        tagged = [name for name in self._scans if name in self._tags.rows]
+        return {"train": tagged, "val": [], "test": untagged}
+
+    def _weak_labels(self, path: Path, coords: Array, rows: Sequence[TagRow]) -> WeakLabels:
+        """Turns the tags of a scene into arrays; a tag of the whole scan sits in its middle."""
+        middle = (coords.min(axis=0) + coords.max(axis=0)) / 2
+        centers = np.tile(middle, (len(rows), 1))
+        radii = np.full(len(rows), np.inf, np.float32)
+        for i, row in enumerate(rows):
+            if row.ball is None:
+                continue
+            centers[i] = np.array(row.ball[:3]) * self.scale
+            radii[i] = row.ball[3] * self.scale
+            if not np.any(np.sum(np.square(coords - centers[i]), axis=1) < np.square(radii[i])):
+                low, high = (
+                    np.round(edge / self.scale, 2) for edge in (coords.min(0), coords.max(0))
+                )
+                raise ValueError(
+                    f"{self.root / TAGS_FILE}: line {row.line}: no point of {path.name} is in this "
+                    f"ball, the scan spans {low} to {high}; give x, y, z, radius in the unit and "
+                    "frame of the scan file."
+                )
+        tags = np.array([[name in row.present for name in self.classes] for row in rows])
+        return WeakLabels(centers, radii, tags)
+
+
+def _find_scans(root: Path) -> dict[str, Path]:
+    """Finds the readable scans below a folder, by scene name, in order of their paths."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; give the one that holds the scans.")
+    own = [root / name for name in (TAGS_FILE, CLASSES_FILE, SPLITS_FILE)]
+    scans: dict[str, Path] = {}
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        hidden = any(part.startswith((".", "__")) for part in relative.parts)
+        if hidden or path in own or path.suffix.lower() not in READERS or not path.is_file():
+            continue
+        if READERS[path.suffix.lower()] is read_text and not is_text_cloud(path):
+            logger.info("%s: skipped, not a table of points", path)
+            continue
+        name = "_".join(relative.with_suffix("").parts)
+        if name in scans:
+            raise ValueError(
+                f"{path}: has the same scene name {name!r} as {scans[name]}; "
+                "rename or remove one of them."
+            )
+        scans[name] = path
+    if not scans:
+        raise FileNotFoundError(f"{root}: no scans; put some there, as {' '.join(READERS)}.")
+    return scans
+
+
+def _read_splits(path: Path, scenes: list[str]) -> dict[str, list[str]]:
+    header, rows = read_csv_rows(path)
+    if sorted(header) != ["scene", "split"]:
+        raise ValueError(f"{path}: columns {', '.join(header)}; write the header 'scene,split'.")
+    split_of: dict[str, str] = {}
+    for row in rows:
+        scene, split = find_scene(path, row, scenes), row.cells["split"]
+        if split not in SPLITS:
+            raise ValueError(
+                f"{path}: line {row.line} has split {split!r}; {suggest(split, SPLITS)}"
+            )
+        if scene in split_of:
+            raise ValueError(f"{path}: line {row.line} lists scene {scene!r} again; remove it.")
+        split_of[scene] = split
+    missing = [name for name in scenes if name not in split_of]
+    if missing:
+        raise ValueError(
+            f"{path}: {len(missing)} scans have no row, such as {missing[0]!r}; "
+            "give every scan a split, or remove the file."
+        )
+    return {split: [name for name in scenes if split_of[name] == split] for split in SPLITS}
