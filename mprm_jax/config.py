@@ -157,13 +157,13 @@ class Config:
 
     preset: str = "paper"
     seed: int = 0
-    data: DataConfig = DataConfig()
-    pyramid: PyramidConfig = PyramidConfig()
-    augment: AugmentConfig = AugmentConfig()
-    model: ModelConfig = ModelConfig()
-    optim: OptimConfig = OptimConfig()
-    mining: MiningConfig = MiningConfig()
-    log: LogConfig = LogConfig()
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    pyramid: PyramidConfig = dataclasses.field(default_factory=PyramidConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    mining: MiningConfig = dataclasses.field(default_factory=MiningConfig)
+    log: LogConfig = dataclasses.field(default_factory=LogConfig)
 
 
 def to_json(config: Config) -> str:
