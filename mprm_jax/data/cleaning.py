@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 MAX_INDOOR_WIDTH = 200.0
 # No scanner sees this high; a room of 1 m in millimeters does.
 MAX_INDOOR_HEIGHT = 1000.0
+# Odd numbers of 64 mixed bits, one per axis.
+HASH_FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
 
 class CleanCloud(NamedTuple):
@@ -52,8 +54,14 @@ def clean_cloud(path: str | Path, cloud: CloudFile) -> CleanCloud:
 
 
 def first_of_equal_rows(rows: Array) -> Array:
-    """Gives the ascending indices [M] of the first of equal rows in [N, 3]."""
-    order = np.lexsort((np.arange(len(rows)), *rows.T))
+    """Gives the ascending indices [M] of the first of equal rows in finite [N, 3] float64.
+
+    Rows are brought together by one sorted hash, several times faster than by three columns. Rows
+    count as equal only if their values are, so a collision never drops a point.
+    """
+    bits = (rows + 0.0).view(np.uint64)  # adding 0 turns -0 into 0
+    hashes = np.bitwise_xor.reduce((bits ^ (bits >> np.uint64(29))) * HASH_FACTORS[None], axis=1)
+    order = np.argsort(hashes, kind="stable")
     ordered = rows[order]
     is_first = np.ones(len(rows), bool)
     is_first[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
