@@ -29,14 +29,15 @@ def voxel_grid(coords: Array, voxel_size: float) -> VoxelGrid:
     """
     if len(coords) == 0:
         return VoxelGrid(np.zeros(0, np.int32), np.zeros(0, np.int64))
-    cells = np.floor(np.asarray(coords, np.float64) / voxel_size).astype(np.int64)
+    cells = np.floor(np.asarray(coords, np.float64) / voxel_size)
     cells -= cells.min(axis=0)
     span = cells.max(axis=0) + 1
     if span.max() > 1 << 21:
         raise ValueError(
-            f"The cloud spans {span.max()} voxels of {voxel_size} m on one axis; "
+            f"The cloud spans {span.max():g} voxels of {voxel_size} m on one axis; "
             "check its unit or remove stray points."
         )
+    cells, span = cells.astype(np.int64), span.astype(np.int64)
     keys = (cells[:, 0] * span[1] + cells[:, 1]) * span[2] + cells[:, 2]
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return VoxelGrid(inverse.astype(np.int32), counts)
