@@ -34,9 +34,13 @@ def read_class_list(path: Path) -> ClassList:
     """Reads `classes.txt`.
 
     Raises:
-      ValueError: there is no class, only some lines have a label, or something is there twice.
+      ValueError: the file is not UTF-8, there is no class, only some lines have a label, or something is there twice.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     matches = [NUMBERED.fullmatch(line) for line in lines]
     if not lines:

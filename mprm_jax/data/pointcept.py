@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mprm_jax.data import s3dis, scannet
+from mprm_jax.data.class_list import read_class_list
 from mprm_jax.data.formats.cloud import to_labels, to_uint8_colors
 from mprm_jax.data.scene import Scene
 from mprm_jax.types import IGNORED, Array
@@ -83,8 +84,7 @@ class Pointcept:
     def _find_classes(self, of_areas: bool) -> Sequence[str]:
         names = self.root / "classes.txt"
         if names.is_file():
-            lines = names.read_text(encoding="utf-8").splitlines()
-            return [line.strip() for line in lines if line.strip()]
+            return _read_text_classes(names)
         names = self.root / "classes.json"
         if names.is_file():
             return _read_json_classes(names)
@@ -132,6 +132,16 @@ def _find_scenes(root: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
 def _segment_path(folder: Path) -> Path | None:
     paths = [folder / name for name in SEGMENTS]
     return next((path for path in paths if path.is_file()), None)
+
+
+def _read_text_classes(path: Path) -> Sequence[str]:
+    classes = read_class_list(path)
+    if classes.labels != tuple(range(len(classes.names))):
+        raise ValueError(
+            f"{path}: labels {', '.join(map(str, classes.labels))}; Pointcept numbers classes from "
+            "0 without gaps, list the names in that order."
+        )
+    return classes.names
 
 
 def _read_json_classes(path: Path) -> list[str]:

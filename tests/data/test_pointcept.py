@@ -96,6 +96,13 @@ def test_unknown_classes_are_asked_for(tmp_path):
         Pointcept(tmp_path)
 
 
+def test_a_class_list_with_gaps_is_refused(tmp_path):
+    write_scene(tmp_path / "train" / "a", "segment.npy", [0, 1, -1])
+    (tmp_path / "classes.txt").write_text("0 rock\n2 tree\n")
+    with pytest.raises(ValueError, match=r"classes\.txt: labels 0, 2; .* list the names"):
+        Pointcept(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', "[1, 2]"])
 def test_broken_classes_json_is_one_line(tmp_path, text):
     write_scene(tmp_path / "train" / "a", "segment.npy", [0, 1, -1])

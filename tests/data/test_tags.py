@@ -120,6 +120,12 @@ def test_a_ball_beside_the_scan_names_its_line(root):
         read_office(root)
 
 
+def test_a_class_list_that_is_not_utf8_is_one_line(root):
+    (root / "classes.txt").write_bytes("bücher\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"classes\.txt: not UTF-8 text .*; save it as UTF-8"):
+        Folder(root)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
