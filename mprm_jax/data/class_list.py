@@ -34,7 +34,8 @@ def read_class_list(path: Path) -> ClassList:
     """Reads `classes.txt`.
 
     Raises:
-      ValueError: the file is not UTF-8, there is no class, only some lines have a label, or something is there twice.
+      ValueError: the file is not UTF-8, there is no class, only some lines have a label, or
+        something is there twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
