@@ -36,9 +36,18 @@ def fill_buckets(
 
     Args:
       order: subclouds in visiting order.
-      num_points: points of each subcloud, indexed by subcloud; none above `max_points`.
+      num_points: points of each subcloud, indexed by subcloud.
+
+    Raises:
+      ValueError: a subcloud fits no bucket.
     """
     waiting = list(order)
+    largest = np.max(num_points[waiting], initial=0)
+    if largest > max_points or max_clouds < 1:
+        raise ValueError(
+            f"A subcloud of {largest} points does not fit a bucket of {max_points} points and "
+            f"{max_clouds} clouds; calibrate the config for this data."
+        )
     buckets = []
     while waiting:
         bucket, free, place = [], max_points, 0
