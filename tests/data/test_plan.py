@@ -1,0 +1,121 @@
+"""The epoch plan: fair, full, within its limits, and a function of seed and epoch alone."""
+
+import numpy as np
+import pytest
+
+from mprm_jax.data.plan import epoch_order, epoch_plan, fill_buckets, sequential_plan
+
+# Points of a subcloud as found in rooms: 2 m balls at 4 cm, and at 8 cm as in the quick preset.
+PAPER = np.clip(np.random.default_rng(0).lognormal(7.4, 0.6, 1500), 300, 5000).astype(int)
+QUICK = np.clip(np.random.default_rng(1).lognormal(7.2, 0.5, 900), 100, 5000).astype(int)
+
+
+def plan(num_points=PAPER, **changes):
+    settings = {"draws": 0, "max_points": 16384, "max_clouds": 64, "num_devices": 4}
+    return epoch_plan(num_points, **({**settings, "seed": 0, "epoch": 0} | changes))
+
+
+def buckets_of(steps):
+    return [bucket for step in steps for bucket in step]
+
+
+def drawn(steps):
+    return [index for bucket in buckets_of(steps) for index in bucket]
+
+
+def fill_share(num_points, max_points):
+    """Rows in use of all but the last buckets, which hold what is left."""
+    buckets = fill_buckets(epoch_order(len(num_points), 0, 0, 0), num_points, max_points, 1000)
+    return np.mean([num_points[bucket].sum() / max_points for bucket in buckets[:-2]])
+
+
+def test_equal_seed_and_epoch_give_equal_plans():
+    assert plan(seed=3, epoch=5) == plan(seed=3, epoch=5)
+
+
+def test_epochs_differ():
+    assert plan(epoch=0) != plan(epoch=1)
+
+
+def test_seeds_differ():
+    assert plan(seed=0) != plan(seed=1)
+
+
+def test_an_epoch_draws_each_subcloud_exactly_once():
+    assert sorted(drawn(plan(epoch=2))) == list(range(len(PAPER)))
+
+
+@pytest.mark.parametrize("draws", [7, 40, 100, 101, 250])
+def test_each_pass_draws_each_subcloud_exactly_once(draws):
+    order = np.concatenate([epoch_order(100, draws, 0, epoch) for epoch in range(20)])
+    passes = order[: len(order) // 100 * 100].reshape(-1, 100)
+    np.testing.assert_array_equal(np.sort(passes, axis=1), [np.arange(100)] * len(passes))
+
+
+@pytest.mark.parametrize("draws", [7, 100, 250])
+def test_an_epoch_has_the_stated_number_of_draws(draws):
+    assert [len(epoch_order(100, draws, 0, epoch)) for epoch in range(5)] == [draws] * 5
+
+
+def test_a_plan_holds_the_draws_of_its_epoch():
+    order = epoch_order(len(PAPER), 6000, seed=0, epoch=3)
+    assert sorted(drawn(plan(draws=6000, epoch=3))) == sorted(order.tolist())
+
+
+def test_no_bucket_exceeds_its_points():
+    assert max(PAPER[bucket].sum() for bucket in buckets_of(plan())) <= 16384
+
+
+def test_no_bucket_exceeds_its_clouds():
+    assert max(len(bucket) for bucket in buckets_of(plan(max_clouds=3))) == 3
+
+
+@pytest.mark.parametrize("num_devices", [1, 3, 8])
+def test_every_device_gets_equally_many_buckets(num_devices):
+    steps = plan(num_devices=num_devices)
+    assert {len(step) for step in steps} == {num_devices}
+
+
+def test_only_the_last_step_has_empty_buckets():
+    steps = plan(num_devices=8)
+    assert all(bucket for step in steps[:-1] for bucket in step)
+    assert steps[-1][0]
+
+
+def test_the_number_of_devices_does_not_change_the_buckets():
+    eight = [bucket for bucket in buckets_of(plan(num_devices=8)) if bucket]
+    assert eight == buckets_of(plan(num_devices=1))
+
+
+@pytest.mark.parametrize(("sizes", "max_points"), [(PAPER, 16384), (QUICK, 8192)])
+def test_buckets_are_nearly_full(sizes, max_points):
+    assert fill_share(sizes, max_points) >= 0.92
+
+
+def test_a_bucket_starts_with_the_next_subcloud():
+    assert fill_buckets([2, 0, 1, 3], np.array([5, 4, 8, 2]), 10, 9) == [[2, 3], [0, 1]]
+
+
+def test_a_subcloud_as_large_as_the_bucket_fits():
+    assert fill_buckets([0, 1], np.array([10, 10]), 10, 9) == [[0], [1]]
+
+
+def test_a_subcloud_larger_than_the_bucket_is_refused():
+    with pytest.raises(ValueError, match="A subcloud of 11 points does not fit"):
+        fill_buckets([0, 1], np.array([10, 11]), 10, 9)
+
+
+def test_a_bucket_without_room_for_clouds_is_refused():
+    with pytest.raises(ValueError, match="0 clouds; calibrate the config"):
+        fill_buckets([0, 1], np.array([10, 10]), 10, 0)
+
+
+def test_the_sequential_plan_holds_each_subcloud_once():
+    steps = sequential_plan(QUICK, 8192, 16, 4)
+    assert sorted(drawn(steps)) == list(range(len(QUICK)))
+
+
+def test_the_sequential_plan_stays_near_the_order():
+    """Scenes are finished one after the other, so that few are open at a time."""
+    visited = np.array(drawn(sequential_plan(QUICK, 8192, 16, 4)))
+    assert np.abs(visited - np.arange(len(visited))).max() < 200
