@@ -180,8 +180,10 @@ def from_json(text: str) -> Config:
     return _from_dict(Config, json.loads(text))
 
 
-def _from_dict(kind: type, values: dict[str, Any]) -> Any:
+def _from_dict(kind: type, values: Any) -> Any:
     hints = typing.get_type_hints(kind)
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} wants settings by name, got {values!r}.")
     if values.keys() != hints.keys():
         odd = ", ".join(sorted(values.keys() ^ hints.keys()))
         raise ValueError(f"{kind.__name__} does not have just these settings: {odd} differ.")
