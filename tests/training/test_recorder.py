@@ -1,0 +1,83 @@
+"""`metrics.jsonl` across restarts: every step once, no broken line."""
+
+import json
+import logging
+
+import jax.numpy as jnp
+import pytest
+
+from mprm_jax.training.recorder import Recorder
+
+
+def write(workdir, steps, *, start=0, **values):
+    with Recorder(workdir, start, num_steps=10) as recorder:
+        for step in steps:
+            recorder.write(step, values or {"loss": step / 2})
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_line_holds_step_and_values(tmp_path):
+    write(tmp_path, [3], loss=jnp.float32(0.5), epoch=1)
+    assert lines(tmp_path) == [{"step": 3, "loss": 0.5, "epoch": 1.0}]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_undefined_value_is_null(tmp_path, value):
+    write(tmp_path, [3], precision=value)
+    assert lines(tmp_path) == [{"step": 3, "precision": None}]
+
+
+def test_lines_are_on_disk_at_once(tmp_path):
+    with Recorder(tmp_path, 0, 10) as recorder:
+        recorder.write(1, {"loss": 0.5})
+        assert lines(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
+def test_resuming_appends(tmp_path):
+    write(tmp_path, [1, 2])
+    write(tmp_path, [3], start=2)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+
+
+def test_resuming_drops_lines_of_steps_taken_again(tmp_path):
+    write(tmp_path, [1, 2, 3, 4])
+    write(tmp_path, [3, 4], start=2, loss=9)
+    found = [(line["step"], line["loss"]) for line in lines(tmp_path)]
+    assert found == [(1, 0.5), (2, 1.0), (3, 9), (4, 9)]
+
+
+def test_resuming_drops_a_half_written_last_line(tmp_path):
+    write(tmp_path, [1, 2])
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 2, "precis')
+    write(tmp_path, [3], start=2)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+
+
+def test_a_dropped_half_line_is_reported(tmp_path, caplog):
+    (tmp_path / "metrics.jsonl").write_text('{"step')
+    with caplog.at_level(logging.WARNING):
+        write(tmp_path, [1])
+    assert "metrics.jsonl: dropped a line cut short" in caplog.text
+
+
+def test_a_whole_last_line_without_its_end_is_kept(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}')
+    write(tmp_path, [2], start=1)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_an_error_inside_closes_the_files(tmp_path):
+    with pytest.raises(RuntimeError), Recorder(tmp_path, 0, 10) as recorder:
+        raise RuntimeError("the loop failed")
+    with pytest.raises(ValueError, match="closed file"):
+        recorder.write(1, {"loss": 0.5})
+
+
+def test_tensorboard_gets_the_scalars(tmp_path):
+    write(tmp_path, [1])
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"loss" in events.read_bytes()
