@@ -41,21 +41,27 @@ def grid_seed_counts(coords: Array, radius: float) -> Array:
     return np.floor((high - low) / radius).astype(np.int64) + 1
 
 
-def ball_rows(tree: cKDTree, center: Array, radius: float) -> Array:
-    """Ascending rows of the tree's points with distance < `radius` to `center`, as int32."""
-    if np.isinf(radius):
-        return np.arange(tree.n, dtype=np.int32)
-    rows = tree.query_ball_point(center, np.nextafter(np.float64(radius), 0), return_sorted=True)
-    return np.asarray(rows, np.int32)
-
-
 def in_ball(offsets: Array, radius: float) -> Array:
     """Whether each offset from the center is shorter than `radius`, as [N] bool.
 
-    The one rule for a point at the surface of a ball, so that counts made at preparation hold in
+    The one rule for points at the surface of a ball, so that what `prepare` counts holds in
     training to the last point.
 
     Args:
       offsets: [N, 3] float32, meters.
     """
     return np.sum(np.square(offsets), axis=1, dtype=np.float64) < np.float64(radius) ** 2
+
+
+def ball_rows(coords: Array, tree: cKDTree, center: Array, radius: float) -> Array:
+    """Ascending rows of `coords` inside a ball, as int32; the tree over them narrows the search.
+
+    Args:
+      coords: [N, 3] float32, meters.
+      center: [3] float32, meters.
+      radius: meters.
+    """
+    # Wider than the ball by more than float32 rounding at a kilometer from the origin.
+    found = tree.query_ball_point(center, radius * 1.001 + 1e-3, return_sorted=True)
+    rows = np.asarray(found, np.int32)
+    return rows[in_ball(coords[rows] - center[None], radius)]

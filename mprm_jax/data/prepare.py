@@ -1,0 +1,233 @@
+"""From a source to a complete store: checks every scene, prepares in parallel, resumes.
+
+A scene whose folder is complete and whose files are unchanged is kept, so that an interrupted run
+continues where it stopped. The manifest is written last; a store without one is not complete.
+"""
+
+import logging
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from mprm_jax.config import DataConfig
+from mprm_jax.data.manifest import (
+    MANIFEST_FILE,
+    BrokenScene,
+    Manifest,
+    SceneInfo,
+    StoreSettings,
+    read_manifest,
+    require_settings,
+    write_json,
+)
+from mprm_jax.data.prepare_workers import Job, Task, outcomes
+from mprm_jax.data.scene import Source
+from mprm_jax.data.scene_files import finished_record, open_for_writing, write_classes
+from mprm_jax.data.source_files import check_files, is_unchanged, stamp_files
+from mprm_jax.data.store import SceneStore
+
+logger = logging.getLogger(__name__)
+
+
+class Prepared(NamedTuple):
+    """A complete store, and how it came about."""
+
+    store: SceneStore
+    num_new: int  # scenes prepared by this run
+    num_kept: int  # scenes found ready
+
+
+class _Sorted(NamedTuple):
+    """The scenes of a source by what has to be done for them."""
+
+    kept: dict[str, SceneInfo]
+    left_out: dict[str, BrokenScene]
+    tasks: list[Task]
+
+
+def prepare(
+    source: Source,
+    path: pathlib.Path,
+    data: DataConfig,
+    *,
+    spec: str = "",
+    tags: str = "auto",
+    on_error: str = "stop",
+    workers: int | None = None,
+) -> Prepared:
+    """Brings the store at `path` up to date with its source.
+
+    Args:
+      source: picklable, if more than one process is used.
+      data: voxel size, ball radius and placement of seeds count.
+      spec: the data set as the user named it, for the manifest.
+      tags: "auto", or "archive:DIR" when `source` takes its tags from there; for the manifest.
+      on_error: "stop" ends with the list of broken scenes; "continue" leaves them out.
+      workers: processes; 0 or 1 means this one, None chooses by cores and scenes.
+
+    Raises:
+      ValueError: broken scenes, no scene to train on, or a store of other settings.
+      OSError: the store cannot be written.
+    """
+    if on_error not in ("stop", "continue"):
+        raise ValueError(f"--on-error is {on_error!r}; choose stop or continue.")
+    job = Job(source, path, StoreSettings.of(data, tags))
+    previous = _previous(job)
+    open_for_writing(path)
+    found = _sort(job, previous)
+    broken = _broken_files(job, found.tasks)
+    _report(broken, on_error)
+    fresh, unread = _prepare_all(job, [t for t in found.tasks if t.key not in broken], workers)
+    infos = found.kept | fresh
+    unread |= _without_colors(infos)
+    _report(unread, on_error)
+    broken |= unread
+    for key in broken:
+        shutil.rmtree(path / key, ignore_errors=True)
+    infos = {key: info for key, info in infos.items() if key not in broken}
+    manifest = _manifest(job, spec, infos, found.left_out | _stamped(source, broken))
+    if manifest != previous:
+        write_classes(path, manifest.classes)
+        write_json(manifest, path / MANIFEST_FILE)
+    _remark(manifest, fresh)
+    return Prepared(SceneStore(path), len(fresh.keys() - broken.keys()), len(found.kept))
+
+
+def _previous(job: Job) -> Manifest | None:
+    """The manifest of an earlier run; refuses one of other settings or classes."""
+    if not (job.store / MANIFEST_FILE).is_file():
+        return None
+    manifest = read_manifest(job.store)
+    require_settings(job.store, manifest, job.settings)
+    if manifest.name != job.source.name or manifest.classes != tuple(job.source.classes):
+        raise ValueError(
+            f"{job.store}: holds {manifest.name} with {len(manifest.classes)} classes, not "
+            f"{job.source.name} with these {len(job.source.classes)} classes; "
+            "choose another --store or delete this one."
+        )
+    return manifest
+
+
+def _sort(job: Job, previous: Manifest | None) -> _Sorted:
+    found = _Sorted({}, {}, [])
+    known = previous.broken if previous else {}
+    classes = tuple(job.source.classes)
+    for split, scenes in job.source.splits.items():
+        for scene in scenes:
+            task = Task(split, scene, stamp_files(job.source.files(split, scene)))
+            record = finished_record(job.store / task.key)
+            if task.key in known and is_unchanged(task.files, known[task.key].files):
+                found.left_out[task.key] = known[task.key]
+            elif (
+                record is not None
+                and (record.settings, record.classes) == (job.settings, classes)
+                and is_unchanged(task.files, record.files)
+            ):
+                found.kept[task.key] = record.info
+            else:
+                found.tasks.append(task)
+    if found.left_out:
+        logger.warning(
+            "%d broken scenes stay left out, as decided before; delete %s to try them again.",
+            len(found.left_out),
+            job.store / MANIFEST_FILE,
+        )
+    return found
+
+
+def _broken_files(job: Job, tasks: Sequence[Task]) -> dict[str, str]:
+    """Scenes whose files are missing, empty or cut off, with the reason."""
+    broken = {}
+    for task in tasks:
+        try:
+            check_files(job.source.files(task.split, task.scene))
+        except (ValueError, OSError) as error:
+            broken[task.key] = str(error)
+    return broken
+
+
+def _prepare_all(
+    job: Job, tasks: Sequence[Task], workers: int | None
+) -> tuple[dict[str, SceneInfo], dict[str, str]]:
+    """Prepares scenes; those that cannot be are returned with the reason."""
+    infos, broken = {}, {}
+    if tasks:
+        logger.info("preparing %d scenes of %s in %s", len(tasks), job.source.name, job.store)
+    # No bar where nobody watches.
+    for outcome in tqdm(
+        outcomes(job, tasks, workers),
+        total=len(tasks),
+        unit="scene",
+        disable=None if tasks else True,
+    ):
+        if outcome.info is None:
+            broken[outcome.task.key] = outcome.reason
+        else:
+            infos[outcome.task.key] = outcome.info
+    return infos, broken
+
+
+def _without_colors(infos: Mapping[str, SceneInfo]) -> dict[str, str]:
+    """Scenes without colors in a data set that has them elsewhere."""
+    if not any(info.has_colors for info in infos.values()):
+        return {}
+    reason = "it has no colors, other scenes do; export it with colors, or strip them from all."
+    return {key: reason for key, info in infos.items() if not info.has_colors}
+
+
+def _report(broken: Mapping[str, str], on_error: str) -> None:
+    for key, reason in sorted(broken.items()):
+        logger.error("broken scene %s: %s", key, reason)
+    if broken and on_error == "stop":
+        key, reason = min(broken.items())
+        what = (
+            f"{len(broken)} broken scenes, listed above" if len(broken) > 1 else f"{key}: {reason}"
+        )
+        raise ValueError(f"{what} Mend them, or leave them out: --on-error continue.")
+
+
+def _stamped(source: Source, broken: Mapping[str, str]) -> dict[str, BrokenScene]:
+    return {
+        key: BrokenScene(reason, stamp_files(source.files(*key.split("/", 1))))
+        for key, reason in broken.items()
+    }
+
+
+def _manifest(
+    job: Job, spec: str, infos: Mapping[str, SceneInfo], broken: Mapping[str, BrokenScene]
+) -> Manifest:
+    """Scenes in the order of the source, whatever order the processes finished in."""
+    splits = {
+        split: tuple(scene for scene in scenes if f"{split}/{scene}" in infos)
+        for split, scenes in job.source.splits.items()
+    }
+    if not splits.get("train"):
+        raise ValueError(
+            f"{job.source.name}: split train has no readable scene "
+            f"({len(infos)} elsewhere, {len(broken)} broken); check the path and the split lists."
+        )
+    order = [f"{split}/{scene}" for split, scenes in splits.items() for scene in scenes]
+    return Manifest(
+        spec=spec,
+        name=job.source.name,
+        classes=tuple(job.source.classes),
+        settings=job.settings,
+        splits=splits,
+        scenes={key: infos[key] for key in order},
+        broken=broken,
+    )
+
+
+def _remark(manifest: Manifest, fresh: Mapping[str, SceneInfo]) -> None:
+    """Says what is unusual about the scenes just prepared."""
+    if fresh and not any(info.has_colors for info in fresh.values()):
+        logger.warning("%s has no colors; they are stored as 0.", manifest.name)
+    untagged = [s for s in manifest.splits["train"] if not manifest.scenes[f"train/{s}"].has_tags]
+    if untagged:
+        logger.warning(
+            "%d of %d training scenes have no tags and give no subclouds, e.g. %s.",
+            *(len(untagged), len(manifest.splits["train"]), untagged[0]),
+        )

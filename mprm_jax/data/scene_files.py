@@ -1,0 +1,95 @@
+"""Writes the folder of one prepared scene: whole or not at all."""
+
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from mprm_jax.data.manifest import SCENE_FILE, SceneRecord, read_record, write_json
+from mprm_jax.data.preparation import PreparedScene
+from mprm_jax.data.store import (
+    COLOR_FILE,
+    COORD_FILE,
+    POINT_VOXEL_FILE,
+    SCENE_FILES,
+    VOXEL_COLOR_FILE,
+    VOXEL_COORD_FILE,
+    WEAK_LABEL_FILE,
+)
+from mprm_jax.data.truth import VOXEL_LABEL_FILE, point_label_file
+
+PARTIAL_PREFIX = ".partial-"
+STALE_SECONDS = 600  # writing one scene takes seconds; older leftovers are of killed runs
+
+
+def write_scene(folder: pathlib.Path, scene: PreparedScene, record: SceneRecord) -> None:
+    """Writes a scene beside its place and moves it there, replacing what was there.
+
+    Raises:
+      OSError: disk full or not writable, naming the folder; nothing half-written is left.
+    """
+    store = folder.parent.parent
+    name = f"{PARTIAL_PREFIX}{os.getpid()}-{folder.parent.name}-{folder.name}"
+    partial = store / name
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write_arrays(partial, scene, record)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:
+        raise OSError(
+            f"{folder}: cannot be written ({error.strerror or error}); free disk space or choose "
+            "another --store, then run again: finished scenes are kept."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def open_for_writing(store: pathlib.Path) -> None:
+    """Makes the folder of a store, checks that it can be written, and clears old leftovers.
+
+    Raises:
+      OSError: not writable.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        probe = store / f"{PARTIAL_PREFIX}{os.getpid()}-probe"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise OSError(
+            f"{store}: cannot be written ({error.strerror}); choose another --store."
+        ) from error
+    for leftover in store.glob(f"{PARTIAL_PREFIX}*"):
+        if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_classes(store: pathlib.Path, classes: Sequence[str]) -> None:
+    """Names the classes for readers of the Pointcept layout, one per line in index order."""
+    (store / "classes.txt").write_text("".join(f"{name}\n" for name in classes), "utf-8")
+
+
+def finished_record(folder: pathlib.Path) -> SceneRecord | None:
+    """The record of a scene that is all there; point labels may have been deleted since."""
+    if not all((folder / name).is_file() for name in SCENE_FILES):
+        return None
+    return read_record(folder)
+
+
+def _write_arrays(folder: pathlib.Path, scene: PreparedScene, record: SceneRecord) -> None:
+    np.save(folder / COORD_FILE, scene.points.coords)
+    np.save(folder / COLOR_FILE, scene.points.colors)
+    np.save(folder / VOXEL_COORD_FILE, scene.voxels.coords)
+    np.save(folder / VOXEL_COLOR_FILE, scene.voxels.colors)
+    np.save(folder / POINT_VOXEL_FILE, scene.point_voxel)
+    if scene.point_labels is not None:
+        np.save(folder / point_label_file(record.classes), scene.point_labels)
+        np.save(folder / VOXEL_LABEL_FILE, scene.voxel_labels)
+    np.savez(folder / WEAK_LABEL_FILE, **scene.weak_labels._asdict())
+    write_json(record, folder / SCENE_FILE)
