@@ -98,8 +98,7 @@ class ModelConfig:
         _check_positive(self, "first_features", "num_kernel_points", "kernel_extent")
         _check_positive(self, "attention_features", "pooling_sharpness")
         _check_choice(self, "pooling", ("mean", "log_mean_exp"))
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"model.dropout is {self.dropout}; give a share in [0, 1).")
+        _check_share(self, "dropout", "keep")
         if not self.paths or len(set(self.paths)) < len(self.paths) or set(self.paths) - {*PATHS}:
             raise ValueError(f"model.paths is {self.paths}; choose each at most once: {PATHS}.")
 
@@ -124,8 +123,8 @@ class OptimConfig:
         _check_choice(self, "optimizer", ("sgd", "adamw"))
         _check_choice(self, "schedule", ("exponential", "cosine"))
         _check_positive(self, "learning_rate", "decay_epochs", "epochs", "clip_norm")
-        _check_not_negative(self, "momentum", "warmup_steps", "weight_decay", "offset_rate")
-        _check_not_negative(self, "offset_loss")
+        _check_not_negative(self, "warmup_steps", "weight_decay", "offset_rate", "offset_loss")
+        _check_share(self, "momentum")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +163,10 @@ class Config:
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     mining: MiningConfig = dataclasses.field(default_factory=MiningConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
+
+    def __post_init__(self):
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; give 0 or more.")
 
 
 def to_json(config: Config) -> str:
@@ -213,6 +216,14 @@ def _check_not_negative(config: Any, *names: str) -> None:
         if not getattr(config, name) >= 0:
             raise ValueError(
                 f"{_section(config)}.{name} is {getattr(config, name)}; give 0 or more."
+            )
+
+
+def _check_share(config: Any, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(
+                f"{_section(config)}.{name} is {getattr(config, name)}; give a share in [0, 1)."
             )
 
 

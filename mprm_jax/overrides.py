@@ -75,7 +75,9 @@ def _parse(text: str, kind: Any, path: str) -> Any:
         # One entry of a tuple setting may be written without parentheses.
         if typing.get_origin(option) is tuple and _fits((value,), option):
             return (value,)
-    wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    wanted = " or ".join(
+        option.__name__ if isinstance(option, type) else str(option) for option in options
+    )
     raise ValueError(f"--set {path}: wants {wanted}, got {text!r}.")
 
 
