@@ -1,0 +1,145 @@
+"""Pseudo-labels: which classes a point may take, and on which scale their scores compare."""
+
+import numpy as np
+import pytest
+
+from mprm_jax.labeling.pseudo_labels import (
+    allowed_classes,
+    choose_labels,
+    empty_scale,
+    mean_scores,
+)
+from mprm_jax.labeling.votes import SceneVotes
+
+NUM_CLASSES = 4
+
+
+def votes_of(balls, num_voxels):
+    """Votes of balls given as (voxels, tags, scores), added one by one."""
+    votes = SceneVotes(
+        np.zeros((num_voxels, NUM_CLASSES), np.float32),
+        np.zeros(num_voxels, np.int32),
+        np.zeros((num_voxels, NUM_CLASSES), np.int32),
+    )
+    for voxels, tags, score in balls:
+        for voxel in voxels:
+            votes.sums[voxel] += score
+            votes.num_balls[voxel] += 1
+            votes.num_tagged[voxel] += np.isin(np.arange(NUM_CLASSES), tags)
+    return votes
+
+
+def allowed_in(*tags_of_balls):
+    """Classes allowed for one voxel inside balls with these tags."""
+    balls = [([0], tags, 0.0) for tags in tags_of_balls]
+    return np.flatnonzero(allowed_classes(votes_of(balls, 1))[0]).tolist()
+
+
+def scale_of(scenes):
+    scale = empty_scale(NUM_CLASSES)
+    for scores in scenes:
+        scale = scale.add(scores)
+    return scale
+
+
+@pytest.fixture
+def scenes():
+    """Scores of three scenes whose classes differ in mean and spread."""
+    rng = np.random.default_rng(0)
+    shift, spread = np.array([[-9.0, 0.0, 3.0, 50.0]]), np.array([[0.1, 1.0, 4.0, 20.0]])
+    return [
+        (shift + spread * rng.normal(size=(size, NUM_CLASSES))).astype(np.float32)
+        for size in (300, 20, 111)
+    ]
+
+
+def test_an_absent_class_never_wins():
+    scores = np.array([[-5.0, -7.0, 0.0, 9.0]])
+    allowed = np.array([[True, True, False, False]])
+    assert choose_labels(scores, allowed, np.zeros((1, 3))).tolist() == [0]
+
+
+def test_the_best_allowed_class_wins():
+    rng = np.random.default_rng(1)
+    scores, allowed = rng.normal(size=(50, NUM_CLASSES)), rng.uniform(size=(50, NUM_CLASSES)) < 0.5
+    allowed[:, 2] = True
+    expected = [
+        max(np.flatnonzero(may), key=lambda c, row=row: scores[row, c])
+        for row, may in enumerate(allowed)
+    ]
+    assert choose_labels(scores, allowed, rng.normal(size=(50, 3))).tolist() == expected
+
+
+def test_a_voxel_without_a_class_takes_the_label_of_the_nearest_with_one():
+    coords = np.array([[0, 0, 0], [1, 0, 0], [0.4, 0, 0], [7, 0, 0]])
+    scores = np.array([[5.0, 0, 0, 0], [0, 5.0, 0, 0], [0, 0, 5.0, 0], [0, 0, 0, 5.0]])
+    allowed = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], bool)
+    assert choose_labels(scores, allowed, coords).tolist() == [0, 1, 0, 1]
+
+
+def test_labels_are_int32():
+    labels = choose_labels(np.zeros((3, 2)), np.eye(3, 2, dtype=bool), np.zeros((3, 3)))
+    assert labels.dtype == np.int32
+
+
+def test_only_classes_tagged_in_every_ball_are_allowed():
+    assert allowed_in([0, 1, 2], [1, 2, 3], [1, 2]) == [1, 2]
+
+
+def test_one_ball_allows_its_tags():
+    assert allowed_in([0, 3]) == [0, 3]
+
+
+def test_balls_that_agree_on_nothing_allow_any_of_their_tags():
+    assert allowed_in([0], [2], [2]) == [0, 2]
+
+
+def test_a_ball_without_tags_leaves_the_tags_of_the_others():
+    assert allowed_in([], [1, 3]) == [1, 3]
+
+
+def test_a_voxel_in_no_ball_may_take_no_class():
+    assert allowed_in() == []
+
+
+def test_scores_are_means_over_the_balls_of_a_voxel():
+    votes = votes_of([([0, 1], [0], 2.0), ([1], [0], 5.0)], 3)
+    assert mean_scores(votes)[:, 0].tolist() == [2.0, 3.5, 0.0]
+
+
+def test_standardised_scores_are_z_scores_over_all_scenes(scenes):
+    everything = np.concatenate(scenes).astype(np.float64)
+    mean, deviation = everything.mean(axis=0), everything.std(axis=0)
+    found = scale_of(scenes).standardise(scenes[2])
+    expected = (scenes[2] - mean[None]) / deviation[None]
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # float32, scores up to 3 deviations
+
+
+def test_order_of_scenes_does_not_change_the_scale(scenes):
+    first, second = scale_of(scenes), scale_of(scenes[::-1])
+    # float64 sums in a different order
+    np.testing.assert_allclose(
+        first.standardise(scenes[0]), second.standardise(scenes[0]), atol=1e-6
+    )
+
+
+def test_adding_a_scene_leaves_the_old_scale_alone(scenes):
+    before = empty_scale(NUM_CLASSES)
+    before.add(scenes[0])
+    assert before.count == 0
+    assert not before.total.any()
+
+
+def test_a_class_with_equal_scores_everywhere_stays_finite():
+    scores = np.full((10, NUM_CLASSES), 3.3, np.float32)
+    np.testing.assert_allclose(scale_of([scores]).standardise(scores), 0, atol=1e-3)
+
+
+def test_the_scale_brings_up_a_class_that_scores_low_everywhere(scenes):
+    """The paper's argmax never picks class 0, whose scores all lie below the others'."""
+    scores = np.concatenate(scenes)
+    allowed = np.ones(scores.shape, bool)
+    coords = np.zeros((len(scores), 3))
+    assert 0 not in choose_labels(scores, allowed, coords)
+    labels = choose_labels(scale_of(scenes).standardise(scores), allowed, coords)
+    np.testing.assert_allclose(np.mean(labels == 0), 1 / NUM_CLASSES, atol=0.1)  # 431 draws
