@@ -1,0 +1,86 @@
+"""What all scripts share: which preset applies, the list of settings, errors in one line."""
+
+import logging
+
+import pytest
+from commandline import make_parser, resolve_config, run
+
+from mprm_jax.overrides import setting_names
+
+
+@pytest.fixture(autouse=True)
+def same_logging_afterwards():
+    """Scripts set up the logging of their process."""
+    handlers = [*logging.root.handlers]
+    levels = {logger: logger.level for logger in map(logging.getLogger, (None, "absl", "jax"))}
+    yield
+    logging.root.handlers[:] = handlers
+    for logger, level in levels.items():
+        logger.setLevel(level)
+
+
+def resolve(*arguments):
+    return resolve_config(make_parser("A script.").parse_args(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "preset"),
+    [
+        ((), "quick"),
+        (("--data", "rooms:tiny"), "tiny"),
+        (("--data", "rooms:full"), "quick"),
+        (("--data", "scannet:/scans"), "paper"),
+        (("--data", "folder:/scans", "--preset", "quick"), "quick"),
+    ],
+)
+def test_the_preset_fits_the_data(arguments, preset):
+    assert resolve(*arguments).preset == preset
+
+
+def test_settings_are_applied_from_all_flags():
+    config = resolve("--set", "seed=3", "optim.epochs=2", "--set", "model.paths=plain")
+    assert (config.seed, config.optim.epochs, config.model.paths) == (3, 2, ("plain",))
+
+
+def test_help_lists_every_setting(capsys):
+    with pytest.raises(SystemExit) as stop:
+        resolve("--set", "help")
+    assert stop.value.code == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {name}=" in listed for name in setting_names(resolve()))
+
+
+def failing(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("scene0000: 3 points\nbut 4 labels."), "scene0000: 3 points but 4 labels."),
+        (FileNotFoundError(2, "No such file or directory", "a.ply"), "a.ply: No such file"),
+        (FileNotFoundError("a.npy: missing; prepare again."), "a.npy: missing; prepare again."),
+    ],
+)
+def test_an_error_a_user_can_mend_is_one_line(error, line, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(failing(error))
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert shown.startswith(f"error: {line}")
+    assert shown.count("\n") == 1
+
+
+def test_an_error_in_the_code_keeps_its_traceback():
+    with pytest.raises(KeyError):
+        run(failing(KeyError("bug")))
+
+
+def test_an_interrupt_ends_without_a_traceback(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(failing(KeyboardInterrupt()))
+    assert stop.value.code == 130
+    assert "the same command continues" in capsys.readouterr().err

@@ -1,0 +1,194 @@
+"""Settings: checked where they are made, changed by name, the same after a round trip."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from mprm_jax.config import Config, DataConfig, from_json, to_json
+from mprm_jax.overrides import override, setting_names
+from mprm_jax.presets import PRESETS
+from mprm_jax.types import PATHS
+
+CONFIG = Config()
+
+
+def values_of(config):
+    return json.loads(to_json(config))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_json(name):
+    config = override(PRESETS[name](), ["pyramid.conv_neighbors=(3, 4, 5)", "optim.clip_norm=7"])
+    assert from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_bears_its_name(name):
+    assert PRESETS[name]().preset == name
+
+
+def test_presets_can_be_compared_and_hashed():
+    assert len({preset() for preset in PRESETS.values()}) == len(PRESETS)
+
+
+def test_json_with_an_unknown_setting_names_it():
+    values = values_of(CONFIG)
+    values["optim"]["nesterov"] = True
+    with pytest.raises(ValueError, match=r"OptimConfig .*: nesterov differ"):
+        from_json(json.dumps(values))
+
+
+def test_json_without_a_setting_names_it():
+    values = values_of(CONFIG)
+    del values["data"]["voxel_size"]
+    with pytest.raises(ValueError, match=r"DataConfig .*: voxel_size differ"):
+        from_json(json.dumps(values))
+
+
+def test_json_is_checked_like_a_config():
+    values = values_of(CONFIG)
+    values["data"]["voxel_size"] = -1
+    with pytest.raises(ValueError, match=r"data\.voxel_size is -1"):
+        from_json(json.dumps(values))
+
+
+def test_an_override_changes_its_setting_only():
+    changed = override(CONFIG, ["optim.epochs=7"])
+    assert changed == dataclasses.replace(CONFIG, optim=dataclasses.replace(CONFIG.optim, epochs=7))
+
+
+def test_the_last_override_wins():
+    assert override(CONFIG, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_a_setting_without_a_section_can_be_overridden():
+    assert override(CONFIG, ["seed=3"]).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("data.seeds=centres", "centres"),
+        ("data.seeds='centres'", "centres"),
+        ("model.deformable=False", False),
+        ("pyramid.coarse_points=(512, 128)", (512, 128)),
+        ("pyramid.coarse_points=()", ()),
+        ("model.paths=plain", ("plain",)),
+        ("model.paths=('plain', 'channel')", ("plain", "channel")),
+    ],
+)
+def test_values_are_python_literals_or_words(assignment, value):
+    section, field = re.match(r"(\w+)\.(\w+)", assignment).groups()
+    assert getattr(getattr(override(CONFIG, [assignment]), section), field) == value
+
+
+def test_a_whole_number_for_a_float_becomes_one():
+    rate = override(CONFIG, ["optim.learning_rate=1"]).optim.learning_rate
+    assert isinstance(rate, float)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "hint"),
+    [
+        ("optim.learning_rat=1", "optim.learning_rate"),
+        ("model.drop=0.1", "model.dropout"),
+        ("optimizer.epochs=3", "optim.epochs"),
+        ("mining.xyz=1", "mining.fusion"),
+        ("zzz=1", "data.voxel_size, "),
+    ],
+)
+def test_unknown_setting_names_the_valid_ones(assignment, hint):
+    with pytest.raises(ValueError, match=rf"unknown setting; did you mean .*{re.escape(hint)}"):
+        override(CONFIG, [assignment])
+
+
+def test_a_field_of_a_field_is_unknown():
+    with pytest.raises(ValueError, match="unknown setting"):
+        override(CONFIG, ["data.seeds.first=1"])
+
+
+def test_a_section_names_its_fields():
+    fields = ", ".join(field.name for field in dataclasses.fields(DataConfig))
+    with pytest.raises(ValueError, match=f"name a field of this section: {fields}"):
+        override(CONFIG, ["data=1"])
+
+
+def test_a_missing_equals_sign_is_shown():
+    with pytest.raises(ValueError, match=r"--set seed: expected section\.field=value"):
+        override(CONFIG, ["seed"])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "wanted"),
+    [
+        ("optim.epochs=2.5", "int"),
+        ("optim.epochs=many", "int"),
+        ("optim.epochs=True", "int"),
+        ("optim.learning_rate=fast", "float"),
+        ("model.deformable=1", "bool"),
+        ("data.seeds=3", "str"),
+        ("pyramid.coarse_points=(1.5, 2)", r"tuple\[int"),
+        ("model.paths=(1, 2)", r"tuple\[str"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(assignment, wanted):
+    with pytest.raises(ValueError, match=rf"wants {wanted}"):
+        override(CONFIG, [assignment])
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "data.voxel_size=0",
+        "data.workers=-1",
+        "data.seeds=corners",
+        "pyramid.percentile=101",
+        "pyramid.conv_neighbors=(1, 2)",
+        "pyramid.coarse_points=(1, 2, 3)",
+        "augment.noise=-0.1",
+        "augment.min_scale=1.2",
+        "model.dropout=1.0",
+        "model.keep=1.5",
+        "model.paths=()",
+        "model.paths=('plain', 'plain')",
+        "model.paths=dual",
+        "optim.optimizer=adam",
+        "optim.momentum=1.0",
+        "optim.clip_norm=0",
+        "log.keep_last=0",
+        "mining.fusion=mean",
+        "seed=-1",
+    ],
+)
+def test_a_value_out_of_range_names_its_setting(assignment):
+    name = assignment.partition("=")[0]
+    with pytest.raises(ValueError, match=rf"^{re.escape(name)} "):
+        override(CONFIG, [assignment])
+
+
+def test_not_a_number_is_out_of_range():
+    with pytest.raises(ValueError, match=r"data\.voxel_size is nan"):
+        DataConfig(voxel_size=float("nan"))
+
+
+def test_settings_are_listed_by_section():
+    names = setting_names(CONFIG)
+    assert names[:3] == ["preset", "seed", "data.voxel_size"]
+    assert len(names) == len(set(names)) > 40
+
+
+def test_every_listed_setting_can_be_set_to_its_value():
+    for name in setting_names(CONFIG):
+        value = CONFIG
+        for key in name.split("."):
+            value = getattr(value, key)
+        assert override(CONFIG, [f"{name}={value!r}"]) == CONFIG
+
+
+def test_the_paper_preset_has_the_paper_widths():
+    config = PRESETS["paper"]()
+    assert (config.data.voxel_size, config.data.sphere_radius) == (0.04, 2.0)
+    assert (config.model.first_features, config.model.num_kernel_points) == (64, 15)
+    assert config.model.deformable and config.model.paths == PATHS

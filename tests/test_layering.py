@@ -1,0 +1,115 @@
+"""The package keeps its layers, and training cannot reach a point label."""
+
+import ast
+import functools
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "mprm_jax"
+MAX_LINES = 300
+
+# A module imports from its own folder and from the rows above its row only.
+LAYERS = (
+    ("types", "progress"),
+    ("config", "overrides", "presets"),
+    ("geometry",),
+    ("ops",),
+    ("crf", "models"),
+    ("data",),
+    ("training",),
+    ("labeling",),
+)
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+SETTINGS = ("config", "overrides", "presets")  # may also import each other
+
+ON_THE_HOST = ("types", "progress", *SETTINGS, "geometry", "data")  # workers start without jax
+FORBIDDEN = {layer: {"jax", "jaxlib", "flax", "optax", "orbax"} for layer in ON_THE_HOST} | {
+    "ops": {"flax"},
+    "models": {"optax"},
+}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def layer_of(module):
+    """`mprm_jax.data.plan` -> data; the package itself has none."""
+    return ([*module.split("."), ""])[1]
+
+
+@functools.cache
+def imports(module):
+    """Full names of all modules a module imports anywhere in its code."""
+    names = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute here"
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {node.module} | (inside & MODULES.keys())
+    return names
+
+
+def own_imports(module):
+    return imports(module) & MODULES.keys()
+
+
+def reachable(module):
+    """Modules of the package that are loaded with a module, by any way."""
+    found, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            packages = {name.rsplit(".", level)[0] for level in range(1, name.count(".") + 1)}
+            waiting += own_imports(name) | packages
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downwards(module):
+    layer = layer_of(module)
+    for name in own_imports(module):
+        other = layer_of(name)
+        below = RANKS.get(other, -1) < RANKS.get(layer, -1)
+        beside = other == layer or (layer in SETTINGS and other in SETTINGS)
+        assert below or beside, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_layers_import_no_library_above_them(module):
+    libraries = {name.partition(".")[0] for name in imports(module)}
+    assert not libraries & FORBIDDEN.get(layer_of(module), set())
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_files_stay_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_file_says_its_idea_first(module):
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+
+
+def test_every_module_belongs_to_a_layer():
+    assert {layer_of(module) for module in MODULES} - {""} <= RANKS.keys()
+
+
+def test_only_checkpoints_import_orbax():
+    users = {name for name in MODULES if any(x.startswith("orbax") for x in imports(name))}
+    assert users == {"mprm_jax.training.checkpoints"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "training"])
+def test_training_cannot_reach_point_labels(module):
+    assert "mprm_jax.data.truth" not in reachable(module)
