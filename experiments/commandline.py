@@ -60,8 +60,9 @@ def resolve_config(args: argparse.Namespace) -> Config:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a script; errors that a user can mend end as one line and exit status 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    for noisy in ("absl", "jax"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         main()
     except (ValueError, OSError) as error:

@@ -14,6 +14,7 @@ from mprm_jax.data.packing import Cloud
 from mprm_jax.data.store import SceneStore
 from mprm_jax.geometry.augmentation import jitter, random_transform
 from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid
+from mprm_jax.geometry.subclouds import in_ball
 from mprm_jax.types import Array
 
 
@@ -69,15 +70,12 @@ class Subclouds:
     def read(self, index: int) -> Subcloud:
         """The points of one ball."""
         coords, colors = self._scene(int(self.scene_of[index]))
-        offsets = coords - self.centers[index][None].astype(np.float64)
-        sq_radius = np.float64(self.radii[index]) ** 2
-        rows = np.flatnonzero(np.sum(np.square(offsets), axis=1) < sq_radius)
+        offsets = coords - self.centers[index][None]
+        rows = np.flatnonzero(in_ball(offsets, self.radii[index]))
         if len(rows) > self.max_points:
             choice = np.random.default_rng((2, index)).permutation(len(rows))[: self.max_points]
             rows = rows[np.sort(choice)]
-        return Subcloud(
-            rows.astype(np.int32), offsets[rows].astype(np.float32), colors[rows] / np.float32(255)
-        )
+        return Subcloud(rows.astype(np.int32), offsets[rows], colors[rows] / np.float32(255))
 
     def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
         """A subcloud with its pyramid and features; moved at random in a training epoch.

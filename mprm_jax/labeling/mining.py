@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 
 from mprm_jax.config import Config
 from mprm_jax.data.subclouds import Subclouds
@@ -23,6 +22,7 @@ from mprm_jax.labeling.pseudo_labels import (
 )
 from mprm_jax.labeling.quality import class_iou, confusion_matrix
 from mprm_jax.labeling.votes import SceneVotes, scene_votes
+from mprm_jax.progress import progress_bar
 from mprm_jax.training.workdir import write_atomically
 from mprm_jax.types import Array
 
@@ -62,7 +62,7 @@ def mine(
     """
     directory.mkdir(parents=True, exist_ok=True)
     scale, uncovered, total = empty_scale(subclouds.tags.shape[1]), 0, 0
-    with tqdm.tqdm(total=len(subclouds), unit="subcloud", desc="mining", dynamic_ncols=True) as bar:
+    with progress_bar(len(subclouds), "subclouds", "mining") as bar:
         votes = scene_votes(predict, state, subclouds, config, mesh, bar.update)
         for scene, scene_vote in votes:
             mined = _collect(scene_vote)
@@ -113,9 +113,7 @@ def _label(subclouds: Subclouds, scale: ClassScale, directory: pathlib.Path) -> 
     names = (CALIBRATED, RAW, *BASELINES)
     confusions = {name: np.zeros((num_classes, num_classes), np.int64) for name in names}
     frequency = subclouds.tags.mean(axis=0)
-    for number, scene in enumerate(
-        tqdm.tqdm(subclouds.scenes, unit="scene", desc="labels", dynamic_ncols=True)
-    ):
+    for number, scene in enumerate(subclouds.scenes):
         path = directory / f"{scene}.npz"
         if not path.exists():
             continue  # a scene without a subcloud has no scores

@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Mapping
 
 import tensorboardX
-import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from mprm_jax.progress import progress_bar
 from mprm_jax.types import Array
 
 
@@ -27,9 +27,7 @@ class Recorder:
         self._board = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=step + 1, write_to_disk=True
         )
-        self._bar = tqdm.tqdm(
-            total=num_steps, initial=step, unit="step", dynamic_ncols=True, smoothing=0.05
-        )
+        self._bar = progress_bar(num_steps, "steps", "training", done=step)
         self._redirect = logging_redirect_tqdm()
 
     def __enter__(self) -> "Recorder":
@@ -48,7 +46,7 @@ class Recorder:
 
     def show(self, text: str) -> None:
         """Puts a short status behind the progress bar."""
-        self._bar.set_postfix_str(text)
+        self._bar.set_postfix_str(text, refresh=False)
 
     def write(self, step: int, values: Mapping[str, float | int | Array]) -> None:
         """Records scalars of one step; NaN means "not defined" and is written as null."""

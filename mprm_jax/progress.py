@@ -1,0 +1,22 @@
+"""The progress bar of everything that takes more than a few seconds."""
+
+import sys
+
+import tqdm
+
+_TERMINAL_SECONDS, _FILE_SECONDS = 0.1, 20.0
+
+
+def progress_bar(total: int, unit: str, description: str = "", done: int = 0) -> tqdm.tqdm:
+    """A bar on stderr with rate and ETA; in a log file it speaks rarely, one line at a time."""
+    terminal = sys.stderr.isatty()
+    return tqdm.tqdm(
+        total=total,
+        initial=done,
+        unit=f" {unit}",
+        desc=description or None,
+        dynamic_ncols=terminal,
+        smoothing=0.05,
+        mininterval=_TERMINAL_SECONDS if terminal else _FILE_SECONDS,
+        ascii=not terminal,
+    )
