@@ -47,7 +47,8 @@ def _valid_faces(faces: Array, num_vertices: int) -> Array:
     faces = np.asarray(faces, np.int64).reshape(-1, 3)
     first, second, third = faces.T
     distinct = (first != second) & (second != third) & (third != first)
-    return faces[distinct & (faces.min(axis=1) >= 0) & (faces.max(axis=1) < num_vertices)]
+    inside = [(column >= 0) & (column < num_vertices) for column in (first, second, third)]
+    return faces[distinct & np.all(inside, axis=0)]
 
 
 def _longest_edge_first(vertices: Array, faces: Array) -> Array:
@@ -59,15 +60,16 @@ def _longest_edge_first(vertices: Array, faces: Array) -> Array:
 
 def _edge_samples(vertices: Array, faces: Array, spacing: float) -> SurfaceSamples:
     """Inner points of the distinct edges longer than `spacing`."""
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    ends.sort(axis=1)
-    steps = np.ceil(_lengths(vertices[ends[:, 1]] - vertices[ends[:, 0]]) / spacing)
-    _check_count(np.sum(steps - 1), spacing)
-    ends = ends[steps > 1]
-    keys = np.unique(ends[:, 0] * len(vertices) + ends[:, 1])
+    starts, ends = faces.T.ravel(), faces[:, [1, 2, 0]].T.ravel()
+    is_long = _lengths(vertices[ends] - vertices[starts]) > spacing
+    starts, ends = starts[is_long], ends[is_long]
+    keys = np.sort(np.minimum(starts, ends) * len(vertices) + np.maximum(starts, ends))
+    keys = keys[np.diff(keys, prepend=-1) > 0]  # faster than np.unique, which hashes
     low, high = keys // max(len(vertices), 1), keys % max(len(vertices), 1)
     offsets = vertices[high] - vertices[low]
-    steps = np.ceil(_lengths(offsets) / spacing).astype(np.int64)
+    steps = np.ceil(_lengths(offsets) / spacing)
+    _check_count(np.sum(steps), spacing)
+    steps = steps.astype(np.int64)
     edge, step = _ragged(steps - 1)
     share = (step + 1) / steps[edge]
     coords = vertices[low[edge]] + offsets[edge] * share[:, None]

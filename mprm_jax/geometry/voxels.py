@@ -29,16 +29,18 @@ def voxel_grid(coords: Array, voxel_size: float) -> VoxelGrid:
     """
     if len(coords) == 0:
         return VoxelGrid(np.zeros(0, np.int32), np.zeros(0, np.int64))
-    cells = np.floor(np.asarray(coords, np.float64) / voxel_size)
-    cells -= cells.min(axis=0)
-    span = cells.max(axis=0) + 1
-    if span.max() > 1 << 21:
-        raise ValueError(
-            f"The cloud spans {span.max():g} voxels of {voxel_size} m on one axis; "
-            "check its unit or remove stray points."
-        )
-    cells, span = cells.astype(np.int64), span.astype(np.int64)
-    keys = (cells[:, 0] * span[1] + cells[:, 1]) * span[2] + cells[:, 2]
+    keys = np.zeros(len(coords), np.int64)
+    # Column by column: NumPy reduces [N, 3] over its rows many times slower.
+    for column in np.asarray(coords, np.float64).T:
+        cells = np.floor(column / voxel_size)
+        cells -= cells.min()
+        span = cells.max() + 1
+        if span > 1 << 21:
+            raise ValueError(
+                f"The cloud spans {span:g} voxels of {voxel_size} m on one axis; "
+                "check its unit or remove stray points."
+            )
+        keys = keys * np.int64(span) + cells.astype(np.int64)
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return VoxelGrid(inverse.astype(np.int32), counts)
 
