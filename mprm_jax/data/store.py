@@ -70,6 +70,10 @@ class SceneStore:
             )
         return self.manifest.splits[split]
 
+    def tagged_scenes(self, split: str) -> Sequence[str]:
+        """The scenes of a split about which a weak label says something."""
+        return tuple(scene for scene in self.scenes(split) if self.info(split, scene).has_tags)
+
     def info(self, split: str, scene: str) -> SceneInfo:
         """Counts and facts of one scene."""
         key = f"{split}/{scene}"
