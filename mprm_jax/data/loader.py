@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -106,8 +107,10 @@ _worker_builder: BucketBuilder | None = None
 
 
 def _start_worker(store: str, split: str, config: Config) -> None:
+    # Ctrl-C reaches all processes of a terminal; the main one decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     global _worker_builder
-    _worker_builder = BucketBuilder(Subclouds(SceneStore.open(store), split, config), config)
+    _worker_builder = BucketBuilder(Subclouds(SceneStore(store), split, config), config)
 
 
 def _build_in_worker(members: list[list[int]], epoch: int | None) -> tuple[Batch, Array]:

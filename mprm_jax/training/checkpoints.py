@@ -1,10 +1,9 @@
 """Saves and restores the state of a run: asynchronous, atomic, the last ones and the best kept."""
 
-import contextlib
+import itertools
 import json
 import logging
 import pathlib
-import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -68,7 +67,8 @@ class Checkpoints:
     def restore_latest(self, target: Any) -> Restored | None:
         """The newest readable checkpoint, or None if there is none at all.
 
-        A damaged checkpoint is reported and removed, and the one before it is taken.
+        A damaged checkpoint is reported and set aside in the folder `damaged`, and the one before
+        it is taken.
 
         Args:
           target: arrays or shapes with shardings, in the structure of the state.
@@ -77,16 +77,18 @@ class Checkpoints:
           ValueError: checkpoints exist, but none of them can be read.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        for number, step in enumerate(steps):
             try:
-                return self._restore(step, target)
+                restored = self._restore(step, target)
             except _DAMAGE as error:
                 logger.warning(
                     "%s is damaged (%s); falling back to the checkpoint before it.",
                     self._directory / str(step),
                     " ".join(str(error).split())[:120],
                 )
-                self._discard(step)
+            else:
+                self._set_aside(steps[:number])
+                return restored
         if steps:
             raise ValueError(
                 f"{self._directory}: none of the {len(steps)} checkpoints can be read; "
@@ -101,9 +103,21 @@ class Checkpoints:
         found = self._manager.restore(step, args=args)
         return Restored(found.state, found.notes)
 
-    def _discard(self, step: int) -> None:
-        """Forgets a damaged step, so that it can be written again."""
+    def _set_aside(self, steps: list[int]) -> None:
+        """Moves damaged steps away, so that they can be written again."""
+        if not steps:
+            return
+        aside = self._directory.with_name("damaged")
         if jax.process_index() == 0:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._directory / str(step))
+            aside.mkdir(exist_ok=True)
+            for step in steps:
+                (self._directory / str(step)).rename(_free_name(aside / str(step)))
         self._manager.reload()
+
+
+def _free_name(path: pathlib.Path) -> pathlib.Path:
+    """The path, or the first of path.1, path.2, ... that does not exist."""
+    names = itertools.chain(
+        [path], (path.with_name(f"{path.name}.{i}") for i in itertools.count(1))
+    )
+    return next(name for name in names if not name.exists())

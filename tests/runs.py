@@ -1,0 +1,61 @@
+"""Small data and settings on which a whole training run takes seconds."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from fake_source import FakeSource, box_room
+
+from mprm_jax.config import Config
+from mprm_jax.data.prepare import prepare
+from mprm_jax.data.store import SceneStore
+from mprm_jax.overrides import override
+from mprm_jax.presets import tiny
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "experiments" / "train.py"
+SETTINGS = (
+    "model.first_features=4",
+    "model.attention_features=4",
+    "data.sphere_radius=1.0",
+    "pyramid.bucket_points=256",
+    "optim.epochs=3",
+)
+
+
+def small_config(*settings: str) -> Config:
+    """The settings of all small runs, with more of them on top."""
+    return override(tiny(), [*SETTINGS, *settings])
+
+
+def small_store(path: pathlib.Path, num_train: int = 4) -> SceneStore:
+    """Prepared box rooms with point labels: `num_train` to train on and one to validate."""
+    rooms = {f"train/room{i}": box_room(i) for i in range(num_train)} | {"val/room9": box_room(9)}
+    source = FakeSource(path / "scans", rooms)
+    return prepare(source, path / "store", small_config().data, workers=0).store
+
+
+def command(store: pathlib.Path, workdir: pathlib.Path, *settings: str) -> list[str]:
+    """The command line of a small run on one device."""
+    data = ["--data", f"store:{store}", "--workdir", str(workdir), "--devices", "1"]
+    return [
+        *(sys.executable, str(SCRIPT), "--stage", "cls", "--preset", "tiny", *data),
+        *("--set", *SETTINGS, *settings),
+    ]
+
+
+def run(arguments: list[str], cwd: pathlib.Path) -> subprocess.CompletedProcess:
+    """Runs a command to its end, with its output captured as text."""
+    return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def same_arrays(a: pathlib.Path, b: pathlib.Path) -> bool:
+    """Whether the mined scores and labels in two directories agree bit for bit."""
+    names = sorted(path.name for path in a.glob("*.npz"))
+    if not names or names != sorted(path.name for path in b.glob("*.npz")):
+        return False
+    for name in names:
+        with np.load(a / name) as one, np.load(b / name) as other:
+            if any(not np.array_equal(one[key], other[key]) for key in one.files):
+                return False
+    return True
