@@ -1,6 +1,7 @@
 """An in-memory data set of small box rooms, with whatever defect a test wants."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -75,3 +76,10 @@ class FakeSource:
     def read(self, split: str, name: str) -> Scene:
         self.num_reads += 1
         return self.scenes[f"{split}/{name}"]
+
+
+class DeadlySource(FakeSource):
+    """Ends the process that reads it, as the system does when memory runs out."""
+
+    def read(self, split: str, name: str) -> Scene:
+        os._exit(1)

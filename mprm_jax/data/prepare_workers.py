@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import pathlib
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -104,6 +105,8 @@ _worker_job: Job | None = None
 def _start_worker(job: Job) -> None:
     global _worker_job
     _worker_job = job
+    # Ctrl-C reaches every process of the terminal; only the first shall speak.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
 

@@ -38,8 +38,8 @@ def sample_surface(vertices: Array, faces: Array, spacing: float) -> SurfaceSamp
     vertices = np.asarray(vertices, np.float64)
     own = np.arange(len(vertices), dtype=np.int32)
     faces = _longest_edge_first(vertices, _valid_faces(faces, len(vertices)))
-    parts = [SurfaceSamples(vertices, own), _edge_samples(vertices, faces, spacing)]
-    parts.extend(_face_samples(vertices, faces, spacing))
+    parts = [SurfaceSamples(vertices, own), *_face_samples(vertices, faces, spacing)]
+    parts.append(_edge_samples(vertices, faces, spacing))
     return SurfaceSamples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
