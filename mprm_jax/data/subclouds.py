@@ -80,20 +80,27 @@ class Subclouds:
     def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
         """A subcloud with its pyramid and features; moved at random in a training epoch.
 
-        The motion is a function of (seed, epoch, subcloud), so that neither the bucket nor the
-        number of devices or workers changes it. `epoch` None leaves the points where they are.
+        `epoch` None leaves the points where they are.
         """
         rows, points, colors = self.read(index)
         if epoch is not None:
-            rng = np.random.default_rng((self.config.seed, 1, epoch, index))
-            points = points @ random_transform(rng, self.config.augment)
-            points = jitter(points, rng, self.config.augment)
+            points = self.moved(points, index, epoch)
         features = [np.ones((len(rows), 1), np.float32), colors]
         if self.config.model.height:
             features.append(points[:, 2:] - points[:, 2:].min())
         return Cloud(
             build_pyramid(points, spec), np.concatenate(features, axis=1), self.tags[index]
         )
+
+    def moved(self, points: Array, index: int, epoch: int) -> Array:
+        """Points of a ball after its random motion in a training epoch.
+
+        The motion is a function of (seed, epoch, subcloud), so that neither the bucket nor the
+        number of devices or workers changes it.
+        """
+        rng = np.random.default_rng((self.config.seed, 1, epoch, index))
+        points = points @ random_transform(rng, self.config.augment)
+        return jitter(points, rng, self.config.augment)
 
     @functools.lru_cache(maxsize=256)  # noqa: B019  one instance lives as long as the process
     def _scene(self, scene: int) -> tuple[Array, Array]:
