@@ -32,6 +32,9 @@ from mprm_jax.data.store import SceneStore
 logger = logging.getLogger(__name__)
 
 
+_NO_TRAINING = "check the path and the split lists; a folder needs tags.csv."
+
+
 class Prepared(NamedTuple):
     """A complete store, and how it came about."""
 
@@ -74,6 +77,8 @@ def prepare(
     """
     if on_error not in ("stop", "continue"):
         raise ValueError(f"--on-error is {on_error!r}; choose stop or continue.")
+    if not source.splits.get("train"):
+        raise ValueError(f"{spec or source.name}: split train has no scene; {_NO_TRAINING}")
     job = Job(source, path, StoreSettings.of(data, tags))
     previous = _previous(job)
     open_for_writing(path)
@@ -183,10 +188,10 @@ def _report(broken: Mapping[str, str], on_error: str) -> None:
         logger.error("broken scene %s: %s", key, reason)
     if broken and on_error == "stop":
         key, reason = min(broken.items())
-        what = (
-            f"{len(broken)} broken scenes, listed above" if len(broken) > 1 else f"{key}: {reason}"
+        what = f"{len(broken)} broken scenes, e.g. " if len(broken) > 1 else ""
+        raise ValueError(
+            f"{what}{key}: {reason} Mend them, or leave them out: --on-error continue."
         )
-        raise ValueError(f"{what} Mend them, or leave them out: --on-error continue.")
 
 
 def _stamped(source: Source, broken: Mapping[str, str]) -> dict[str, BrokenScene]:
@@ -207,7 +212,7 @@ def _manifest(
     if not splits.get("train"):
         raise ValueError(
             f"{job.source.name}: split train has no readable scene "
-            f"({len(infos)} elsewhere, {len(broken)} broken); check the path and the split lists."
+            f"({len(infos)} elsewhere, {len(broken)} broken); {_NO_TRAINING}"
         )
     order = [f"{split}/{scene}" for split, scenes in splits.items() for scene in scenes]
     return Manifest(

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -107,7 +108,14 @@ def _start_worker(job: Job) -> None:
     _worker_job = job
     # Ctrl-C reaches every process of the terminal; only the first shall speak.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+
+def _end_with_parent() -> None:
+    """Workers of a process that was killed would wait for tasks for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _worker_outcome(task: Task) -> Outcome:

@@ -92,7 +92,7 @@ def _pack(
     return WeakLabelArrays(
         centers=centers[kept].astype(np.float32),
         radii=radii[kept].astype(np.float32),
-        tags=np.asarray(tags, bool).reshape(-1, len(scene_tags))[kept],
+        tags=np.asarray(tags, bool).reshape(len(centers), len(scene_tags))[kept],
         num_points=counts[kept],
         scene_tags=scene_tags,
         num_seeds=np.int32(len(centers)),

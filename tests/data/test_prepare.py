@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 from fake_source import DeadlySource, FakeSource, box_room, scene_tags
 
-from mprm_jax.config import Config, DataConfig
-from mprm_jax.data import datasets
-from mprm_jax.data.datasets import default_store, ensure_store
+from mprm_jax.config import DataConfig
 from mprm_jax.data.prepare import prepare
 from mprm_jax.data.store import SceneStore
-from mprm_jax.presets import tiny
 
 DATA = DataConfig(voxel_size=0.16, sphere_radius=1.0)
 ROOM = box_room()
@@ -179,8 +176,16 @@ def test_a_data_set_without_any_colors_is_stored_with_zeros(tmp_path, caplog):
 
 def test_no_scene_to_train_on_is_an_error(tmp_path):
     source = FakeSource(tmp_path / "scans", {"val/a": ROOM})
-    with pytest.raises(ValueError, match="split train has no readable scene"):
+    with pytest.raises(ValueError, match=r"split train has no scene.*tags\.csv"):
         run(source, tmp_path)
+    assert source.num_reads == 0
+
+
+def test_nothing_but_broken_training_scenes_is_an_error(tmp_path):
+    source = make_source(tmp_path, val_b=ROOM)
+    source.scenes = source.scenes | {"train/a": ROOM._replace(colors=None)}
+    with pytest.raises(ValueError, match="split train has no readable scene"):
+        run(source, tmp_path, on_error="continue")
 
 
 def test_training_scenes_without_tags_are_mentioned(tmp_path, caplog):
@@ -246,56 +251,3 @@ def test_a_store_of_another_data_set_is_refused(tmp_path):
     source.classes = ("wall", "floor", "chair")
     with pytest.raises(ValueError, match="holds fake with 3 classes"):
         run(source, tmp_path)
-
-
-@pytest.fixture
-def fake_data(tmp_path, monkeypatch):
-    """Makes `fake:PATH` a data set for `ensure_store`, prepared below the test's folder."""
-    (tmp_path / "scans").mkdir()
-    source = make_source(tmp_path)
-    monkeypatch.setattr(datasets, "open_source", lambda spec: source)
-    monkeypatch.chdir(tmp_path)
-    return source
-
-
-def config(**changes):
-    return Config(data=DataConfig(**({"voxel_size": 0.16, "sphere_radius": 1.0} | changes)))
-
-
-def test_training_finds_the_store_that_was_made(fake_data):
-    first = ensure_store("fake:scans", config())
-    again = ensure_store("fake:scans", config())
-    assert first.path == again.path == default_store("fake:scans", config())
-    assert fake_data.num_reads == 1
-
-
-def test_other_settings_and_paths_have_other_stores():
-    settings = [config(), config(voxel_size=0.08), config(seeds="centres")]
-    names = {default_store(spec, c) for c in settings for spec in ("folder:a", "folder:b")}
-    assert len(names) == 6
-
-
-def test_a_store_outlives_its_scans(fake_data, tmp_path):
-    ensure_store("fake:scans", config())
-    (tmp_path / "scans").rename(tmp_path / "moved")
-    assert ensure_store("fake:scans", config()).scenes("train") == ("a",)
-
-
-def test_a_prepared_store_can_be_named(fake_data):
-    path = ensure_store("fake:scans", config()).path
-    assert ensure_store(f"store:{path}", config()).path == path
-    with pytest.raises(ValueError, match=r"asked for 0\.5"):
-        ensure_store(f"store:{path}", config(voxel_size=0.5))
-
-
-def test_rooms_become_a_store(tmp_path):
-    store = ensure_store(
-        "rooms:tiny", tiny(), tmp_path / "store", rooms_root=tmp_path / "rooms", workers=0
-    )
-    assert store.manifest.name == "rooms-tiny"
-    assert len(store.classes) == 20
-    for scene in store.scenes("train"):
-        info = store.info("train", scene)
-        assert info.subclouds >= 1
-        assert store.weak_labels("train", scene).scene_tags[:2].all()  # wall and floor
-    assert all(store.info("test", scene).subclouds == 0 for scene in store.scenes("test"))

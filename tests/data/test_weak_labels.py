@@ -100,3 +100,7 @@ def test_nobody_s_tags_are_no_balls():
     assert weak.centers.shape == (0, 3)
     assert weak.tags.shape == (0, 3)
     assert weak.scene_tags.shape == (3,)
+
+
+def test_without_classes_there_are_no_bits():
+    assert no_tags(0).tags.shape == (0, 0)
