@@ -105,6 +105,11 @@ def test_the_motion_differs_with(store, subclouds, change):
     assert np.any(moved != finest(subclouds, 2, 5))
 
 
+def test_the_motion_differs_between_subclouds(subclouds):
+    points = subclouds.read(2).points
+    assert np.any(subclouds.moved(points, 2, epoch=5) != subclouds.moved(points, 3, epoch=5))
+
+
 def test_a_ball_larger_than_the_bucket_is_thinned_to_it(store, subclouds):
     small = Subclouds(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
     largest = int(np.argmax(subclouds.num_points))
