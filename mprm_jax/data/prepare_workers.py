@@ -76,7 +76,7 @@ def outcomes(job: Job, tasks: Sequence[Task], workers: int | None) -> Iterator[O
 
 
 def _default_workers(num_tasks: int) -> int:
-    return min(len(os.sched_getaffinity(0)), num_tasks // _SCENES_PER_PROCESS)
+    return min(os.cpu_count() or 1, num_tasks // _SCENES_PER_PROCESS)
 
 
 def _outcome(job: Job, task: Task) -> Outcome:
