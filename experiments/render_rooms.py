@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 
 from mprm_jax.data.rooms.generate import SIZES, scan_scene
-from mprm_jax.data.rooms.labels import BENCHMARK, NYU40_ID
-from mprm_jax.data.rooms.scan import Scan
+from mprm_jax.data.rooms.scan import Scan, vertex_nyu40_ids
+from mprm_jax.data.scannet import to_benchmark_labels
 from mprm_jax.types import Array
 
 matplotlib.use("Agg")
@@ -39,12 +39,7 @@ def main() -> None:
 def classes(scan: Scan) -> Array:
     """Returns a color per class for each vertex: [N, 3]; gray where it is ignored."""
     palette = np.append(plt.get_cmap("tab20")(np.arange(20))[:, :3], [IGNORED_COLOR], axis=0)
-    class_of = {}
-    for group in scan.groups:
-        nyu40 = NYU40_ID[group.category]
-        index = BENCHMARK.index(nyu40) if nyu40 in BENCHMARK else -1
-        class_of.update(dict.fromkeys(group.segments, index))
-    return palette[[class_of.get(segment, -1) for segment in scan.segments.tolist()]]
+    return palette[to_benchmark_labels(vertex_nyu40_ids(scan))]
 
 
 def view(scan: Scan, colors: Array, pixels: int, *, elevation: float = 0.75) -> Array:

@@ -8,8 +8,9 @@ from plyfile import PlyData
 
 from mprm_jax.data.rooms import SIZES, generate
 from mprm_jax.data.rooms.generate import num_scenes, scan_scene, scene_folder, scene_name, scene_rng
-from mprm_jax.data.rooms.labels import BENCHMARK, NYU40_ID
+from mprm_jax.data.rooms.labels import NYU40_ID
 from mprm_jax.data.rooms.room_types import furnished, room_type
+from mprm_jax.data.scannet import NYU40_IDS
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,15 @@ def test_resume_keeps_finished_scenes_and_drops_half_written_ones(root, tmp_path
     files = [p for p in copy.glob("scans*/*/*") if p.is_file()]
     assert {p.parent.name for p in files} == {scene_name(1)}
     assert not list(copy.glob("scans/.partial-*"))
+
+
+def test_complete_data_set_is_not_touched(root):
+    def stamps():
+        return {p: p.stat().st_mtime_ns for p in root.rglob("*")}
+
+    before = stamps()
+    generate(root, "tiny")
+    assert stamps() == before
 
 
 @pytest.mark.parametrize("setting", [{"size": "quick"}, {"size": "tiny", "seed": 1}])
@@ -139,4 +149,4 @@ def test_all_classes_occur_in_the_validation_rooms_of_quick():
         layout, _ = furnished(room_type(0, index), scene_rng("quick", 0, index), spec.detail.scale)
         categories = {p.category for item in layout.placed for p in item.item.parts} - {""}
         found |= {NYU40_ID[category] for category in categories}
-    assert set(BENCHMARK) - {1, 2} <= found
+    assert set(NYU40_IDS) - {1, 2} <= found

@@ -5,15 +5,20 @@ import multiprocessing
 import os
 import pathlib
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from mprm_jax.data.rooms.scan import Detail, Scan, make_scan
-from mprm_jax.data.rooms.scannet_files import write_label_table, write_scan
+from mprm_jax.data.rooms.scannet_files import label_table, write_scan
 
-VERSION = 1  # of the content; raise it with every change that alters a scene
+VERSION = 2  # of the content; raise it with every change that alters a scene
 
 
 class Size(NamedTuple):
@@ -51,6 +56,7 @@ def generate(root: pathlib.Path, size: str, *, seed: int = 0, workers: int | Non
 
     Raises:
       ValueError: unknown size, or `root` holds something else.
+      OSError: the folder cannot be written, or a process was killed.
     """
     root = pathlib.Path(root)
     _claim(root, size, seed)
@@ -59,13 +65,9 @@ def generate(root: pathlib.Path, size: str, *, seed: int = 0, workers: int | Non
         shutil.rmtree(leftover)
     jobs = [_Job(root, size, seed, i) for i in range(num_scenes(size))]
     jobs = [job for job in jobs if not scene_folder(root, size, job.index).exists()]
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers <= 1:
-        written = map(_write_scene, jobs)
-        _exhaust(written, len(jobs))
-        return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        _exhaust(pool.imap_unordered(_write_scene, jobs), len(jobs))
+    written = _written(jobs, min(workers or os.cpu_count() or 1, len(jobs)))
+    for _ in tqdm(written, total=len(jobs), desc="Rooms", unit="scene", disable=not jobs):
+        pass
 
 
 def scan_scene(size: str, seed: int, index: int) -> Scan:
@@ -120,13 +122,48 @@ def _claim(root: pathlib.Path, size: str, seed: int) -> None:
 
 
 def _write_lists(root: pathlib.Path, size: str) -> None:
-    """Writes the split lists and the label table."""
-    start = 0
+    """Writes the split lists and the label table, unless they are there."""
+    start, texts = 0, {"scannetv2-labels.combined.tsv": label_table()}
     for split, count in split_counts(size).items():
         names = [scene_name(i) for i in range(start, start + count)]
-        (root / f"scannetv2_{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        texts[f"scannetv2_{split}.txt"] = "".join(f"{name}\n" for name in names)
         start += count
-    write_label_table(root / "scannetv2-labels.combined.tsv")
+    for name, text in texts.items():
+        path = root / name
+        # Readers take a newer file for a changed data set.
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def _written(jobs: list[_Job], workers: int) -> Iterator[str]:
+    """Writes scenes in this process or in several, and yields their names as they are done."""
+    if workers < 2:
+        yield from map(_write_scene, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start_worker)
+    try:
+        for future in as_completed([pool.submit(_write_scene, job) for job in jobs]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            f"{jobs[0].root}: a worker process ended early, most likely for lack of memory; "
+            "run again with fewer workers: finished scenes are kept."
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leaves Ctrl-C to the first process, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Workers of a process that was killed would wait for scenes for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _write_scene(job: _Job) -> str:
@@ -138,9 +175,3 @@ def _write_scene(job: _Job) -> str:
     write_scan(partial, folder.name, scan, annotated=folder.parent.name == "scans")
     partial.rename(folder)
     return folder.name
-
-
-def _exhaust(written, total: int) -> None:
-    """Waits for all scenes behind a progress bar."""
-    for _ in tqdm(written, total=total, desc="Rooms", unit="scene", disable=total == 0):
-        pass

@@ -1,5 +1,7 @@
 """How homes are furnished: bedroom, bathroom, kitchen, living room."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mprm_jax.data.rooms import clutter, kitchen, openings, sanitary, seating, storage, tables
@@ -12,35 +14,35 @@ from mprm_jax.data.rooms.parts import Item, Placed
 def furnish_bedroom(layout: Layout, kit: Kit) -> None:
     """Beds with nightstands, a desk, cupboards."""
     rng = layout.rng
-    for _ in range(2 if rng.random() < 0.2 else 1):
+    for _ in range(2 if rng.random() < 0.3 else 1):
         maker = bunk_bed if rng.random() < 0.1 else bed
         place_bed(layout, maker(rng, kit), kit)
     if rng.random() < 0.35:
         layout.at_wall(storage.wardrobe(rng, kit), front=0.4)
     if rng.random() < 0.45:
         place_desk(layout, kit)
-    if rng.random() < 0.6:
-        layout.at_wall(storage.dresser(rng, kit), front=0.3)
     if rng.random() < 0.4:
+        layout.at_wall(storage.dresser(rng, kit), front=0.3)
+    for _ in range(2 if rng.random() < 0.35 else 0):
         layout.at_wall(storage.cabinet(rng, kit), front=0.3)
-    if rng.random() < 0.15:
+    for _ in range(2 if rng.random() < 0.15 else 0):
         layout.at_wall(storage.bookshelf(rng, kit), front=0.3)
     if rng.random() < 0.3:
         place_seat(layout, seating.armchair(rng, kit))
+    if rng.random() < 0.3:
+        place_dining(layout, kit)
     if rng.random() < 0.2:
-        layout.free(tables.round_table(rng, kit))
-    if rng.random() < 0.12:
         layout.at_wall(storage.refrigerator(rng, kit))
-    hang(layout, openings.picture, kit, rng.integers(0, 3), 0.45)
+    hang_pictures(layout, kit, 0.35)
 
 
 def furnish_bathroom(layout: Layout, kit: Kit) -> None:
     """A tub or shower, a toilet, a sink."""
     rng = layout.rng
-    if rng.random() < 0.62:
-        tub = sanitary.tub_with_curtain(rng, kit, curtain=rng.random() < 0.7)
+    if rng.random() < 0.55:
+        tub = sanitary.tub_with_curtain(rng, kit, curtain=rng.random() < 0.75)
         layout.at_wall(tub, corner=True) or layout.at_wall(sanitary.shower(rng, kit), corner=True)
-    elif rng.random() < 0.5:
+    elif rng.random() < 0.4:
         layout.at_wall(sanitary.shower(rng, kit), corner=True)
     if rng.random() < 0.97:
         layout.at_wall(sanitary.toilet(rng, kit), front=0.3)
@@ -55,37 +57,37 @@ def furnish_bathroom(layout: Layout, kit: Kit) -> None:
         layout.at_wall(storage.cabinet(rng, kit))
     if rng.random() < 0.2:
         layout.at_wall(storage.washing_machine(rng, kit))
-    hang(layout, openings.picture, kit, 1, 0.15)
+    hang_pictures(layout, kit, 0.1)
 
 
 def furnish_kitchen(layout: Layout, kit: Kit) -> None:
     """One or two counters with wall cabinets, a refrigerator, a dining table."""
     rng = layout.rng
-    for i in range(2 if rng.random() < 0.45 else 1):
+    if rng.random() < 0.9:
+        layout.at_wall(storage.refrigerator(rng, kit), front=0.3)
+    for i in range(2 if rng.random() < 0.5 else 1):
         length = rng.uniform(1.6, min(3.6, max(1.7, max(layout.size[:2]) - 0.8)))
         run = kitchen.kitchen_run(rng, kit, length, sink=i == 0, stove=rng.random() < 0.7)
         placed = layout.at_wall(run, front=0.5, corner=rng.random() < 0.7)
         if placed and rng.random() < 0.8:
             above(layout, placed, kitchen.wall_cabinet(rng, kit, 0.9 * length), 1.4)
-    if rng.random() < 0.85:
-        layout.at_wall(storage.refrigerator(rng, kit), front=0.4)
-    if rng.random() < 0.55:
+    if rng.random() < 0.7:
         place_dining(layout, kit)
     if rng.random() < 0.3:
         layout.at_wall(storage.cabinet(rng, kit))
-    hang(layout, openings.picture, kit, 1, 0.2)
+    hang_pictures(layout, kit, 0.15)
 
 
 def furnish_living_room(layout: Layout, kit: Kit) -> None:
     """Sofas around a coffee table, a television, shelves."""
     rng = layout.rng
-    for i in range(1 + int(rng.random() < 0.4)):
+    for i in range(1 + int(rng.random() < 0.6)):
         sofa = seating.sofa(rng, kit, corner=rng.random() < 0.25)
         if i or rng.random() < 0.25:
             placed = layout.free(sofa, yaw=rng.integers(4) * np.pi / 2, margin=0.8)
         else:
             placed = layout.at_wall(sofa, front=0.5, gap=rng.uniform(0, 0.15))
-        if placed and rng.random() < 0.7:
+        if placed and rng.random() < 0.85:
             offset = (rng.uniform(-0.3, 0.3), sofa.size[1] + rng.uniform(0.2, 0.45))
             layout.beside(placed, tables.coffee_table(rng, kit), offset)
         if placed and rng.random() < 0.45:
@@ -95,12 +97,12 @@ def furnish_living_room(layout: Layout, kit: Kit) -> None:
         place_seat(layout, seating.armchair(rng, kit))
     if rng.random() < 0.6:
         layout.at_wall(storage.tv_stand(rng, kit), front=0.4)
-    for maker, share in ((storage.bookshelf, 0.25), (storage.cabinet, 0.35), (clutter.piano, 0.08)):
+    for maker, share in ((storage.bookshelf, 0.22), (storage.cabinet, 0.4), (clutter.piano, 0.08)):
         if rng.random() < share:
             layout.at_wall(maker(rng, kit), front=0.3)
-    if rng.random() < 0.3:
+    if rng.random() < 0.5:
         place_dining(layout, kit)
-    hang(layout, openings.picture, kit, rng.integers(1, 4), 0.45)
+    hang_pictures(layout, kit, 0.5)
 
 
 def place_bed(layout: Layout, item: Item, kit: Kit) -> None:
@@ -135,7 +137,7 @@ def place_dining(layout: Layout, kit: Kit, *, large: bool = False) -> None:
     item = tables.round_table(rng, kit) if round_one else tables.table(rng, kit, large=large)
     placed = layout.free(item, yaw=rng.integers(4) * np.pi / 2 + rng.normal(0, 0.02), margin=0.7)
     if placed:
-        surround(layout, placed, kit, rng.uniform(0.4, 1.0))
+        surround(layout, placed, kit, rng.uniform(0.6, 1.0))
 
 
 def surround(layout: Layout, table: Placed, kit: Kit, share: float) -> None:
@@ -169,7 +171,20 @@ def above(layout: Layout, placed: Placed, item: Item, z: float) -> None:
     layout.put(Placed(item, (x, y, z), placed.yaw))
 
 
-def hang(layout: Layout, maker, kit: Kit, count: int, share: float, z: tuple = (1.1, 1.5)) -> None:
+def hang_pictures(layout: Layout, kit: Kit, share: float) -> None:
+    """Hangs one to three pictures in a share of rooms."""
+    if layout.rng.random() < share:
+        hang(layout, openings.picture, kit, layout.rng.integers(1, 4), 1.0)
+
+
+def hang(
+    layout: Layout,
+    maker: Callable[[np.random.Generator, Kit], Item],
+    kit: Kit,
+    count: int,
+    share: float,
+    z: tuple[float, float] = (1.1, 1.5),
+) -> None:
     """Hangs up to `count` items on walls, each with probability `share`."""
     for _ in range(count):
         if layout.rng.random() < share:

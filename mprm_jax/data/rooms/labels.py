@@ -10,9 +10,6 @@ NYU40_NAMES = {
     39: "otherfurniture", 40: "otherprop",
 }  # fmt: skip
 
-# Classes of the benchmark in its order: 20 NYU40 ids.
-BENCHMARK = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39)
-
 _CATEGORIES = {
     1: ("wall", "closet wall", "shower wall"),
     2: ("floor",),

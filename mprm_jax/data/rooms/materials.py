@@ -102,7 +102,12 @@ def smooth_noise(points: Array, rng: np.random.Generator) -> Array:
     """Returns a smooth random function of place, about [-1, 1], of unit period: [N]."""
     waves = rng.normal(size=(3, _NUM_WAVES))
     waves *= 2 * np.pi * rng.uniform(0.5, 1.3, _NUM_WAVES) / np.linalg.norm(waves, axis=0)
-    return np.sin(points @ waves + rng.uniform(0, 2 * np.pi, _NUM_WAVES)).sum(axis=1) / 2.2
+    phases = rng.uniform(0, 2 * np.pi, _NUM_WAVES)
+    total = np.zeros(len(points))
+    # Not a matrix product: BLAS would differ between machines and start threads in each worker.
+    for wave, phase in zip(waves.T, phases, strict=True):
+        total += np.sin(np.einsum("nd,d->n", points, wave) + phase)
+    return total / 2.2
 
 
 def _draw(rng: np.random.Generator, palette: tuple, texture: int, contrast: float) -> Material:

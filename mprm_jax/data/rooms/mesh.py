@@ -59,7 +59,7 @@ def paint(mesh: Mesh, parts: list[Part], rng: np.random.Generator) -> Array:
 def _light(mesh: Mesh, rng: np.random.Generator) -> Array:
     """Returns the light on each vertex, times the color cast of the camera: [N, 3]."""
     size = mesh.points.max(axis=0)
-    light = np.full(len(mesh.points), rng.uniform(0.45, 0.65))
+    light = np.full(len(mesh.points), rng.uniform(0.6, 0.8))
     for _ in range(2):
         lamp = size * np.append(rng.uniform(0, 1, 2), rng.uniform(0.6, 0.95))
         toward = lamp - mesh.points

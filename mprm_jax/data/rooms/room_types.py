@@ -28,15 +28,15 @@ class RoomType(NamedTuple):
 
 
 ROOM_TYPES = (
-    RoomType("bathroom", 0.14, 7.0, homes.furnish_bathroom, (0.2,), 0.1, 1.5, 0.7),
-    RoomType("bedroom", 0.16, 21.0, homes.furnish_bedroom, (0.75, 0.3), 0.45, 4.0),
-    RoomType("office", 0.17, 24.0, workplaces.furnish_office, (0.6, 0.3), 0.06, 4.0),
-    RoomType("kitchen", 0.10, 18.0, homes.furnish_kitchen, (0.5, 0.2), 0.1, 3.0, 0.3),
-    RoomType("living room", 0.18, 28.0, homes.furnish_living_room, (0.7, 0.35), 0.3, 5.0),
-    RoomType("classroom", 0.11, 38.0, workplaces.furnish_classroom, (0.6, 0.5, 0.3), 0.08, 4.0),
-    RoomType("storage", 0.07, 14.0, workplaces.furnish_storage, (0.2,), 0.05, 6.0),
-    RoomType("studio", 0.05, 34.0, workplaces.furnish_studio, (0.8, 0.4), 0.4, 5.0),
-    RoomType("suite", 0.02, 16.0, workplaces.furnish_suite, (0.3,), 0.1, 3.0, 0.6),
+    RoomType("bathroom", 0.15, 8.0, homes.furnish_bathroom, (0.15,), 0.1, 0.8, 0.7),
+    RoomType("bedroom", 0.15, 24.0, homes.furnish_bedroom, (0.6, 0.35), 0.8, 3.0),
+    RoomType("office", 0.17, 27.0, workplaces.furnish_office, (0.4, 0.35), 0.12, 3.5),
+    RoomType("kitchen", 0.11, 22.0, homes.furnish_kitchen, (0.4, 0.3), 0.15, 2.5, 0.3),
+    RoomType("living room", 0.18, 31.0, homes.furnish_living_room, (0.5, 0.4), 0.45, 4.5),
+    RoomType("classroom", 0.11, 41.0, workplaces.furnish_classroom, (0.5, 0.5, 0.4), 0.08, 4.0),
+    RoomType("storage", 0.06, 17.0, workplaces.furnish_storage, (0.1,), 0.05, 5.0),
+    RoomType("studio", 0.05, 34.0, workplaces.furnish_studio, (0.6, 0.4), 0.7, 4.0),
+    RoomType("suite", 0.02, 15.0, workplaces.furnish_suite, (0.2,), 0.1, 2.0, 0.6),
 )
 
 
@@ -54,12 +54,12 @@ def furnished(kind: RoomType, rng: np.random.Generator, scale: float) -> tuple[L
     Args:
       scale: 1, or less for small rooms.
     """
-    area = kind.area * np.exp(np.clip(rng.normal(0, 0.38), -0.9, 0.9)) * scale**2
+    area = kind.area * np.exp(np.clip(rng.normal(0, 0.3), -0.8, 0.8)) * scale**2
     ratio = np.exp(rng.normal(0, 0.2))
     width, depth = np.clip([np.sqrt(area * ratio), np.sqrt(area / ratio)], 1.7, 9.5)
     height = min(rng.uniform(2.15, 2.75), 2.4) if scale < 1 else rng.uniform(2.3, 2.75)
     layout, kit = Layout(rng, width, depth, height), make_kit(rng)
-    for share in (0.85, 0.3):
+    for share in (0.66, 0.5):
         if rng.random() < share:
             add_door(layout, kit)
     for share in kind.windows:
@@ -78,7 +78,8 @@ def _strew(layout: Layout, kit: Kit, mean: float) -> None:
         clutter.plant, bench,
     )  # fmt: skip
     shares = np.array([0.28, 0.3, 0.12, 0.08, 0.1, 0.08, 0.04])
-    for _ in range(rng.poisson(mean)):
+    # Some rooms are tidy, and others all the more strewn.
+    for _ in range(rng.poisson(1.3 * mean) if rng.random() < 0.77 else 0):
         item = makers[rng.choice(len(makers), p=shares / shares.sum())](rng, kit)
         if rng.random() < 0.7:
             layout.at_wall(item, gap=0.02)

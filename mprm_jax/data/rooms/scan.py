@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.data.rooms.labels import NYU40_ID
 from mprm_jax.data.rooms.layout import Layout
 from mprm_jax.data.rooms.materials import Kit
 from mprm_jax.data.rooms.mesh import Mesh, paint, tessellate
 from mprm_jax.data.rooms.parts import Part
 from mprm_jax.data.rooms.room_types import furnished, room_type
-from mprm_jax.data.rooms.scanner import camera_path, holes, kept, seen, shaken
+from mprm_jax.data.rooms.scanner import camera_path, draw_habit, holes, kept, seen, shaken
 from mprm_jax.data.rooms.segments import Group, annotated_groups, segment_ids
 from mprm_jax.data.rooms.shapes import moved
 from mprm_jax.data.rooms.shell import shell_parts
@@ -40,20 +41,26 @@ def make_scan(rng: np.random.Generator, kind_seed: int, index: int, detail: Deta
     layout, kit = furnished(room_type(kind_seed, index), rng, detail.scale)
     parts, instances = _room_parts(layout, kit)
     mesh = tessellate(parts, detail.edge, rng)
+    mesh = _scanned(mesh, parts, layout, detail)
     colors = paint(mesh, parts, rng)
-    mesh, rows = _scanned(mesh, parts, layout, detail)
     segments = segment_ids(mesh, rng)
     categories = [p.category for p in parts]
     groups = annotated_groups(segments, mesh.parts, instances, categories, rng)
     points, alignment = _turned(shaken(mesh.points, mesh.normals, rng), rng)
     return Scan(
         points.astype(np.float32),
-        np.round(255 * colors[rows]).astype(np.uint8),
+        np.round(255 * colors).astype(np.uint8),
         mesh.faces.astype(np.int32),
         segments,
         groups,
         alignment,
     )
+
+
+def vertex_nyu40_ids(scan: Scan) -> Array:
+    """Returns the NYU40 class of each vertex, 0 where it is unannotated: [N] int."""
+    classes = {s: NYU40_ID[group.category] for group in scan.groups for s in group.segments}
+    return np.array([classes.get(segment, 0) for segment in scan.segments.tolist()])
 
 
 def _room_parts(layout: Layout, kit: Kit) -> tuple[list[Part], Array]:
@@ -67,13 +74,14 @@ def _room_parts(layout: Layout, kit: Kit) -> tuple[list[Part], Array]:
     return parts, np.array(instances)
 
 
-def _scanned(mesh: Mesh, parts: list[Part], layout: Layout, detail: Detail) -> tuple[Mesh, Array]:
-    """Returns what a camera walking through the room keeps of a mesh, and the rows it kept."""
+def _scanned(mesh: Mesh, parts: list[Part], layout: Layout, detail: Detail) -> Mesh:
+    """Returns what a camera walking through the room keeps of a mesh."""
     rng = layout.rng
     thin = np.array([p.thin for p in parts])[mesh.parts]
     dropout = np.array([p.material.dropout for p in parts])[mesh.parts]
-    cameras = camera_path(layout, detail.cameras + int(rng.integers(0, 4)))
-    keep = seen(mesh, thin, cameras, ceiling_angle=np.radians(rng.uniform(22, 50)))
+    habit = draw_habit(rng)
+    cameras = camera_path(layout, detail.cameras + int(rng.integers(0, 4)), habit.spread)
+    keep = seen(mesh, thin, cameras, habit)
     rows = np.flatnonzero(keep)
     keep[rows[holes(mesh.points[rows], dropout[rows], rng)]] = False
     return kept(mesh, keep)
@@ -81,7 +89,7 @@ def _scanned(mesh: Mesh, parts: list[Part], layout: Layout, detail: Detail) -> t
 
 def _turned(points: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Returns points in a frame turned like the first camera, and the matrix that undoes it."""
-    yaw = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.normal(0, 0.03)
+    yaw = rng.uniform(-np.pi, np.pi) if rng.random() < 0.4 else rng.normal(0, 0.03)
     turned = moved(points, (0, 0, 0), yaw)
     low = turned.min(axis=0)
     center = (turned.min(axis=0) + turned.max(axis=0)) / 2 - low

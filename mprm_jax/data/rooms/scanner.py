@@ -4,6 +4,8 @@ A vertex survives if some camera position saw it: near enough, not edge-on, not 
 So the floor under a bed, the wall behind a wardrobe and the top of a tall cabinet are missing.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mprm_jax.data.rooms.layout import Layout
@@ -18,31 +20,53 @@ _TOLERANCE = 0.06  # meters behind the nearest surface that still count as seen
 _GRAZING = 0.15  # cosine between view and normal below which depth cameras see nothing
 
 
-def camera_path(layout: Layout, num_cameras: int) -> Array:
-    """Draws where the camera stood: [at least 1, 3] meters."""
+class Habit(NamedTuple):
+    """How thoroughly somebody scans."""
+
+    highest: float  # radians above the horizon up to which the camera looks
+    top: float  # meters; nothing above is scanned
+    away: float  # radians, a direction in which it does not look
+    blind: float  # radians to both sides of that direction
+    reach: float  # meters
+    spread: float  # meters that the camera moves from where it began
+
+
+def draw_habit(rng: np.random.Generator) -> Habit:
+    """Draws a way to scan: some leave out what is high, some see only a part of the room."""
+    top = rng.uniform(1.55, 1.98) if rng.random() < 0.15 else np.inf
+    highest, away = np.radians(rng.uniform(12, 36)), rng.uniform(-np.pi, np.pi)
+    if rng.random() < 0.4:
+        return Habit(highest, top, away, 0.0, rng.uniform(2.2, 3.4), rng.uniform(0.8, 2.0))
+    blind = np.radians(rng.uniform(25, 50)) if rng.random() < 0.4 else 0.0
+    return Habit(highest, top, away, blind, _RANGE, np.inf)
+
+
+def camera_path(layout: Layout, num_cameras: int, spread: float) -> Array:
+    """Draws where the camera stood, at most `spread` meters from the start: [at least 1, 3]."""
     rng, (width, depth, height) = layout.rng, layout.size
     cameras: list[tuple[float, float, float]] = []
     for margin in (0.3, 0.15, 0.0):
         for _ in range(12 * num_cameras):
             x, y = rng.uniform(0, width), rng.uniform(0, depth)
             z = min(rng.uniform(1.25, 1.75), height - 0.2)
-            if len(cameras) < num_cameras and layout.is_open(x, y, z, margin):
+            near = not cameras or np.hypot(x - cameras[0][0], y - cameras[0][1]) < spread
+            if len(cameras) < num_cameras and near and layout.is_open(x, y, z, margin):
                 cameras.append((x, y, z))
     return np.array(cameras or [(width / 2, depth / 2, 1.6)])
 
 
-def seen(mesh: Mesh, thin: Array, cameras: Array, ceiling_angle: float) -> Array:
+def seen(mesh: Mesh, thin: Array, cameras: Array, habit: Habit) -> Array:
     """Says which vertices some camera saw.
 
     Args:
       thin: [N] bool, vertices of surfaces that can be seen from both sides.
       cameras: [C, 3] meters.
-      ceiling_angle: radians above the horizon up to which the cameras looked.
 
     Returns:
       [N] bool
     """
     visible = np.zeros(len(mesh.points), bool)
+    low = mesh.points[:, 2] < habit.top
     for camera in cameras:
         view = mesh.points - camera
         distance = np.maximum(np.linalg.norm(view, axis=1), 1e-6)
@@ -50,7 +74,9 @@ def seen(mesh: Mesh, thin: Array, cameras: Array, ceiling_angle: float) -> Array
         azimuth = np.arctan2(view[:, 1], view[:, 0])
         facing = -np.einsum("nd,nd->n", view, mesh.normals) / distance
         facing = np.where(thin, np.abs(facing), facing)
-        open_view = (facing > _GRAZING) & (distance < _RANGE) & (elevation < ceiling_angle)
+        turn = np.abs(np.mod(azimuth - habit.away + np.pi, 2 * np.pi) - np.pi)
+        looked = low & (elevation < habit.highest) & (turn >= habit.blind)
+        open_view = looked & (facing > _GRAZING) & (distance < habit.reach)
         slope = np.sqrt(1 - np.square(facing)) / np.maximum(facing, _GRAZING)
         visible |= open_view & ~_hidden(azimuth, elevation, distance, slope)
     return visible
@@ -86,15 +112,14 @@ def shaken(points: Array, normals: Array, rng: np.random.Generator) -> Array:
     return points + (smooth + rough)[:, None] * normals + drift
 
 
-def kept(mesh: Mesh, keep: Array) -> tuple[Mesh, Array]:
-    """Returns the mesh of the kept vertices and the indices they had."""
+def kept(mesh: Mesh, keep: Array) -> Mesh:
+    """Returns the mesh of the kept vertices that are still part of a triangle."""
     faces = mesh.faces[keep[mesh.faces].all(axis=1)]
     used = np.zeros(len(mesh.points), bool)
     used[faces] = True
     rows = np.flatnonzero(used)
     new = np.cumsum(used) - 1
-    smaller = Mesh(mesh.points[rows], mesh.normals[rows], new[faces], mesh.parts[rows])
-    return smaller, rows
+    return Mesh(mesh.points[rows], mesh.normals[rows], new[faces], mesh.parts[rows])
 
 
 def _hidden(azimuth: Array, elevation: Array, distance: Array, slope: Array) -> Array:

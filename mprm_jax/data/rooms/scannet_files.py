@@ -21,10 +21,10 @@ def write_scan(folder: pathlib.Path, name: str, scan: Scan, *, annotated: bool) 
     (folder / f"{name}.txt").write_text("\n".join(info) + "\n")
 
 
-def write_label_table(path: pathlib.Path) -> None:
-    """Writes the table of raw categories."""
+def label_table() -> str:
+    """Returns the text of the table of raw categories."""
     rows = [list(TABLE_COLUMNS), *table_rows()]
-    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    return "".join("\t".join(row) + "\n" for row in rows)
 
 
 def _write_mesh(path: pathlib.Path, scan: Scan) -> None:

@@ -158,7 +158,7 @@ def wavy_sheet(
 
 
 def moved(quads: Array, offset: Sequence[float], yaw: float = 0.0) -> Array:
-    """Returns quads turned about the z axis by `yaw`, then shifted."""
+    """Returns points [..., 3] turned about the z axis by `yaw`, then shifted."""
     cos, sin = np.cos(yaw), np.sin(yaw)
-    rotation = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    return quads @ rotation.T + np.asarray(offset, float)
+    x, y, z = np.moveaxis(quads, -1, 0)
+    return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1) + np.asarray(offset, float)
