@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from mprm_jax.ops.kpconv import linear_influence, pairwise_sq_dist
+from mprm_jax.ops.kpconv import linear_influence, mix, pairwise_sq_dist, weigh_neighbors
 from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array, Ratio
 
@@ -43,10 +43,10 @@ def deformable_kpconv(
     positions = gather_rows(supports, neighbors) - queries[:, None]
     sq_dist = pairwise_sq_dist(positions, kernel_points[None] + offsets)
     influence = linear_influence(sq_dist, extent)
-    gathered = jnp.einsum("mhk,mhc->mkc", influence, gather_rows(features, neighbors))
+    gathered = weigh_neighbors(influence, gather_rows(features, neighbors))
     if modulations is not None:
         gathered = gathered * modulations[..., None]
-    return jnp.einsum("mkc,kcd->md", gathered, weights)
+    return mix(gathered, weights)
 
 
 def fitting_loss(
@@ -65,11 +65,14 @@ def fitting_loss(
     Source: Thomas et al. 2019, eq. 7; mprm `models/KPFCNN_mprm.py`, regularization.
     """
     positions = gather_rows(supports, neighbors) - queries[:, None]
-    sq_dist = pairwise_sq_dist(positions, kernel_points[None] + offsets)
+    points = kernel_points[None] + offsets
     found = neighbors < len(supports)
-    nearest = jnp.min(jnp.where(found[..., None], sq_dist, jnp.inf), axis=1)
+    sq_dist = jnp.where(found[..., None], pairwise_sq_dist(positions, points), jnp.inf)
+    # Choosing first keeps the gradient to one neighbor; that of a minimum visits all of them.
+    nearest = jnp.take_along_axis(positions, jnp.argmin(sq_dist, axis=1)[..., None], axis=1)
     counted = jnp.any(found, axis=1)[:, None]
-    total = jnp.sum(jnp.where(counted, nearest, 0.0)) / extent**2
+    distance = jnp.sum(jnp.square(nearest - points), axis=-1)
+    total = jnp.sum(jnp.where(counted, distance, 0.0)) / extent**2
     return Ratio(total, _count(counted) * len(kernel_points))
 
 
