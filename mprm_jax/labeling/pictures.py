@@ -7,12 +7,14 @@ from typing import NamedTuple
 import matplotlib.figure
 import matplotlib.patches
 import numpy as np
+from scipy.spatial import cKDTree
 
 from mprm_jax.types import Array
 
 _UNKNOWN = (0.82, 0.82, 0.82)
 _TILT = np.radians(38.0)  # of the view, above the horizon
 _TURN = np.radians(35.0)  # about z
+_PANEL_INCHES = 4.2
 
 
 class Panel(NamedTuple):
@@ -38,19 +40,19 @@ def draw_panels(
     shown = inside_rows(coords)
     flat, depth = project(coords[shown])
     order = np.argsort(-depth)
-    figure = matplotlib.figure.Figure(figsize=(4.2 * len(panels), 4.6), dpi=110)
+    figure = matplotlib.figure.Figure(figsize=(_PANEL_INCHES * len(panels), 4.6), dpi=110)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    size = 15000.0 / max(len(coords), 1500)
+    side = _spacing(coords[shown]) * 72.0 * _PANEL_INCHES / np.max(np.ptp(flat, axis=0))
     for axis, panel in zip(axes, panels, strict=True):
         colors = np.clip(panel.colors[shown][order], 0, 1)
-        axis.scatter(*flat[order].T, c=colors, s=size, marker="s", linewidths=0)
+        axis.scatter(*flat[order].T, c=colors, s=side**2, marker="s", linewidths=0)
         axis.set_title(panel.title, fontsize=11)
         axis.set_aspect("equal")
         axis.axis("off")
     patches = [matplotlib.patches.Patch(color=color, label=name) for name, color in legend]
     if patches:
         figure.legend(handles=patches, loc="lower center", ncols=10, fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    figure.tight_layout(rect=(0, 0.1, 1, 0.97))
     temporary = path.with_name(f".{path.name}.partial")
     figure.savefig(temporary, format="png")
     temporary.replace(path)
@@ -63,6 +65,12 @@ def project(coords: Array) -> tuple[Array, Array]:
     up = np.cos(_TILT) * coords[:, 2] + np.sin(_TILT) * y
     depth = np.cos(_TILT) * y - np.sin(_TILT) * coords[:, 2]
     return np.stack([x, up], axis=1), depth
+
+
+def _spacing(coords: Array) -> float:
+    """Typical distance of a point to its nearest one, in meters."""
+    distance, _ = cKDTree(coords).query(coords[:: max(1, len(coords) // 500)], k=2)
+    return float(np.median(distance[:, 1]))
 
 
 def inside_rows(coords: Array) -> Array:

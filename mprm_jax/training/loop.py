@@ -119,6 +119,7 @@ class _Run:
 
     def train(self, recorder: Recorder, val: Subclouds | None) -> None:
         """Trains all epochs that are left."""
+        logger.info("compiling the training step, once per run; this can take a minute")
         for epoch in range(self.position.epoch, self.config.optim.epochs):
             steps = self.plan(epoch)
             for loaded in self.loader.load(steps[self.position.epoch_step :], epoch):
