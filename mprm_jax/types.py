@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 Array = Any  # np.ndarray on the host, jax.Array in traced code
 
 IGNORED = -1  # point label of unannotated points and of padding
+MAX_CLASSES = 255  # pseudo-labels are stored in bytes, 255 for none
 DATA_AXIS = "data"  # mesh axis over which buckets are spread
 PATHS = ("plain", "spatial", "channel", "pointwise")
 

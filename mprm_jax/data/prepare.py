@@ -28,6 +28,7 @@ from mprm_jax.data.scene import Source
 from mprm_jax.data.scene_files import finished_record, open_for_writing, write_classes
 from mprm_jax.data.source_files import check_files, is_unchanged, stamp_files
 from mprm_jax.data.store import SceneStore
+from mprm_jax.types import MAX_CLASSES
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,11 @@ def prepare(
     """
     if on_error not in ("stop", "continue"):
         raise ValueError(f"--on-error is {on_error!r}; choose stop or continue.")
+    if len(source.classes) > MAX_CLASSES:
+        raise ValueError(
+            f"{spec or source.name}: {len(source.classes)} classes; merge some, pseudo-labels are "
+            f"stored in bytes and tell at most {MAX_CLASSES} apart."
+        )
     if not source.splits.get("train"):
         raise ValueError(f"{spec or source.name}: split train has no scene; {_NO_TRAINING}")
     job = Job(source, path, StoreSettings.of(data, tags))

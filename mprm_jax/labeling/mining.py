@@ -24,7 +24,7 @@ from mprm_jax.labeling.quality import class_iou, confusion_matrix
 from mprm_jax.labeling.votes import SceneVotes, scene_votes
 from mprm_jax.progress import progress_bar
 from mprm_jax.training.workdir import write_atomically
-from mprm_jax.types import Array
+from mprm_jax.types import IGNORED, MAX_CLASSES, Array
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,15 @@ logger = logging.getLogger(__name__)
 CALIBRATED, RAW = "calibrated", "raw"
 BASELINES = {"random allowed class": random_labels, "most frequent allowed class": frequent_labels}
 
+UNLABELED = MAX_CLASSES  # stored where no voxel of the scene has an allowed class
+
 
 class MinedScene(NamedTuple):
     """The pseudo-labels of one scene and what they were chosen from, by voxel."""
 
     scores: Array  # [V, num_classes] float16, mean over balls and merged over paths
     allowed: Array  # [V, num_classes] bool
-    label: Array  # [V] uint8, from scores standardised per class
+    label: Array  # [V] uint8, from scores standardised per class; 255 (UNLABELED) for none
     label_raw: Array  # [V] uint8, from the scores as they are (the paper's argmax)
     num_balls: Array  # [V] uint16
 
@@ -95,6 +97,11 @@ def load_mined(path: pathlib.Path) -> MinedScene:
         return MinedScene(**{name: arrays[name] for name in MinedScene._fields})
 
 
+def as_labels(stored: Array) -> Array:
+    """Stored labels as int32, IGNORED where there is none."""
+    return np.where(stored == UNLABELED, IGNORED, stored.astype(np.int32))
+
+
 def _collect(votes: SceneVotes) -> MinedScene:
     """Scores and allowed classes of a scene; labels are still to be chosen."""
     no_label = np.zeros(len(votes.num_balls), np.uint8)
@@ -111,7 +118,8 @@ def _label(subclouds: Subclouds, scale: ClassScale, directory: pathlib.Path) -> 
     """Chooses the labels of every scene and measures all ways of choosing."""
     num_classes = subclouds.tags.shape[1]
     names = (CALIBRATED, RAW, *BASELINES)
-    confusions = {name: np.zeros((num_classes, num_classes), np.int64) for name in names}
+    confusions = {name: np.zeros((num_classes, num_classes + 1), np.int64) for name in names}
+    unlabeled = []
     frequency = subclouds.tags.mean(axis=0)
     for number, scene in enumerate(subclouds.scenes):
         path = directory / f"{scene}.npz"
@@ -120,25 +128,35 @@ def _label(subclouds: Subclouds, scale: ClassScale, directory: pathlib.Path) -> 
         mined = load_mined(path)
         coords = subclouds.store.voxel_cloud(subclouds.split, scene).coords
         scores = mined.scores.astype(np.float32)
-        labels = {
-            CALIBRATED: choose_labels(scale.standardise(scores), mined.allowed, coords),
-            RAW: choose_labels(scores, mined.allowed, coords),
-        }
-        save_mined(
-            path,
-            mined._replace(
-                label=labels[CALIBRATED].astype(np.uint8), label_raw=labels[RAW].astype(np.uint8)
-            ),
-        )
+        calibrated = choose_labels(scale.standardise(scores), mined.allowed, coords)
+        raw = choose_labels(scores, mined.allowed, coords)
+        save_mined(path, mined._replace(label=_stored(calibrated), label_raw=_stored(raw)))
+        if not mined.allowed.any():
+            unlabeled.append(scene)
         if has_labels(subclouds.store, subclouds.split, scene):
             truth = voxel_labels(subclouds.store, subclouds.split, scene)
+            labels = {CALIBRATED: calibrated, RAW: raw}
             for name, choose in BASELINES.items():
                 rng = np.random.default_rng((subclouds.config.seed, 4, number))
                 scores = choose(mined.allowed, frequency, rng)
                 labels[name] = choose_labels(scores, mined.allowed, coords)
             for name, predicted in labels.items():
                 confusions[name] += confusion_matrix(truth, predicted, num_classes)
-    return {name: _measure(confusion) for name, confusion in confusions.items() if confusion.any()}
+    _report_unlabeled(unlabeled)
+    found = {name: _measure(confusion) for name, confusion in confusions.items() if confusion.any()}
+    return found | {"unlabeled_scenes": unlabeled}
+
+
+def _report_unlabeled(scenes: list[str]) -> None:
+    if scenes:
+        logger.warning(
+            "%d scenes are tagged with no class and get no label, which counts as wrong: %s",
+            *(len(scenes), ", ".join(scenes)),
+        )
+
+
+def _stored(labels: Array) -> Array:
+    return np.where(labels == IGNORED, UNLABELED, labels).astype(np.uint8)
 
 
 def _measure(confusion: Array) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from mprm_jax.labeling.votes import SceneVotes
-from mprm_jax.types import Array
+from mprm_jax.types import IGNORED, Array
 
 
 class ClassScale(NamedTuple):
@@ -67,12 +67,13 @@ def choose_labels(scores: Array, allowed: Array, coords: Array) -> Array:
       coords: [V, 3] meters.
 
     Returns:
-      [V] int32.
+      [V] int32; IGNORED everywhere if no voxel has an allowed class.
     """
-    labels = np.where(allowed, scores, -np.inf).argmax(axis=1).astype(np.int32)
     decided = allowed.any(axis=1)
-    if decided.all() or not decided.any():
-        return labels
-    _, nearest = cKDTree(coords[decided]).query(coords[~decided])
-    labels[~decided] = labels[decided][nearest]
+    if not decided.any():
+        return np.full(len(allowed), IGNORED, np.int32)
+    labels = np.where(allowed, scores, -np.inf).argmax(axis=1).astype(np.int32)
+    if not decided.all():
+        _, nearest = cKDTree(coords[decided]).query(coords[~decided])
+        labels[~decided] = labels[decided][nearest]
     return labels

@@ -6,21 +6,25 @@ from mprm_jax.types import Array
 
 
 def confusion_matrix(truth: Array, predicted: Array, num_classes: int) -> Array:
-    """Counts [num_classes, num_classes] int64, rows are truth; unannotated points do not count.
+    """Counts [num_classes, num_classes + 1] int64, rows are truth; the last column has no label.
+
+    Unannotated points do not count; annotated ones without a predicted label count as wrong.
 
     Args:
       truth: [N] int32 in [-1, num_classes).
-      predicted: [N] int32 in [0, num_classes).
+      predicted: [N] int32 in [-1, num_classes).
     """
     known = truth >= 0
-    cells = truth[known].astype(np.int64) * num_classes + predicted[known]
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    columns = np.where(predicted[known] >= 0, predicted[known], num_classes)
+    cells = truth[known].astype(np.int64) * (num_classes + 1) + columns
+    counts = np.bincount(cells, minlength=num_classes * (num_classes + 1))
+    return counts.reshape(num_classes, num_classes + 1)
 
 
 def class_iou(confusion: Array) -> Array:
     """IoU of each class, [num_classes]; NaN for a class in neither truth nor prediction."""
     hits = np.diag(confusion).astype(np.float64)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
+    union = confusion[:, :-1].sum(axis=0) + confusion.sum(axis=1) - hits
     return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.data.truth import has_labels, voxel_labels
-from mprm_jax.labeling.mining import load_mined
+from mprm_jax.labeling.mining import as_labels, load_mined
 from mprm_jax.labeling.pictures import (
     Panel,
     class_palette,
@@ -32,12 +32,12 @@ def draw_showcase(subclouds: Subclouds, mined: pathlib.Path, path: pathlib.Path)
     result = load_mined(mined / f"{name}.npz")
     palette = class_palette(len(subclouds.store.classes))
     panels = [Panel("input", cloud.colors / 255.0)]
-    for label in _choose_classes(subclouds.tags.mean(axis=0), result.label):
+    labels = as_labels(result.label)
+    for label in _choose_classes(subclouds.tags.mean(axis=0), labels):
         scores = np.where(result.allowed[:, label], result.scores[:, label], -np.inf)
         panels.append(Panel(f"PCAM of {subclouds.store.classes[label]}", map_colors(scores)))
-    labels = result.label.astype(np.int32)
     panels.append(Panel("pseudo-labels", label_colors(labels, palette)))
-    shown = set(labels)
+    shown = set(labels[labels >= 0])
     if has_labels(subclouds.store, subclouds.split, name):
         truth = voxel_labels(subclouds.store, subclouds.split, name)
         panels.append(Panel("ground truth", label_colors(truth, palette)))
@@ -58,6 +58,6 @@ def _choose_scene(subclouds: Subclouds, mined: pathlib.Path) -> int:
 
 
 def _choose_classes(frequency: Array, labels: Array) -> list[int]:
-    counts = np.bincount(labels, minlength=len(frequency))
+    counts = np.bincount(labels[labels >= 0], minlength=len(frequency))
     found = np.flatnonzero(counts >= min(30, counts.max()))
     return [int(label) for label in found[np.argsort(frequency[found])][:2]]

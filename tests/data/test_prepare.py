@@ -181,6 +181,13 @@ def test_no_scene_to_train_on_is_an_error(tmp_path):
     assert source.num_reads == 0
 
 
+def test_more_classes_than_a_byte_tells_apart_are_refused(tmp_path):
+    source = make_source(tmp_path)
+    source.classes = [f"class {i}" for i in range(256)]
+    with pytest.raises(ValueError, match="256 classes; merge some"):
+        run(source, tmp_path)
+
+
 def test_nothing_but_broken_training_scenes_is_an_error(tmp_path):
     source = make_source(tmp_path, val_b=ROOM)
     source.scenes = source.scenes | {"train/a": ROOM._replace(colors=None)}

@@ -10,6 +10,7 @@ from mprm_jax.labeling.pseudo_labels import (
     mean_scores,
 )
 from mprm_jax.labeling.votes import SceneVotes
+from mprm_jax.types import IGNORED
 
 NUM_CLASSES = 4
 
@@ -75,6 +76,11 @@ def test_a_voxel_without_a_class_takes_the_label_of_the_nearest_with_one():
     scores = np.array([[5.0, 0, 0, 0], [0, 5.0, 0, 0], [0, 0, 5.0, 0], [0, 0, 0, 5.0]])
     allowed = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], bool)
     assert choose_labels(scores, allowed, coords).tolist() == [0, 1, 0, 1]
+
+
+def test_a_scene_without_any_class_gets_no_label():
+    labels = choose_labels(np.ones((3, 4)), np.zeros((3, 4), bool), np.zeros((3, 3)))
+    assert labels.tolist() == [IGNORED] * 3
 
 
 def test_labels_are_int32():

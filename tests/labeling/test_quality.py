@@ -40,6 +40,10 @@ def test_unannotated_points_do_not_count(truth, predicted):
     np.testing.assert_array_equal(iou(truth, predicted), iou(truth, other))
 
 
+def test_a_point_without_a_predicted_label_is_wrong():
+    np.testing.assert_array_equal(iou([0, 0, 1, -1], [0, -1, 1, -1])[:2], [1 / 2, 1])
+
+
 def test_rows_are_truth():
     confusion = confusion_matrix(np.array([2, 2, 0]), np.array([1, 1, 0]), NUM_CLASSES)
     assert confusion[2, 1] == 2
