@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import difflib
-import types
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -68,16 +67,12 @@ def _parse(text: str, kind: Any, path: str) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    for option in options:
-        if _fits(value, option):
-            return float(value) if option is float else value
-        # One entry of a tuple setting may be written without parentheses.
-        if typing.get_origin(option) is tuple and _fits((value,), option):
-            return (value,)
-    wanted = " or ".join(
-        option.__name__ if isinstance(option, type) else str(option) for option in options
-    )
+    if _fits(value, kind):
+        return float(value) if kind is float else value
+    # One entry of a tuple setting may be written without parentheses.
+    if typing.get_origin(kind) is tuple and _fits((value,), kind):
+        return (value,)
+    wanted = kind.__name__ if isinstance(kind, type) else kind
     raise ValueError(f"--set {path}: wants {wanted}, got {text!r}.")
 
 

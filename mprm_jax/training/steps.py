@@ -56,21 +56,10 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        key = jax.random.fold_in(key, jax.lax.axis_index(DATA_AXIS))
-
         def loss_fn(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
-            output, updated = stage.model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                *stage.inputs(batch),
-                train=True,
-                rngs={"dropout": key},
-                mutable=["batch_stats", "losses"],
-            )
-            means = device_means(stage.losses(output, batch))
-            sown = device_means(sown_losses(updated.get("losses", {})))
+            means, sown, batch_stats = _losses(stage, state, params, batch, seed)
             loss = sum(means.values()) + offset_loss * sum(sown.values())
-            return loss, (means | sown, updated.get("batch_stats", {}))
+            return loss, (means | sown, batch_stats)
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (means, batch_stats)), grads = grad_fn(state.params)
@@ -90,6 +79,32 @@ def make_train_step(
     spread, whole = jax.P(DATA_AXIS), jax.P()
     mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=whole)
     return jax.jit(mapped, donate_argnums=0)
+
+
+class _Losses(NamedTuple):
+    """Losses over all devices, and the statistics updated on the way."""
+
+    means: dict[str, Array]  # of the stage
+    sown: dict[str, Array]  # of modules
+    batch_stats: Any
+
+
+def _losses(stage: Stage, state: TrainState, params: Any, batch: Batch, seed: int) -> _Losses:
+    """The losses of a bucket, with `params` in place of those of the state."""
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    key = jax.random.fold_in(key, jax.lax.axis_index(DATA_AXIS))
+    output, updated = stage.model.apply(
+        {"params": params, "batch_stats": state.batch_stats},
+        *stage.inputs(batch),
+        train=True,
+        rngs={"dropout": key},
+        mutable=["batch_stats", "losses"],
+    )
+    return _Losses(
+        device_means(stage.losses(output, batch)),
+        device_means(sown_losses(updated.get("losses", {}))),
+        updated.get("batch_stats", {}),
+    )
 
 
 def make_predict_step(
