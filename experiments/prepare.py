@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     args = parser.parse_args()
     config = resolve_config(args)
-    source = with_tags(open_dataset(args.data), args.tags, config.data.sphere_radius)
+    source = with_tags(open_dataset(args.data, config.data), args.tags, config.data.sphere_radius)
     prepared = prepare(
         source,
         args.store or default_store(args.data, config),

@@ -15,18 +15,20 @@ from mprm_jax.types import PATHS
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which weakly labeled subclouds are drawn."""
+    """How scans are read and which weakly labeled subclouds are drawn."""
 
+    scale: float = 1.0  # meters per unit of the scans and tags of a folder; 0.001: millimeters
+    test_area: int = 5  # of S3DIS, validates
     voxel_size: float = 0.04  # meters, level 0 of every network; fixed by `prepare`
     sphere_radius: float = 2.0  # meters, radius r of a subcloud (paper 5.1)
     seeds: str = "ends"  # "ends": grid with both ends (released); "centres": cell centers
     labels: str = "subcloud"  # "subcloud" or "scene": which tags a subcloud is trained with
     epoch_subclouds: int = 0  # draws per epoch; 0 means every subcloud once
     workers: int = 0  # processes that build buckets; 0 means one thread of the main process
-    prefetch: int = 4  # buckets per device built ahead
+    prefetch: int = 4  # steps built ahead
 
     def __post_init__(self):
-        _check_positive(self, "voxel_size", "sphere_radius", "prefetch")
+        _check_positive(self, "scale", "test_area", "voxel_size", "sphere_radius", "prefetch")
         _check_choice(self, "seeds", ("ends", "centres"))
         _check_choice(self, "labels", ("subcloud", "scene"))
         _check_not_negative(self, "epoch_subclouds", "workers")

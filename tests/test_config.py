@@ -175,7 +175,7 @@ def test_not_a_number_is_out_of_range():
 
 def test_settings_are_listed_by_section():
     names = setting_names(CONFIG)
-    assert names[:3] == ["preset", "seed", "data.voxel_size"]
+    assert names[:3] == ["preset", "seed", "data.scale"]
     assert len(names) == len(set(names)) > 40
 
 

@@ -4,8 +4,9 @@ import hashlib
 import logging
 import pathlib
 
-from mprm_jax.config import Config
+from mprm_jax.config import Config, DataConfig
 from mprm_jax.data.archive import ArchiveTags
+from mprm_jax.data.folder import Folder
 from mprm_jax.data.manifest import MANIFEST_FILE, StoreSettings, read_manifest, require_settings
 from mprm_jax.data.prepare import prepare
 from mprm_jax.data.rooms import generate
@@ -22,11 +23,12 @@ DEFAULT_SIZE = "quick"
 ARCHIVE = "archive:"
 
 
-def open_dataset(spec: str, rooms_root: pathlib.Path = ROOMS_ROOT) -> Source:
+def open_dataset(spec: str, data: DataConfig, rooms_root: pathlib.Path = ROOMS_ROOT) -> Source:
     """The scans of a specification; Rooms are made where they are missing.
 
     Args:
       spec: rooms, rooms:SIZE, or `kind:path` of a kind of `open_source`.
+      data: scale and test area count.
       rooms_root: Rooms of a size lie in the folder of that name below it.
 
     Raises:
@@ -36,7 +38,12 @@ def open_dataset(spec: str, rooms_root: pathlib.Path = ROOMS_ROOT) -> Source:
     if kind == "store":
         raise ValueError(f"--data {spec}: a prepared store holds no scans; name the data set.")
     if kind != "rooms":
-        return open_source(spec)
+        source = open_source(spec, scale=data.scale, test_area=data.test_area)
+        if isinstance(source, Folder):
+            source.require_tags()
+        return source
+    if data.scale != 1:
+        raise ValueError(f"--data {spec}: rooms are in meters; leave data.scale at 1.")
     size = detail or DEFAULT_SIZE
     generate(rooms_root / size, size)
     source = ScanNet(rooms_root / size)
@@ -68,8 +75,11 @@ def default_store(spec: str, config: Config) -> pathlib.Path:
     else:
         path = pathlib.Path(detail).expanduser().resolve()
         name = f"{kind}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
-    data = config.data
-    return STORES_ROOT / f"{name}-{100 * data.voxel_size:g}cm-r{data.sphere_radius:g}-{data.seeds}"
+    data, usual = config.data, DataConfig()
+    name += f"-{100 * data.voxel_size:g}cm-r{data.sphere_radius:g}-{data.seeds}"
+    name += f"-scale{data.scale:g}" if data.scale != usual.scale else ""
+    name += f"-area{data.test_area}" if data.test_area != usual.test_area else ""
+    return STORES_ROOT / name
 
 
 def ensure_store(
@@ -104,7 +114,8 @@ def ensure_store(
         if gone:
             logger.warning("%s is gone; using %s as it was prepared.", gone[0], path)
             return _open_as_it_is(path, config)
-    source = with_tags(open_dataset(spec, rooms_root), tags, config.data.sphere_radius)
+    source = open_dataset(spec, config.data, rooms_root)
+    source = with_tags(source, tags, config.data.sphere_radius)
     return prepare(source, path, config.data, spec=spec, tags=tags, workers=workers).store
 
 

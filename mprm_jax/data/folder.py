@@ -63,6 +63,14 @@ class Folder:
         self.classes: Sequence[str] = self._tags.classes
         self.splits: Mapping[str, Sequence[str]] = self._find_splits()
 
+    def require_tags(self) -> None:
+        """Raises `ValueError` if training has no scan because none is tagged."""
+        if not self.splits["train"] and not (self.root / SPLITS_FILE).is_file():
+            raise ValueError(
+                f"{self.root / TAGS_FILE}: no scan is tagged, so there is nothing to train on; "
+                "write a line for each scan there, under a header such as 'scene,wall,floor'."
+            )
+
     def files(self, split: str, name: str) -> Sequence[str]:
         """Lists the scan, and the files beside it that decide how it is read."""
         beside = [self.root / CLASSES_FILE, self.root / TAGS_FILE]

@@ -24,11 +24,15 @@ class StoreSettings:
     sphere_radius: float  # meters
     seeds: str  # placement of grid seeds
     tags: str = "auto"  # "auto": people's tags, else from point labels; "archive:DIR"
+    scale: float = 1.0  # meters per unit of the scans
+    test_area: int = 5  # of S3DIS, the split "val"
 
     @classmethod
     def of(cls, data: DataConfig, tags: str = "auto") -> "StoreSettings":
         """The settings of a store that serves `data`."""
-        return cls(data.voxel_size, data.sphere_radius, data.seeds, tags)
+        return cls(
+            *(data.voxel_size, data.sphere_radius, data.seeds, tags, data.scale, data.test_area)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +143,7 @@ def _convert(kind: Any, value: Any) -> Any:
     """JSON values as the declared type: dataclasses, tuples and mappings of them."""
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{name: _convert(hints[name], value[name]) for name in hints})
+        return kind(**{name: _convert(hints[name], value[name]) for name in hints.keys() & value})
     if typing.get_origin(kind) is tuple:
         return tuple(value)
     if typing.get_origin(kind) is not None:

@@ -32,8 +32,7 @@ from mprm_jax.types import MAX_CLASSES
 
 logger = logging.getLogger(__name__)
 
-
-_NO_TRAINING = "check the path and the split lists; a folder needs tags.csv."
+_NO_TRAINING = "check the path and the split lists."
 
 
 class Prepared(NamedTuple):

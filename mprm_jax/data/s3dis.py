@@ -120,10 +120,10 @@ def split_areas(root: Path, rooms: Mapping[str, Path], test_area: int) -> dict[s
     """
     held_out = [name for name, room in rooms.items() if room.parent.name == f"Area_{test_area}"]
     if not held_out:
-        areas = sorted({room.parent.name for room in rooms.values()})
+        areas = sorted({room.parent.name.removeprefix("Area_") for room in rooms.values()})
         raise FileNotFoundError(
             f"{root}: no rooms in Area_{test_area}, which validates; "
-            f"unpack it or choose a test area of {', '.join(areas)}."
+            f"unpack it, or set data.test_area to one of {', '.join(areas)}."
         )
     return {
         "train": [name for name in rooms if name not in held_out],

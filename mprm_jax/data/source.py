@@ -9,6 +9,7 @@ from mprm_jax.data.scannet import ScanNet
 from mprm_jax.data.scene import Source
 
 KINDS = ("scannet", "s3dis", "pointcept", "folder")
+VALID = ", ".join(["rooms", *(f"{kind}:PATH" for kind in KINDS)])
 
 
 def open_source(spec: str, *, scale: float = 1.0, test_area: int = 5) -> Source:
@@ -24,12 +25,11 @@ def open_source(spec: str, *, scale: float = 1.0, test_area: int = 5) -> Source:
       ValueError: the kind is unknown or has no scale, or the data are wrong.
     """
     kind, _, text = spec.partition(":")
-    valid = ", ".join(f"{name}:PATH" for name in KINDS)
     if kind not in KINDS or not text:
-        raise ValueError(f"--data {spec}: unknown data set; valid are {valid}.")
+        raise ValueError(f"--data {spec}: unknown data set; valid are {VALID}.")
     root = Path(text).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"--data {spec}: no folder {root}; valid are {valid}.")
+        raise FileNotFoundError(f"--data {spec}: no folder {root}; check the path.")
     if scale != 1 and kind != "folder":
         raise ValueError(f"--data {spec}: {kind} is in meters; leave data.scale at 1.")
     if kind == "scannet":

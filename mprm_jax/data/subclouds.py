@@ -40,8 +40,8 @@ class Subclouds:
         counts = [len(labels.centers) for labels in weak]
         if sum(counts) == 0:
             raise ValueError(
-                f"{store.path}: split {split} has no tagged subcloud; tag its scenes or choose "
-                "another split."
+                f"{store.path}: no scene of split {split} is tagged; give them tags (tags.csv in "
+                "a folder of scans), prepare again, or choose another split."
             )
         self.max_points = config.pyramid.bucket_points
         self.scene_of: Array = np.repeat(np.arange(len(weak)), counts)

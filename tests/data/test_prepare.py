@@ -176,7 +176,7 @@ def test_a_data_set_without_any_colors_is_stored_with_zeros(tmp_path, caplog):
 
 def test_no_scene_to_train_on_is_an_error(tmp_path):
     source = FakeSource(tmp_path / "scans", {"val/a": ROOM})
-    with pytest.raises(ValueError, match=r"split train has no scene.*tags\.csv"):
+    with pytest.raises(ValueError, match=r"split train has no scene; check the path"):
         run(source, tmp_path)
     assert source.num_reads == 0
 
@@ -243,6 +243,8 @@ def test_a_killed_worker_is_one_line(tmp_path):
         (DataConfig(voxel_size=0.08, sphere_radius=1.0), "voxel_size 0.16, asked for 0.08"),
         (DataConfig(voxel_size=0.16, sphere_radius=2.0), "sphere_radius 1.0, asked for 2.0"),
         (DataConfig(voxel_size=0.16, sphere_radius=1.0, seeds="centres"), "seeds ends"),
+        (DataConfig(voxel_size=0.16, sphere_radius=1.0, scale=0.1), "scale 1.0, asked for 0.1"),
+        (DataConfig(voxel_size=0.16, sphere_radius=1.0, test_area=1), "test_area 5, asked for 1"),
     ],
 )
 def test_a_store_of_other_settings_is_refused(tmp_path, data, difference):

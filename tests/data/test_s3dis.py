@@ -126,7 +126,7 @@ def test_a_root_without_rooms_is_refused(tmp_path):
 
 
 def test_a_test_area_without_rooms_names_the_others(root):
-    with pytest.raises(FileNotFoundError, match=r"no rooms in Area_2.*test area of Area_1, Area_5"):
+    with pytest.raises(FileNotFoundError, match=r"no rooms in Area_2.*test_area to one of 1, 5"):
         S3DIS(root, test_area=2)
 
 

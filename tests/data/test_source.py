@@ -29,13 +29,13 @@ def test_each_kind_looks_for_its_own_layout(root, kind):
 @pytest.mark.parametrize("spec", ["scans:/data", "/data", "folder:", "C:\\data"])
 def test_an_unknown_specification_names_the_valid_ones(spec):
     with pytest.raises(
-        ValueError, match=r"unknown data set; valid are scannet:PATH, .*folder:PATH"
+        ValueError, match=r"unknown data set; valid are rooms, scannet:PATH, .*folder:PATH"
     ):
         open_source(spec)
 
 
 def test_a_missing_path_is_one_line(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; valid are scannet:PATH"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; check the path"):
         open_source(f"folder:{tmp_path / 'nowhere'}")
 
 
