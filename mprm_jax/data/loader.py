@@ -2,8 +2,6 @@
 
 import collections
 import concurrent.futures
-import multiprocessing
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from mprm_jax.data.packing import BucketShape, pack
 from mprm_jax.data.shapes import bucket_shape, pyramid_spec
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.data.worker_processes import explain_lost_workers, make_pool
 from mprm_jax.types import Array, Batch
 
 
@@ -59,12 +58,8 @@ class Loader:
             self._pool = concurrent.futures.ThreadPoolExecutor(1)
             self._build = self._builder
         else:
-            self._pool = concurrent.futures.ProcessPoolExecutor(
-                config.data.workers,
-                multiprocessing.get_context("spawn"),
-                _start_worker,
-                (str(subclouds.store.path), subclouds.split, config),
-            )
+            arguments = (str(subclouds.store.path), subclouds.split, config)
+            self._pool = make_pool(config.data.workers, _start_worker, arguments)
             self._build = _build_in_worker
 
     def __enter__(self) -> "Loader":
@@ -85,7 +80,16 @@ class Loader:
     def load(
         self, steps: Sequence[list[list[int]]], epoch: int | None = None
     ) -> Iterator[LoadedBatch]:
-        """Yields the batches of `steps` (step -> bucket -> subclouds) in order."""
+        """Yields the batches of `steps` (step -> bucket -> subclouds) in order.
+
+        Raises:
+          ChildProcessError: a worker process was killed.
+        """
+        remedy = "lower data.workers; the same command continues from the last checkpoint"
+        with explain_lost_workers(str(self._builder.subclouds.store.path), remedy):
+            yield from self._load(steps, epoch)
+
+    def _load(self, steps: Sequence[list[list[int]]], epoch: int | None) -> Iterator[LoadedBatch]:
         waiting = collections.deque()
         todo = iter(steps)
         while True:
@@ -107,8 +111,6 @@ _worker_builder: BucketBuilder | None = None
 
 
 def _start_worker(store: str, split: str, config: Config) -> None:
-    # Ctrl-C reaches all processes of a terminal; the main one decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     global _worker_builder
     _worker_builder = BucketBuilder(Subclouds(SceneStore(store), split, config), config)
 

@@ -10,8 +10,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from mprm_jax.config import DataConfig
 from mprm_jax.data.manifest import (
     MANIFEST_FILE,
@@ -28,6 +26,7 @@ from mprm_jax.data.scene import Source
 from mprm_jax.data.scene_files import finished_record, open_for_writing, write_classes
 from mprm_jax.data.source_files import check_files, is_unchanged, stamp_files
 from mprm_jax.data.store import SceneStore
+from mprm_jax.progress import progress_bar
 from mprm_jax.types import MAX_CLASSES
 
 logger = logging.getLogger(__name__)
@@ -164,19 +163,16 @@ def _prepare_all(
 ) -> tuple[dict[str, SceneInfo], dict[str, str]]:
     """Prepares scenes; those that cannot be are returned with the reason."""
     infos, broken = {}, {}
-    if tasks:
-        logger.info("preparing %d scenes of %s in %s", len(tasks), job.source.name, job.store)
-    # No bar where nobody watches.
-    for outcome in tqdm(
-        outcomes(job, tasks, workers),
-        total=len(tasks),
-        unit="scene",
-        disable=None if tasks else True,
-    ):
-        if outcome.info is None:
-            broken[outcome.task.key] = outcome.reason
-        else:
-            infos[outcome.task.key] = outcome.info
+    if not tasks:
+        return infos, broken
+    logger.info("preparing %d scenes of %s in %s", len(tasks), job.source.name, job.store)
+    with progress_bar(len(tasks), "scenes", "preparing") as bar:
+        for outcome in outcomes(job, tasks, workers):
+            if outcome.info is None:
+                broken[outcome.task.key] = outcome.reason
+            else:
+                infos[outcome.task.key] = outcome.info
+            bar.update()
     return infos, broken
 
 

@@ -1,20 +1,16 @@
 """Prepares scenes one after the other, in this process or spread over several."""
 
 import logging
-import multiprocessing
 import os
 import pathlib
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 from mprm_jax.data.manifest import SceneInfo, SceneRecord, Stamps, StoreSettings
 from mprm_jax.data.preparation import prepare_scene
 from mprm_jax.data.scene import Source
 from mprm_jax.data.scene_files import write_scene
+from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
 
 _SCENES_PER_PROCESS = 4  # fewer do not pay for starting it
 
@@ -60,19 +56,9 @@ def outcomes(job: Job, tasks: Sequence[Task], workers: int | None) -> Iterator[O
     if workers < 2:
         yield from (_outcome(job, task) for task in tasks)
         return
-    # Forking a process that may already run XLA's threads can deadlock.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (job,))
-    try:
-        for future in as_completed([pool.submit(_worker_outcome, task) for task in tasks]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise ChildProcessError(
-            f"{job.store}: a worker process ended early, most likely for lack of memory; "
-            "run again with fewer --workers: finished scenes are kept."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    remedy = "run experiments/prepare.py with fewer --workers: finished scenes are kept"
+    with explain_lost_workers(str(job.store), remedy):
+        yield from spread(make_pool(workers, _start_worker, (job,)), _worker_outcome, tasks)
 
 
 def _default_workers(num_tasks: int) -> int:
@@ -106,16 +92,7 @@ _worker_job: Job | None = None
 def _start_worker(job: Job) -> None:
     global _worker_job
     _worker_job = job
-    # Ctrl-C reaches every process of the terminal; only the first shall speak.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-
-
-def _end_with_parent() -> None:
-    """Workers of a process that was killed would wait for tasks for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _worker_outcome(task: Task) -> Outcome:

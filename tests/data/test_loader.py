@@ -115,3 +115,13 @@ def test_processes_load_what_a_thread_loads_even_when_interrupted(subclouds, con
             for worker in loader._pool._processes:
                 os.kill(worker, signal.SIGINT)
     assert_equal_batches(found, expected)
+
+
+def test_a_killed_process_is_one_line(subclouds, config, plan):
+    with Loader(subclouds, override(config, ["data.workers=1"])) as loader:
+        batches = loader.load(plan * 50)
+        next(batches)
+        for worker in loader._pool._processes:
+            os.kill(worker, signal.SIGKILL)
+        with pytest.raises(ChildProcessError, match=r"lower data\.workers"):
+            list(batches)

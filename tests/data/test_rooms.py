@@ -1,5 +1,7 @@
 """The rooms are the same wherever they are made, and their files agree with each other."""
 
+import errno
+import importlib
 import json
 
 import numpy as np
@@ -80,6 +82,19 @@ def test_folder_with_foreign_files_is_refused(tmp_path):
 def test_unknown_size_names_the_valid_ones(tmp_path):
     with pytest.raises(ValueError, match="tiny, quick, full"):
         generate(tmp_path, "huge")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def fill_up(folder, *_, **__):
+        (folder / "half.ply").write_bytes(b"ply")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # The function has the name of its module.
+    module = importlib.import_module("mprm_jax.data.rooms.generate")
+    monkeypatch.setattr(module, "write_scan", fill_up)
+    with pytest.raises(OSError, match=r"scene0000_00: cannot be written \(No space left on device"):
+        generate(tmp_path / "tiny", "tiny", workers=1)
+    assert not list((tmp_path / "tiny").glob("scans*/*"))
 
 
 def test_splits_list_every_scene_once(root):

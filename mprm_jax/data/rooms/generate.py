@@ -1,22 +1,18 @@
 """Writes the Rooms data set: any number of scenes in parallel, each of them whole or not at all."""
 
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from mprm_jax.data.rooms.scan import Detail, Scan, make_scan
 from mprm_jax.data.rooms.scannet_files import label_table, write_scan
+from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.progress import progress_bar
 
 VERSION = 2  # of the content; raise it with every change that alters a scene
 
@@ -65,9 +61,11 @@ def generate(root: pathlib.Path, size: str, *, seed: int = 0, workers: int | Non
         shutil.rmtree(leftover)
     jobs = [_Job(root, size, seed, i) for i in range(num_scenes(size))]
     jobs = [job for job in jobs if not scene_folder(root, size, job.index).exists()]
-    written = _written(jobs, min(workers or os.cpu_count() or 1, len(jobs)))
-    for _ in tqdm(written, total=len(jobs), desc="Rooms", unit="scene", disable=not jobs):
-        pass
+    if not jobs:
+        return
+    with progress_bar(len(jobs), "scenes", "making rooms") as bar:
+        for _ in _written(jobs, min(workers or os.cpu_count() or 1, len(jobs))):
+            bar.update()
 
 
 def scan_scene(size: str, seed: int, index: int) -> Scan:
@@ -140,38 +138,25 @@ def _written(jobs: list[_Job], workers: int) -> Iterator[str]:
     if workers < 2:
         yield from map(_write_scene, jobs)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker)
-    try:
-        for future in as_completed([pool.submit(_write_scene, job) for job in jobs]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise ChildProcessError(
-            f"{jobs[0].root}: a worker process ended early, most likely for lack of memory; "
-            "run again with fewer workers: finished scenes are kept."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the first process, and ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Workers of a process that was killed would wait for scenes for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    remedy = "free some and run again: finished scenes are kept"
+    with explain_lost_workers(str(jobs[0].root), remedy):
+        yield from spread(make_pool(workers), _write_scene, jobs)
 
 
 def _write_scene(job: _Job) -> str:
     """Writes one scene beside its place and then moves it there."""
     folder = scene_folder(job.root, job.size, job.index)
     partial = folder.with_name(f".partial-{folder.name}")
-    partial.mkdir(parents=True)
     scan = scan_scene(job.size, job.seed, job.index)
-    write_scan(partial, folder.name, scan, annotated=folder.parent.name == "scans")
-    partial.rename(folder)
+    try:
+        partial.mkdir(parents=True)
+        write_scan(partial, folder.name, scan, annotated=folder.parent.name == "scans")
+        partial.rename(folder)
+    except OSError as error:
+        raise OSError(
+            f"{folder}: cannot be written ({error.strerror or error}); free disk space and run "
+            "again: finished scenes are kept."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return folder.name

@@ -1,0 +1,56 @@
+"""Processes that share the work of the first one, leave Ctrl-C to it, and end with it."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+
+def make_pool(
+    num_workers: int, initializer: Callable[..., None] | None = None, initargs: tuple = ()
+) -> ProcessPoolExecutor:
+    """Fresh processes; each runs `initializer(*initargs)` before its first task."""
+    # Forking a process that may already run XLA's threads can deadlock.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(num_workers, context, _start, (initializer, initargs))
+
+
+@contextlib.contextmanager
+def explain_lost_workers(where: str, remedy: str) -> Iterator[None]:
+    """Turns the loss of a process into a `ChildProcessError` of one line."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            f"{where}: a worker process ended early, most likely for lack of memory; {remedy}."
+        ) from None
+
+
+def spread(
+    pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]
+) -> Iterator[Any]:
+    """Yields `function(item)` of all items, whichever is done first, and shuts the pool down."""
+    try:
+        for future in as_completed([pool.submit(function, item) for item in items]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(initializer: Callable[..., None] | None, arguments: tuple) -> None:
+    # Ctrl-C reaches every process of the terminal; the first one decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def _end_with_parent() -> None:
+    """Workers of a process that was killed would wait for tasks for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
