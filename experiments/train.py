@@ -22,7 +22,8 @@ from mprm_jax.training.loop import StoppedError, fit
 from mprm_jax.training.parallel import make_mesh, use_cpu_cores
 from mprm_jax.training.stages import cls_stage
 from mprm_jax.training.steps import make_predict_step
-from mprm_jax.training.workdir import open_workdir, write_atomically
+from mprm_jax.training.workdir import open_workdir
+from mprm_jax.writing import write_whole
 
 logger = logging.getLogger("train")
 
@@ -64,7 +65,7 @@ def main() -> None:
     workdir = args.workdir or pathlib.Path("runs") / f"cls-{store.manifest.name}-{config.preset}"
     results = train_classifier(store, config, workdir, args.devices)
     results["seconds"] = round(time.monotonic() - start, 1)
-    write_atomically(workdir / "results.json", json.dumps(results, indent=1))
+    write_whole(workdir / "results.json", json.dumps(results, indent=1))
     print(summary(results, workdir))
 
 

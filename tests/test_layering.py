@@ -11,7 +11,7 @@ MAX_LINES = 300
 
 # A module imports from its own folder and from the rows above its row only.
 LAYERS = (
-    ("types", "progress"),
+    ("types", "progress", "writing"),
     ("config", "overrides", "presets"),
     ("geometry",),
     ("ops",),
@@ -23,7 +23,14 @@ LAYERS = (
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 SETTINGS = ("config", "overrides", "presets")  # may also import each other
 
-ON_THE_HOST = ("types", "progress", *SETTINGS, "geometry", "data")  # workers start without jax
+ON_THE_HOST = (
+    "types",
+    "progress",
+    "writing",
+    *SETTINGS,
+    "geometry",
+    "data",
+)  # workers start without jax
 FORBIDDEN = {layer: {"jax", "jaxlib", "flax", "optax", "orbax"} for layer in ON_THE_HOST} | {
     "ops": {"flax"},
     "models": {"optax"},

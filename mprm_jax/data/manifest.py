@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mprm_jax.config import DataConfig
+from mprm_jax.writing import write_whole
 
 FORMAT = 1  # raised when a change makes older stores unreadable
 MANIFEST_FILE = "manifest.json"
@@ -96,9 +97,7 @@ def require_settings(store: pathlib.Path, manifest: Manifest, asked: StoreSettin
 
 def write_json(value: Any, path: pathlib.Path) -> None:
     """Writes a dataclass whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(dataclasses.asdict(value), indent=1), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(dataclasses.asdict(value), indent=1))
 
 
 def read_manifest(store: pathlib.Path) -> Manifest:

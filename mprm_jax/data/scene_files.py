@@ -20,6 +20,7 @@ from mprm_jax.data.store import (
     WEAK_LABEL_FILE,
 )
 from mprm_jax.data.truth import VOXEL_LABEL_FILE, point_label_file
+from mprm_jax.writing import explain_failed_write, write_whole
 
 PARTIAL_PREFIX = ".partial-"
 STALE_SECONDS = 600  # writing one scene takes seconds; older leftovers are of killed runs
@@ -29,23 +30,19 @@ def write_scene(folder: pathlib.Path, scene: PreparedScene, record: SceneRecord)
     """Writes a scene beside its place and moves it there, replacing what was there.
 
     Raises:
-      OSError: disk full or not writable, naming the folder; nothing half-written is left.
+      FailedWriteError: disk full or not writable; nothing half-written is left.
     """
     store = folder.parent.parent
     name = f"{PARTIAL_PREFIX}{os.getpid()}-{folder.parent.name}-{folder.name}"
     partial = store / name
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write_arrays(partial, scene, record)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except OSError as error:
-        raise OSError(
-            f"{folder}: cannot be written ({error.strerror or error}); free disk space or choose "
-            "another --store, then run again: finished scenes are kept."
-        ) from error
+        with explain_failed_write(folder):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            _write_arrays(partial, scene, record)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -72,7 +69,7 @@ def open_for_writing(store: pathlib.Path) -> None:
 
 def write_classes(store: pathlib.Path, classes: Sequence[str]) -> None:
     """Names the classes for readers of the Pointcept layout, one per line in index order."""
-    (store / "classes.txt").write_text("".join(f"{name}\n" for name in classes), "utf-8")
+    write_whole(store / "classes.txt", "".join(f"{name}\n" for name in classes))
 
 
 def finished_record(folder: pathlib.Path) -> SceneRecord | None:

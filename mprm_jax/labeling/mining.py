@@ -23,8 +23,8 @@ from mprm_jax.labeling.pseudo_labels import (
 from mprm_jax.labeling.quality import class_iou, confusion_matrix
 from mprm_jax.labeling.votes import SceneVotes, scene_votes
 from mprm_jax.progress import progress_bar
-from mprm_jax.training.workdir import write_atomically
 from mprm_jax.types import IGNORED, MAX_CLASSES, Array
+from mprm_jax.writing import explain_failed_write, whole_file, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ def mine(
       JSON values: per way of choosing labels the IoU of each class and their mean in per cent
       (only where ground truth exists), and the share of voxels in no ball.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    with explain_failed_write(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     scale, uncovered, total = empty_scale(subclouds.tags.shape[1]), 0, 0
     with progress_bar(len(subclouds), "subclouds", "mining") as bar:
         votes = scene_votes(predict, state, subclouds, config, mesh, bar.update)
@@ -79,16 +80,14 @@ def mine(
     )
     measures = _label(subclouds, scale, directory)
     measures["uncovered"] = uncovered / total
-    write_atomically(directory / "class_scale.json", json.dumps(_scale_values(scale), indent=1))
+    write_whole(directory / "class_scale.json", json.dumps(_scale_values(scale), indent=1))
     return measures
 
 
 def save_mined(path: pathlib.Path, mined: MinedScene) -> None:
     """Writes the arrays of one scene, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **mined._asdict())
-    temporary.replace(path)
 
 
 def load_mined(path: pathlib.Path) -> MinedScene:

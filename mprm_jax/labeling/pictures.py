@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from mprm_jax.types import Array
+from mprm_jax.writing import whole_file
 
 _UNKNOWN = (0.82, 0.82, 0.82)
 _TILT = np.radians(38.0)  # of the view, above the horizon
@@ -53,9 +54,8 @@ def draw_panels(
     if patches:
         figure.legend(handles=patches, loc="lower center", ncols=10, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.1, 1, 0.97))
-    temporary = path.with_name(f".{path.name}.partial")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png")
 
 
 def project(coords: Array) -> tuple[Array, Array]:

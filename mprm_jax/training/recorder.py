@@ -6,11 +6,12 @@ import math
 import pathlib
 from collections.abc import Mapping
 
-import tensorboardX
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mprm_jax.progress import progress_bar
+from mprm_jax.training.tensorboard import TensorBoard
 from mprm_jax.types import Array
+from mprm_jax.writing import explain_failed_write, write_whole
 
 
 class Recorder:
@@ -23,10 +24,9 @@ class Recorder:
     def __init__(self, workdir: pathlib.Path, step: int, num_steps: int):
         self._path = workdir / "metrics.jsonl"
         _truncate(self._path, step)
-        self._file = self._path.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=step + 1, write_to_disk=True
-        )
+        with explain_failed_write(self._path):
+            self._file = self._path.open("a", encoding="utf-8")
+            self._board = TensorBoard(workdir / "tensorboard", step + 1)
         self._bar = progress_bar(num_steps, "steps", "training", done=step)
         self._redirect = logging_redirect_tqdm()
 
@@ -37,8 +37,11 @@ class Recorder:
     def __exit__(self, *error: object) -> None:
         self._redirect.__exit__(*error)
         self._bar.close()
-        self._board.close()
-        self._file.close()
+        with explain_failed_write(self._path):
+            try:
+                self._board.close()
+            finally:
+                self._file.close()
 
     def advance(self) -> None:
         """Moves the progress bar by one step."""
@@ -49,16 +52,18 @@ class Recorder:
         self._bar.set_postfix_str(text, refresh=False)
 
     def write(self, step: int, values: Mapping[str, float | int | Array]) -> None:
-        """Records scalars of one step; NaN means "not defined" and is written as null."""
+        """Records scalars of one step; NaN means "not defined" and is written as null.
+
+        Raises:
+          OSError: the disk is full.
+        """
         numbers = {name: float(value) for name, value in values.items()}
-        line = {"step": step} | {
-            name: value if math.isfinite(value) else None for name, value in numbers.items()
-        }
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for name, value in numbers.items():
-            if math.isfinite(value):
-                self._board.add_scalar(name, value, step)
+        defined = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        line = {"step": step} | {name: defined.get(name) for name in numbers}
+        with explain_failed_write(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._board.write(step, defined)
 
 
 def _truncate(path: pathlib.Path, step: int) -> None:
@@ -66,12 +71,10 @@ def _truncate(path: pathlib.Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except json.JSONDecodeError:
+        except (ValueError, KeyError, TypeError):
             logging.getLogger(__name__).warning("%s: dropped a line cut short by a stop.", path)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "".join(kept))

@@ -1,12 +1,20 @@
 """`metrics.jsonl` across restarts: every step once, no broken line."""
 
+import functools
 import json
 import logging
+import struct
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from mprm_jax.training.recorder import Recorder
+
+FULL_DISK = Path("/dev/full")
+open_full = functools.partial(FULL_DISK.open)
+needs_full_disk = pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full here")
 
 
 def write(workdir, steps, *, start=0, **values):
@@ -17,6 +25,17 @@ def write(workdir, steps, *, start=0, **values):
 
 def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(workdir):
+    """Events of the only file: length, checksum, event, checksum each."""
+    (path,) = (workdir / "tensorboard").iterdir()
+    data, found = path.read_bytes(), []
+    while data:
+        (length,) = struct.unpack("Q", data[:8])
+        found.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    return found
 
 
 def test_a_line_holds_step_and_values(tmp_path):
@@ -77,7 +96,31 @@ def test_an_error_inside_closes_the_files(tmp_path):
         recorder.write(1, {"loss": 0.5})
 
 
+@needs_full_disk
+def test_a_full_disk_is_one_line(tmp_path):
+    full = pytest.raises(OSError, match=r"metrics\.jsonl: cannot be written \(No space left")
+    with full, Recorder(tmp_path, 0, 10) as recorder:
+        recorder._file.close()
+        recorder._file = open_full("w")
+        recorder.write(1, {"loss": 0.5})
+
+
+@needs_full_disk
+def test_a_full_disk_does_not_make_the_run_wait_for_tensorboard(tmp_path, monkeypatch):
+    monkeypatch.setattr("tensorboardX.record_writer.open_file", lambda _: open_full("wb"))
+    full = pytest.raises(OSError, match=r"cannot be written \(No space left")
+    with full, Recorder(tmp_path, 0, 10) as recorder:
+        for step in range(1000):
+            recorder.write(step, {"loss": 0.5})
+
+
 def test_tensorboard_gets_the_scalars(tmp_path):
     write(tmp_path, [1])
-    (events,) = (tmp_path / "tensorboard").iterdir()
-    assert b"loss" in events.read_bytes()
+    assert [(e.step, v.tag, v.simple_value) for e in events(tmp_path) for v in e.summary.value] == [
+        (1, "loss", 0.5)
+    ]
+
+
+def test_tensorboard_hides_steps_taken_again(tmp_path):
+    write(tmp_path, [4], start=3)
+    assert [e.step for e in events(tmp_path) if e.HasField("session_log")] == [4]

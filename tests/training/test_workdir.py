@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 
 from mprm_jax.config import from_json
 from mprm_jax.overrides import override
 from mprm_jax.presets import tiny
-from mprm_jax.training.workdir import open_workdir, write_atomically
+from mprm_jax.training.workdir import open_workdir, require_writable
 
 CONFIG = tiny()
 DATA = {"data": "rooms", "classes": ["wall", "floor"], "fingerprint": "0123"}
@@ -55,16 +56,42 @@ def test_settings_without_a_say_in_the_result_may_change(tmp_path, change):
 
 def test_other_data_are_refused(tmp_path):
     open_workdir(tmp_path, CONFIG, DATA)
-    with pytest.raises(ValueError, match=r"data.json: this run was started on other data"):
+    with pytest.raises(ValueError, match=r"data.json: .* other data \(fingerprint differ\)"):
         open_workdir(tmp_path, CONFIG, DATA | {"fingerprint": "4567"})
 
 
-@pytest.mark.parametrize("text", ['{"preset": "tiny", "old_setting": 1}', "{", "[]", '"seed"'])
-def test_settings_that_cannot_be_read_name_the_file(tmp_path, text):
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
+@pytest.mark.parametrize("text", ["{", "[]", '"seed"', "", "\x00\x00"])
+def test_damaged_files_are_one_line(tmp_path, name, text):
+    open_workdir(tmp_path, CONFIG, DATA)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(
+        ValueError, match=rf"{name}: damaged.*; choose another --workdir\."
+    ) as error:
+        open_workdir(tmp_path, CONFIG, DATA)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ['{"preset": "tiny", "old_setting": 1}', '{"seed": "one"}'])
+def test_settings_of_another_version_name_the_file(tmp_path, text):
     open_workdir(tmp_path, CONFIG, DATA)
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"config.json: .* Choose another --workdir."):
+    with pytest.raises(ValueError, match=r"config.json: .*of another version"):
         open_workdir(tmp_path, CONFIG, DATA)
+
+
+def test_a_file_in_the_way_is_named_before_anything_is_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for check in (require_writable, lambda path: open_workdir(path, CONFIG, DATA)):
+        with pytest.raises(OSError, match=r"run: .*file is a file; choose another --workdir"):
+            check(tmp_path / "file" / "run")
+
+
+def test_a_read_only_place_is_named_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(OSError, match="is not writable; choose another --workdir"):
+        open_workdir(tmp_path / "runs" / "first", CONFIG, DATA)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_first_start_that_was_cut_short_is_repeated(tmp_path):
@@ -73,15 +100,3 @@ def test_a_first_start_that_was_cut_short_is_repeated(tmp_path):
     other = dataclasses.replace(CONFIG, seed=1)
     open_workdir(tmp_path, other, DATA)
     assert from_json((tmp_path / "config.json").read_text()) == other
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    write_atomically(tmp_path / "file", "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(tmp_path / "file", "\ud800")
-    assert (tmp_path / "file").read_text() == "old"
-
-
-def test_writing_leaves_no_other_file(tmp_path):
-    write_atomically(tmp_path / "file", "text")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -13,6 +13,7 @@ from mprm_jax.data.rooms.scan import Detail, Scan, make_scan
 from mprm_jax.data.rooms.scannet_files import label_table, write_scan
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
 from mprm_jax.progress import progress_bar
+from mprm_jax.writing import explain_failed_write
 
 VERSION = 2  # of the content; raise it with every change that alters a scene
 
@@ -149,14 +150,10 @@ def _write_scene(job: _Job) -> str:
     partial = folder.with_name(f".partial-{folder.name}")
     scan = scan_scene(job.size, job.seed, job.index)
     try:
-        partial.mkdir(parents=True)
-        write_scan(partial, folder.name, scan, annotated=folder.parent.name == "scans")
-        partial.rename(folder)
-    except OSError as error:
-        raise OSError(
-            f"{folder}: cannot be written ({error.strerror or error}); free disk space and run "
-            "again: finished scenes are kept."
-        ) from error
+        with explain_failed_write(folder):
+            partial.mkdir(parents=True)
+            write_scan(partial, folder.name, scan, annotated=folder.parent.name == "scans")
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder.name

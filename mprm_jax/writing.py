@@ -1,0 +1,45 @@
+"""Writes files that are either whole or not there, and says in one line what went wrong."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+
+
+class FailedWriteError(OSError):
+    """A file could not be written; the text names file, reason and remedy."""
+
+
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A place to write to, which takes the place of `path` at the end; after an error it is gone.
+
+    Raises:
+      FailedWriteError: the disk is full or not writable.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with explain_failed_write(path):
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def explain_failed_write(path: pathlib.Path) -> Iterator[None]:
+    """Turns the system's "No space left on device" into a line with file and remedy."""
+    try:
+        yield
+    except FailedWriteError:
+        raise  # of a file inside, which says it better
+    except OSError as error:
+        raise FailedWriteError(
+            f"{path}: cannot be written ({error.strerror or error}); free disk space or choose "
+            "another place, then run the same command again."
+        ) from error
