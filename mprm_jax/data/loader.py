@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.config import Config
-from mprm_jax.data.packing import BucketShape, pack
+from mprm_jax.data.packing import BucketShape, Packed, pack
 from mprm_jax.data.shapes import bucket_shape, pyramid_spec
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool
 from mprm_jax.types import Array, Batch
+
+logger = logging.getLogger(__name__)
 
 
 class LoadedBatch(NamedTuple):
@@ -23,7 +26,8 @@ class LoadedBatch(NamedTuple):
     batch: Batch  # buckets concatenated along the first axis
     members: list[list[int]]  # subclouds of each bucket
     points: int  # level-0 rows that hold a point
-    cut_rows: Array  # [L] int64
+    cut_rows: Array  # [L] int64, as of `Packed`
+    cut_slots: int
     waited: float  # seconds the caller waited for it
 
 
@@ -35,14 +39,17 @@ class BucketBuilder:
         self.spec = pyramid_spec(config)
         self.shape: BucketShape = bucket_shape(config, subclouds.tags.shape[1])
 
-    def __call__(self, members: list[list[int]], epoch: int | None) -> tuple[Batch, Array]:
-        """The concatenated buckets of a step and the rows that were cut per level."""
+    def __call__(self, members: list[list[int]], epoch: int | None) -> Packed:
+        """The concatenated buckets of a step."""
         packed = [
             pack([self.subclouds.cloud(i, self.spec, epoch) for i in bucket], self.shape)
             for bucket in members
         ]
-        batch = _concatenate([bucket.batch for bucket in packed])
-        return batch, np.sum([bucket.cut_rows for bucket in packed], axis=0)
+        return Packed(
+            _concatenate([bucket.batch for bucket in packed]),
+            np.sum([bucket.cut_rows for bucket in packed], axis=0),
+            sum(bucket.cut_slots for bucket in packed),
+        )
 
 
 class Loader:
@@ -53,6 +60,7 @@ class Loader:
 
     def __init__(self, subclouds: Subclouds, config: Config):
         self._builder = BucketBuilder(subclouds, config)
+        self._warned: set[str] = set()
         self._prefetch = max(config.data.prefetch, config.data.workers)
         if config.data.workers == 0:
             self._pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -101,10 +109,22 @@ class Loader:
                 return
             members, future = waiting.popleft()
             start = time.perf_counter()
-            batch, cut_rows = future.result()
+            batch, cut_rows, cut_slots = future.result()
             waited = time.perf_counter() - start
             points = int(np.sum(batch.pyramid.clouds[0] < self.shape.clouds))
-            yield LoadedBatch(batch, members, points, cut_rows, waited)
+            self._warn(int(np.sum(cut_rows)), "coarse_points", self.shape.rows[1:])
+            self._warn(cut_slots, "max_top_points", self.shape.top_rows)
+            yield LoadedBatch(batch, members, points, cut_rows, cut_slots, waited)
+
+    def _warn(self, num_cut: int, setting: str, value: int | tuple[int, ...]) -> None:
+        """Names the setting that is too small, once."""
+        if num_cut and setting not in self._warned:
+            self._warned.add(setting)
+            logger.warning(
+                "a step leaves out %d coarse rows that exceed pyramid.%s=%s; if the count of "
+                "bucket/cut_* grows, give a larger one in a new --workdir",
+                *(num_cut, setting, value),
+            )
 
 
 _worker_builder: BucketBuilder | None = None
@@ -115,7 +135,7 @@ def _start_worker(store: str, split: str, config: Config) -> None:
     _worker_builder = BucketBuilder(Subclouds(SceneStore(store), split, config), config)
 
 
-def _build_in_worker(members: list[list[int]], epoch: int | None) -> tuple[Batch, Array]:
+def _build_in_worker(members: list[list[int]], epoch: int | None) -> Packed:
     return _worker_builder(members, epoch)
 
 

@@ -30,16 +30,18 @@ class Cloud(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A bucket, and what of its clouds did not fit."""
+    """A bucket, or several one after the other, and what of the clouds did not fit."""
 
     batch: Batch
     cut_rows: Array  # [L] int64, rows per level beyond the bucket
+    cut_slots: int  # coarsest rows that are there but beyond the slots of their cloud
 
 
 def pack(clouds: Sequence[Cloud], shape: BucketShape) -> Packed:
     """Stacks clouds in order; what exceeds a level's rows is cut and counted.
 
-    Lists that pointed to a cut row get the shadow index instead.
+    Lists that pointed to a cut row get the shadow index instead. A cloud that lost all its coarsest
+    rows is not real: it has no point to judge it by.
 
     Raises:
       ValueError: more clouds than the bucket has places.
@@ -54,7 +56,8 @@ def pack(clouds: Sequence[Cloud], shape: BucketShape) -> Packed:
     batch = _empty(shape)
     for index, cloud in enumerate(clouds):
         _write(batch, index, cloud, offsets[index], kept[index])
-    return Packed(batch, np.sum(sizes - kept, axis=0))
+    cut_slots = int(np.sum(np.maximum(kept[:, -1] - shape.top_rows, 0)))
+    return Packed(batch, np.sum(sizes - kept, axis=0), cut_slots)
 
 
 def _empty(shape: BucketShape) -> Batch:
@@ -110,7 +113,7 @@ def _write(batch: Batch, index: int, cloud: Cloud, offsets: Array, kept: Array) 
     in_slots = min(kept[top], batch.slots.shape[1])
     batch.slots[index, :in_slots] = offsets[top] + np.arange(in_slots)
     batch.cloud_labels[index] = cloud.labels
-    batch.real[index] = True
+    batch.real[index] = kept[top] > 0
 
 
 def _shift(index: Array, offset: int, kept: int, shadow: int) -> Array:

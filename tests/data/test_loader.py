@@ -94,6 +94,22 @@ def test_the_number_of_steps_under_way_changes_nothing(subclouds, config, plan, 
     assert_equal_batches(load_all(subclouds, other, plan, epoch=4), expected)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("max_top_points", "1"), ("coarse_points", "(8, 4)")]
+)
+def test_the_first_cut_names_the_setting_to_raise(subclouds, config, plan, setting, value, caplog):
+    small = override(config, [f"pyramid.{setting}={value}"])
+    loaded = load_all(subclouds, small, plan)
+    assert sum(batch.cut_slots + batch.cut_rows.sum() for batch in loaded) > 0
+    (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert f"pyramid.{setting}={value}" in record.getMessage()
+
+
+def test_a_calibrated_bucket_cuts_and_says_nothing(subclouds, config, plan, caplog):
+    assert not any(b.cut_slots + b.cut_rows.sum() for b in load_all(subclouds, config, plan))
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
 def test_no_steps_give_no_batches(subclouds, config):
     assert load_all(subclouds, config, []) == []
 

@@ -99,8 +99,9 @@ def test_slots_name_the_coarsest_rows_of_each_cloud():
 
 
 def test_slots_cut_a_cloud_with_too_many_coarse_rows():
-    batch = pack(CLOUDS, ROOMY._replace(top_rows=2)).batch
+    batch, _, cut_slots = pack(CLOUDS, ROOMY._replace(top_rows=2))
     first = starts(CLOUDS, 2)[:3]
+    assert cut_slots == starts(CLOUDS, 2)[3] - 2 * 3
     expected = [[row, row + 1] for row in first]
     assert batch.slots.tolist() == [*expected, [ROOMY.rows[-1]] * 2]
 
@@ -115,8 +116,17 @@ def test_only_given_clouds_are_real():
     assert pack(CLOUDS, ROOMY).batch.real.tolist() == [True, True, True, False]
 
 
+def test_a_cloud_without_coarsest_rows_is_not_real():
+    """It has no point to average, so its loss would pull its classes to a half for no reason."""
+    bucket = pack(CLOUDS, ROOMY._replace(rows=(*ROOMY.rows[:2], starts(CLOUDS, 2)[2])))
+    assert bucket.batch.real.tolist() == [True, True, False, False]
+    assert bucket.cut_slots == 0
+
+
 def test_a_roomy_bucket_cuts_nothing():
-    assert pack(CLOUDS, ROOMY).cut_rows.tolist() == [0, 0, 0]
+    bucket = pack(CLOUDS, ROOMY)
+    assert bucket.cut_rows.tolist() == [0, 0, 0]
+    assert bucket.cut_slots == 0
 
 
 def test_cut_rows_are_counted():

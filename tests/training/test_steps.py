@@ -33,7 +33,7 @@ class Trainer:
         self.step_fn = make_train_step(stage, optimizer, self.mesh, seed=0, offset_loss=0.1)
 
     def step(self, members):
-        batch, _ = self.build(members, epoch=0)
+        batch = self.build(members, epoch=0).batch
         self.state, metrics = self.step_fn(self.state, shard_batch(batch, self.mesh))
         return {name: float(value) for name, value in metrics.items()}
 

@@ -8,8 +8,9 @@ from mprm_jax.data.loader import LoadedBatch
 from mprm_jax.training.window import Window
 
 
-def loaded(members=((0,), (1, 2)), points=60, cut_rows=(0, 0)):
-    return LoadedBatch(None, [list(bucket) for bucket in members], points, np.array(cut_rows), 0.5)
+def loaded(members=((0,), (1, 2)), points=60, cut_rows=(0, 0), cut_slots=0):
+    members = [list(bucket) for bucket in members]
+    return LoadedBatch(None, members, points, np.array(cut_rows), cut_slots, waited=0.5)
 
 
 def name(index):
@@ -35,9 +36,10 @@ def test_fill_is_the_share_of_rows_in_use():
 def test_cut_rows_are_summed_by_level():
     window = Window(rows_per_step=80)
     for step in range(3):
-        window.add(step, {"loss": jnp.float32(0)}, loaded(cut_rows=(0, 5)))
+        window.add(step, {"loss": jnp.float32(0)}, loaded(cut_rows=(0, 5), cut_slots=2))
     values = window.flush(name)
     assert (values["bucket/cut_rows_level0"], values["bucket/cut_rows_level1"]) == (0, 15)
+    assert values["bucket/cut_attention_rows"] == 6
 
 
 def test_speeds_have_the_ratio_of_points_to_clouds():
