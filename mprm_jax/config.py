@@ -91,7 +91,7 @@ class ModelConfig:
     dropout: float = 0.5  # before each classifier (paper 5.2)
     head_bias: bool = False  # eq. 2 has none
     pooling: str = "mean"  # "mean" (paper) or "log_mean_exp", over the points of a cloud
-    pooling_sharpness: float = 3.0  # of log_mean_exp; 0 tends to the mean, large to the maximum
+    pooling_sharpness: float = 1.0  # of log_mean_exp; 0 tends to the mean, large to the maximum
     height: bool = False  # adds the height above the ball's lowest point as an input feature
     keep: float = 0.98  # share of the running statistics kept by a step
     negative_slope: float = 0.2  # of the leaky ReLU
@@ -174,6 +174,11 @@ class Config:
 def to_json(config: Config) -> str:
     """The config as indented JSON, fields in order of declaration."""
     return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def to_values(config: Config) -> dict[str, Any]:
+    """The config as JSON reads it back: dictionaries, lists, numbers and words."""
+    return json.loads(to_json(config))
 
 
 def from_json(text: str) -> Config:

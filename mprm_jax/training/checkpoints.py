@@ -1,9 +1,12 @@
 """Saves and restores the state of a run: asynchronous, atomic, the last ones and the best kept."""
 
+import contextlib
 import itertools
 import json
 import logging
 import pathlib
+import shutil
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +30,7 @@ class Checkpoints:
     """The checkpoints of one work directory; a context manager that waits for the last save."""
 
     def __init__(self, directory: pathlib.Path, keep_last: int = 2):
-        self._directory = directory.absolute()
+        self.directory = directory.absolute()
         keep = preservation_policy.AnyPreservationPolicy(
             [
                 preservation_policy.LatestN(keep_last),
@@ -41,14 +44,18 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep, cleanup_tmp_directories=True
         )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        with self._explained():
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with self._explained():
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
 
     def save(self, step: int, state: Any, notes: dict[str, Any], score: float | None) -> None:
         """Starts writing a checkpoint; the arrays may be overwritten at once.
@@ -56,15 +63,22 @@ class Checkpoints:
         Args:
           notes: JSON values restored with the state.
           score: the higher, the better; None if this step was not evaluated.
+
+        Raises:
+          OSError: the disk is full, now or when the save before this one was being written.
         """
         if step in self._manager.all_steps():
             return
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
         )
-        self._manager.save(step, args=args, metrics=None if score is None else {"score": score})
+        metrics = None if score is None else {"score": score}
+        with self._explained():
+            self._manager.save(step, args=args, metrics=metrics)
 
-    def restore_latest(self, target: Any) -> Restored | None:
+    def restore_latest(
+        self, target: Any, check: Callable[[dict[str, Any]], None] = lambda notes: None
+    ) -> Restored | None:
         """The newest readable checkpoint, or None if there is none at all.
 
         A damaged checkpoint is reported and set aside in the folder `damaged`, and the one before
@@ -72,47 +86,68 @@ class Checkpoints:
 
         Args:
           target: arrays or shapes with shardings, in the structure of the state.
+          check: given the notes before the arrays are read; raises if they do not belong here.
 
         Raises:
-          ValueError: checkpoints exist, but none of them can be read.
+          ValueError: checkpoints exist, but none of them can be read; or by `check`.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for number, step in enumerate(steps):
-            try:
-                restored = self._restore(step, target)
-            except _DAMAGE as error:
-                logger.warning(
-                    "%s is damaged (%s); falling back to the checkpoint before it.",
-                    self._directory / str(step),
-                    " ".join(str(error).split())[:120],
-                )
-            else:
+            notes = self._read(step, "notes", ocp.args.JsonRestore())
+            if notes is None:
+                continue
+            check(notes)
+            state = self._read(step, "state", ocp.args.StandardRestore(target))
+            if state is not None:
                 self._set_aside(steps[:number])
-                return restored
+                return Restored(state, notes)
         if steps:
             raise ValueError(
-                f"{self._directory}: none of the {len(steps)} checkpoints can be read; "
+                f"{self.directory}: none of the {len(steps)} checkpoints can be read; "
                 "start anew in another --workdir."
             )
         return None
 
-    def _restore(self, step: int, target: Any) -> Restored:
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), notes=ocp.args.JsonRestore()
-        )
-        found = self._manager.restore(step, args=args)
-        return Restored(found.state, found.notes)
+    def _read(self, step: int, item: str, args: ocp.args.CheckpointArgs) -> Any | None:
+        """One item of a checkpoint; None, and a warning, if it is damaged."""
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
+        except _DAMAGE as error:
+            logger.warning(
+                "%s is damaged (%s); falling back to the checkpoint before it.",
+                self.directory / str(step),
+                " ".join(str(error).split())[:120],
+            )
+            return None
 
     def _set_aside(self, steps: list[int]) -> None:
         """Moves damaged steps away, so that they can be written again."""
         if not steps:
             return
-        aside = self._directory.with_name("damaged")
+        aside = self.directory.with_name("damaged")
         if jax.process_index() == 0:
             aside.mkdir(exist_ok=True)
             for step in steps:
-                (self._directory / str(step)).rename(_free_name(aside / str(step)))
+                (self.directory / str(step)).rename(_free_name(aside / str(step)))
         self._manager.reload()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what Orbax raises on a full disk into one line, and removes what it began."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            for begun in self.directory.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(begun, ignore_errors=True)
+            raise OSError(
+                f"{self.directory}: a checkpoint cannot be written ({_reason(error)}); free disk "
+                "space, then run the same command again: it continues from the one before."
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    """ "No space left on device" of "RESOURCE_EXHAUSTED: Error writing ...: No space left ..."."""
+    return " ".join(str(error).split()).rpartition(": ")[2]
 
 
 def _free_name(path: pathlib.Path) -> pathlib.Path:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mprm_jax.config import Config
+from mprm_jax.config import Config, to_values
 from mprm_jax.data.loader import LoadedBatch, Loader
 from mprm_jax.data.plan import epoch_plan
 from mprm_jax.data.subclouds import Subclouds
@@ -16,16 +16,13 @@ from mprm_jax.training.evaluation import tag_precision
 from mprm_jax.training.optimizer import make_optimizer, make_schedule
 from mprm_jax.training.parallel import replicate, shard_batch
 from mprm_jax.training.recorder import Recorder
-from mprm_jax.training.signals import StopRequest
+from mprm_jax.training.signals import StoppedError, StopRequest
 from mprm_jax.training.stages import Stage
 from mprm_jax.training.steps import TrainState, init_state, make_predict_step, make_train_step
 from mprm_jax.training.window import Window
+from mprm_jax.training.workdir import require_same_settings
 
 logger = logging.getLogger(__name__)
-
-
-class StoppedError(Exception):
-    """The run was asked to stop and has saved its state."""
 
 
 class Position(NamedTuple):
@@ -51,13 +48,14 @@ def fit(
       val: subclouds whose tags are scored between epochs, if the data has any.
 
     Raises:
-      ValueError: a loss was not finite.
+      ValueError: a loss was not finite, or a checkpoint is of other settings.
+      OSError: the disk is full, or an input worker was killed.
       StoppedError: SIGTERM or Ctrl-C, after a checkpoint was written.
     """
     with (
+        StopRequest() as stop,
         Loader(train, config) as loader,
         Checkpoints(workdir / "checkpoints", config.log.keep_last) as checkpoints,
-        StopRequest() as stop,
     ):
         run = _Run(stage, train, config, mesh, loader, checkpoints, stop)
         run.restore()
@@ -110,9 +108,13 @@ class _Run:
 
     def restore(self) -> None:
         """Continues from the newest checkpoint, if there is one."""
-        found = self.checkpoints.restore_latest(self.state)
+
+        def check(notes: dict[str, Any]) -> None:
+            require_same_settings(self.checkpoints.directory, notes["settings"], self.config)
+
+        found = self.checkpoints.restore_latest(self.state, check)
         if found is not None:
-            self.state, self.position = found.state, Position(**found.notes)
+            self.state, self.position = found.state, Position(**found.notes["position"])
             logger.info(
                 "resuming at step %d (epoch %d)", self.position.step, self.position.epoch + 1
             )
@@ -120,22 +122,31 @@ class _Run:
     def train(self, recorder: Recorder, val: Subclouds | None) -> None:
         """Trains all epochs that are left."""
         logger.info("compiling the training step, once per run; this can take a minute")
-        for epoch in range(self.position.epoch, self.config.optim.epochs):
-            steps = self.plan(epoch)
-            for loaded in self.loader.load(steps[self.position.epoch_step :], epoch):
-                self._step(loaded, recorder)
-                done = self.position.epoch_step
-                if self.stop.signal and done < len(steps):
-                    self._leave(recorder)
-                elif time.monotonic() - self.saved_at > 60 * self.config.log.save_minutes:
-                    self._save(recorder, None)
-            self.position = Position(epoch + 1, 0, self.position.step)
-            last = epoch + 1 == self.config.optim.epochs
-            due = last or (epoch + 1) % self.config.log.eval_epochs == 0
-            score = self._evaluate(val, recorder) if val and due else None
-            self._save(recorder, score)
-            if self.stop.signal and not last:
+        try:
+            for epoch in range(self.position.epoch, self.config.optim.epochs):
+                self._epoch(epoch, recorder, val)
+        except ChildProcessError:
+            # A SIGTERM to the whole process group ends the input workers too.
+            if not self.stop.wait():
+                raise
+            self._leave(recorder)
+
+    def _epoch(self, epoch: int, recorder: Recorder, val: Subclouds | None) -> None:
+        steps = self.plan(epoch)
+        for loaded in self.loader.load(steps[self.position.epoch_step :], epoch):
+            self._step(loaded, recorder)
+            done = self.position.epoch_step
+            if self.stop.signal and done < len(steps):
                 self._leave(recorder)
+            elif time.monotonic() - self.saved_at > 60 * self.config.log.save_minutes:
+                self._save(recorder, None)
+        self.position = Position(epoch + 1, 0, self.position.step)
+        last = epoch + 1 == self.config.optim.epochs
+        due = last or (epoch + 1) % self.config.log.eval_epochs == 0
+        score = self._evaluate(val, recorder) if val and due else None
+        self._save(recorder, score)
+        if self.stop.signal and not last:
+            self._leave(recorder)
 
     def _step(self, loaded: LoadedBatch, recorder: Recorder) -> None:
         self.state, metrics = self.step_fn(self.state, shard_batch(loaded.batch, self.mesh))
@@ -173,7 +184,7 @@ class _Run:
 
     def _save(self, recorder: Recorder, score: float | None) -> None:
         self._log(recorder)
-        notes: dict[str, Any] = self.position._asdict()
+        notes = {"position": self.position._asdict(), "settings": to_values(self.config)}
         self.checkpoints.save(self.position.step, self.state, notes, score)
         self.saved_at = time.monotonic()
 

@@ -49,7 +49,8 @@ class Window:
           name: subcloud -> text for messages.
 
         Raises:
-          ValueError: a loss is not finite; names the first such step and its subclouds.
+          ValueError: a loss, or the parameters after a step, are not finite; names the first such
+            step and its subclouds.
         """
         pending = jax.device_get([entry.metrics for entry in self._pending])
         for entry, metrics in zip(self._pending, pending, strict=True):
@@ -70,10 +71,12 @@ class Window:
 
 
 def _check_finite(entry: _Pending, metrics: dict[str, Any], name: Callable[[int], str]) -> None:
-    if np.isfinite(metrics["loss"]):
+    # Parameters can overflow before a loss shows it; they must not reach a checkpoint.
+    bad = [key for key in ("loss", "norm/parameters") if not np.isfinite(metrics.get(key, 0.0))]
+    if not bad:
         return
     clouds = "; ".join(name(index) for bucket in entry.members for index in bucket)
     raise ValueError(
-        f"step {entry.step}: the loss is {metrics['loss']}. Lower optim.learning_rate, or look at "
-        f"the subclouds of this step: {clouds}."
+        f"step {entry.step}: {bad[0]} is {metrics[bad[0]]}. Lower optim.learning_rate in a new "
+        f"--workdir, or look at the subclouds of this step: {clouds}."
     )

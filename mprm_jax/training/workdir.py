@@ -1,16 +1,16 @@
 """The work directory of a run: which settings and data it belongs to."""
 
-import dataclasses
 import json
 import os
 import pathlib
 from typing import Any
 
-from mprm_jax.config import Config, from_json, to_json
+from mprm_jax.config import Config, to_json, to_values
 from mprm_jax.writing import explain_failed_write, write_whole
 
 # What may change when a run is resumed, because no result depends on it.
-_FREE = ("log", "data.workers", "data.prefetch")
+_FREE = ("log.", "data.workers", "data.prefetch")
+_MAX_LISTED = 5
 
 
 def open_workdir(workdir: pathlib.Path, config: Config, identity: dict[str, Any]) -> None:
@@ -30,8 +30,8 @@ def open_workdir(workdir: pathlib.Path, config: Config, identity: dict[str, Any]
         workdir.mkdir(parents=True, exist_ok=True)
     settings, data = workdir / "config.json", workdir / "data.json"
     if settings.exists() and data.exists():
-        _check_data(data, identity)
-        _check_settings(settings, config)
+        _require_same_data(data, identity)
+        require_same_settings(settings, _read(settings), config)
         return
     write_whole(data, json.dumps(identity, indent=2))
     write_whole(settings, to_json(config))
@@ -48,12 +48,40 @@ def require_writable(workdir: pathlib.Path) -> None:
         raise PermissionError(f"{workdir}: {place} is not writable; choose another --workdir.")
 
 
-def _check_data(path: pathlib.Path, identity: dict[str, Any]) -> None:
+def require_same_settings(path: pathlib.Path, found: dict[str, Any], config: Config) -> None:
+    """Raises `ValueError` if a run had other settings, those apart on which no result depends.
+
+    Args:
+      path: where they were found, for the message.
+      found: of the run, as of `to_values`.
+    """
+    old, new = _flat(found), _flat(to_values(config))
+    changed = [
+        f"{name}: {old.get(name, 'not set')} there, {new.get(name, 'not set')} now"
+        for name in new | old
+        if not name.startswith(_FREE) and (name not in old or old[name] != new.get(name))
+    ]
+    if changed:
+        listed = "; ".join(changed[:_MAX_LISTED]) + "; ..." * (len(changed) > _MAX_LISTED)
+        raise ValueError(
+            f"{path}: this run was started with other settings ({listed}); "
+            "use the same ones to resume, or another --workdir."
+        )
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        changed = [name for name in identity if found.get(name) != identity[name]]
-    except (ValueError, AttributeError) as error:
-        raise ValueError(_damaged(path, error)) from error
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); choose another --workdir.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: damaged (no values by name); choose another --workdir.")
+    return values
+
+
+def _require_same_data(path: pathlib.Path, identity: dict[str, Any]) -> None:
+    found = _read(path)
+    changed = [name for name in identity if found.get(name) != identity[name]]
     if changed:
         raise ValueError(
             f"{path}: this run was started on other data ({', '.join(changed)} differ); "
@@ -61,29 +89,12 @@ def _check_data(path: pathlib.Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _check_settings(path: pathlib.Path, config: Config) -> None:
-    try:
-        found = from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError) as error:
-        raise ValueError(_damaged(path, error)) from error
-    changed = _differences(dataclasses.asdict(found), dataclasses.asdict(config))
-    changed = [line for line in changed if not line.startswith(_FREE)]
-    if changed:
-        raise ValueError(
-            f"{path}: this run was started with other settings ({'; '.join(changed)}); "
-            "use the same ones to resume, or another --workdir."
-        )
-
-
-def _damaged(path: pathlib.Path, error: Exception) -> str:
-    return f"{path}: damaged, or of another version ({error}); choose another --workdir."
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    lines = []
-    for name, value in old.items():
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by `section.field`."""
+    flat = {}
+    for name, value in values.items():
         if isinstance(value, dict):
-            lines += _differences(value, new[name], f"{prefix}{name}.")
-        elif value != new[name]:
-            lines.append(f"{prefix}{name}: {value} there, {new[name]} now")
-    return lines
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,5 +1,8 @@
 """Checkpoints: which are kept, what is restored, and what happens to damaged ones."""
 
+import contextlib
+import resource
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -71,3 +74,69 @@ def test_another_shape_is_not_restored(tmp_path):
     other = {"weights": jnp.zeros((3, 3)), "step": jnp.int32(0)}
     with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(ValueError, match="c"):
         checkpoints.restore_latest(other)
+
+
+def large_state(value):
+    """A megabyte that does not compress."""
+    return {"weights": jnp.asarray(np.random.default_rng(value).random(2**18, np.float32))}
+
+
+@contextlib.contextmanager
+def no_space_for_large_files():
+    """Writing more than 100 kB to a file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def assert_only_the_first_is_left(directory):
+    assert [path.name for path in directory.iterdir()] == ["1"]
+    with Checkpoints(directory) as checkpoints:
+        found = checkpoints.restore_latest(large_state(0))
+    np.testing.assert_array_equal(found.state["weights"], large_state(1)["weights"])
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path):
+    directory = tmp_path / "c"
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.save(1, large_state(1), {}, None)
+    failure = pytest.raises(OSError)
+    with no_space_for_large_files(), failure as error, Checkpoints(directory) as checkpoints:
+        checkpoints.save(2, large_state(2), {}, None)
+    assert str(error.value).startswith(f"{directory}: a checkpoint cannot be written (File too")
+    assert "\n" not in str(error.value)
+    assert_only_the_first_is_left(directory)
+
+
+def test_a_save_that_failed_in_the_background_is_raised_by_the_next(tmp_path):
+    directory = tmp_path / "c"
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.save(1, large_state(1), {}, None)
+        checkpoints.save(1, large_state(1), {}, None)
+    with Checkpoints(directory) as checkpoints, no_space_for_large_files():
+        checkpoints.save(2, large_state(2), {}, None)
+        with pytest.raises(OSError, match="continues from the one before"):
+            checkpoints.save(3, large_state(3), {}, None)
+    assert_only_the_first_is_left(directory)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="c: a checkpoint cannot be written"):
+        Checkpoints(tmp_path / "file" / "c")
+
+
+def test_notes_are_checked_before_the_arrays_are_read(tmp_path):
+    save_all(tmp_path / "c", (1, None))
+
+    def check(notes):
+        raise ValueError(f"epoch {notes['epoch']} of another run")
+
+    other = {"weights": jnp.zeros((3, 3)), "step": jnp.int32(0)}
+    other_run = pytest.raises(ValueError, match="epoch 1 of another run")
+    with Checkpoints(tmp_path / "c") as checkpoints, other_run:
+        checkpoints.restore_latest(other, check)
+    assert steps(tmp_path / "c") == [1]

@@ -58,8 +58,16 @@ def test_flushing_starts_anew():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_loss_that_is_not_finite_names_its_step_and_subclouds(bad):
-    with pytest.raises(ValueError, match=rf"step 2: the loss is {bad}.* ball 20; ball 21\.$"):
+    with pytest.raises(ValueError, match=rf"step 2: loss is {bad}.* ball 20; ball 21\.$"):
         filled(1, bad, 3).flush(name)
+
+
+def test_parameters_that_are_not_finite_are_found_while_the_loss_still_is():
+    window = Window(rows_per_step=80)
+    metrics = {"loss": jnp.float32(1), "norm/parameters": jnp.float32(np.inf)}
+    window.add(1, metrics, loaded())
+    with pytest.raises(ValueError, match="step 1: norm/parameters is inf"):
+        window.flush(name)
 
 
 def test_the_first_loss_that_is_not_finite_is_named():

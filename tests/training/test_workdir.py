@@ -72,11 +72,19 @@ def test_damaged_files_are_one_line(tmp_path, name, text):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ['{"preset": "tiny", "old_setting": 1}', '{"seed": "one"}'])
-def test_settings_of_another_version_name_the_file(tmp_path, text):
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda values: values | {"old": 1}, r"\(old: 1 there, not set now\)"),
+        (lambda values: values | {"mining": {}}, r"\(mining.fusion: not set there, max now\)"),
+        (lambda _: {}, r"\(preset: not set there, tiny now; .*; \.\.\.\)"),
+    ],
+)
+def test_settings_of_another_version_are_named(tmp_path, change, named):
     open_workdir(tmp_path, CONFIG, DATA)
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"config.json: .*of another version"):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ValueError, match=rf"config.json: .*other settings {named}; use the same"):
         open_workdir(tmp_path, CONFIG, DATA)
 
 
