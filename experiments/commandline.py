@@ -5,6 +5,7 @@ import logging
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from mprm_jax.config import Config
 from mprm_jax.overrides import override, setting_names
@@ -19,9 +20,16 @@ where the scans are:
   folder:PATH                     PLY, LAS/LAZ, PCD, XYZ/TXT or NPZ/NPY scans with tags.csv"""
 
 
-def make_parser(description: str, epilog: str = "") -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all others that a user can mend."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see --help.")
+
+
+def make_parser(description: str, epilog: str = "") -> Parser:
     """A parser with the flags that every script understands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=description, epilog=epilog, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", default="rooms:quick", metavar="SOURCE", help=DATA_HELP)
@@ -61,8 +69,9 @@ def resolve_config(args: argparse.Namespace) -> Config:
 def run(main: Callable[[], None]) -> None:
     """Runs a script; errors that a user can mend end as one line and exit status 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    for noisy in ("absl", "jax"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("jax").setLevel(logging.WARNING)
+    # Orbax logs whole tracebacks through it before it raises the same error.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         main()
     except (ValueError, OSError) as error:

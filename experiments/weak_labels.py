@@ -4,7 +4,7 @@ import argparse
 import json
 import pathlib
 
-from commandline import run
+from commandline import Parser, run
 
 from mprm_jax.data.statistics import read_statistics, to_json, to_table
 
@@ -26,9 +26,9 @@ def main() -> None:
     print(json.dumps(to_json(counts), indent=1) if args.json else to_table(counts))
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """One command so far: stats."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

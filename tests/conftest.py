@@ -1,4 +1,6 @@
-"""Four CPU devices, strict broadcasting, and one key per test."""
+"""Four CPU devices, strict broadcasting, one key per test, and logging as it was."""
+
+import logging
 
 import jax
 import pytest
@@ -12,3 +14,14 @@ jax.config.update("jax_debug_key_reuse", True)
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def same_logging_afterwards():
+    """For tests of scripts, which set up the logging of their process."""
+    handlers = [*logging.root.handlers]
+    levels = {logger: logger.level for logger in map(logging.getLogger, (None, "absl", "jax"))}
+    yield
+    logging.root.handlers[:] = handlers
+    for logger, level in levels.items():
+        logger.setLevel(level)

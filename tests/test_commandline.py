@@ -1,22 +1,16 @@
 """What all scripts share: which preset applies, the list of settings, errors in one line."""
 
-import logging
+import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 from commandline import make_parser, resolve_config, run
 
 from mprm_jax.overrides import setting_names
 
-
-@pytest.fixture(autouse=True)
-def same_logging_afterwards():
-    """Scripts set up the logging of their process."""
-    handlers = [*logging.root.handlers]
-    levels = {logger: logger.level for logger in map(logging.getLogger, (None, "absl", "jax"))}
-    yield
-    logging.root.handlers[:] = handlers
-    for logger, level in levels.items():
-        logger.setLevel(level)
+pytestmark = pytest.mark.usefixtures("same_logging_afterwards")
 
 
 def resolve(*arguments):
@@ -48,6 +42,32 @@ def test_help_lists_every_setting(capsys):
     assert stop.value.code == 0
     listed = capsys.readouterr().out
     assert all(f"  {name}=" in listed for name in setting_names(resolve()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--preset", "huge"), "argument --preset: invalid choice: 'huge'"),
+        (("--sett", "seed=1", "--dta", "rooms"), "unrecognized arguments: --sett"),
+        (("--store",), "argument --store: expected one argument"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(arguments, named, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: resolve(*arguments))
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert shown.startswith(f"error: {named}") and shown.endswith("see --help.\n")
+    assert shown.count("\n") == 1
+
+
+def test_processes_that_build_input_start_without_jax():
+    """They import the script that started them, under another name."""
+    path = pathlib.Path(__file__).parents[1] / "experiments" / "train.py"
+    load = f"import runpy, sys; runpy.run_path({str(path)!r}, run_name='__mp_main__')"
+    check = "assert not {'jax', 'flax', 'matplotlib'} & sys.modules.keys(), 'slow start'"
+    environment = os.environ | {"PYTHONPATH": str(path.parent)}
+    subprocess.run([sys.executable, "-c", f"{load}; {check}"], check=True, env=environment)
 
 
 def failing(error):

@@ -191,7 +191,8 @@ def _report(broken: Mapping[str, str], on_error: str) -> None:
         key, reason = min(broken.items())
         what = f"{len(broken)} broken scenes, e.g. " if len(broken) > 1 else ""
         raise ValueError(
-            f"{what}{key}: {reason} Mend them, or leave them out: --on-error continue."
+            f"{what}{key}: {reason} Mend it, or leave such scenes out with "
+            "experiments/prepare.py --on-error continue."
         )
 
 

@@ -71,7 +71,7 @@ def _seeds(coords: Array, radius: float, placement: str) -> Array:
     if count > MAX_SEEDS:
         raise ValueError(
             f"{count:.2g} balls of {radius:g} m would be needed to cover the scan; "
-            "check the unit of its coordinates or raise data.sphere_radius."
+            "check the unit of its coordinates (data.scale) or raise data.sphere_radius."
         )
     return grid_seeds(coords, radius, placement)
 

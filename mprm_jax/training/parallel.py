@@ -7,6 +7,21 @@ import jax
 from mprm_jax.types import DATA_AXIS, Array, Batch
 
 
+def choose_devices(count: int | None) -> list[jax.Device]:
+    """The first `count` devices of all hosts; all of them if None.
+
+    Raises:
+      ValueError: there are fewer.
+    """
+    devices = jax.devices()
+    if count is not None and count > len(devices):
+        raise ValueError(
+            f"--devices {count}: there are only {len(devices)} {jax.default_backend()} devices; "
+            "give fewer, or leave it out to use all."
+        )
+    return devices[:count]
+
+
 def make_mesh(devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
     """A one-axis mesh over `devices`, by default all devices of all hosts."""
     devices = devices or jax.devices()

@@ -1,5 +1,7 @@
 """Mining: what is written for each scene, and what is said where the tags allow nothing."""
 
+import errno
+
 import jax
 import numpy as np
 import pytest
@@ -44,6 +46,17 @@ def test_a_scene_without_a_tagged_class_is_reported_and_stays_unlabeled(
 
 def test_points_without_a_label_count_as_wrong(subclouds, tmp_path):
     assert 0 < mined(subclouds, tmp_path)["calibrated"]["accuracy"] < 60
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_written_file(subclouds, tmp_path, monkeypatch):
+    def fill_up(file, **_):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", fill_up)
+    with pytest.raises(OSError, match=r"full\.npz: cannot be written \(No space left"):
+        mined(subclouds, tmp_path / "labels")
+    assert not list((tmp_path / "labels").iterdir())
 
 
 def test_an_unlabeled_scene_can_be_drawn(subclouds, tmp_path):

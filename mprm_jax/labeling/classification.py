@@ -1,0 +1,111 @@
+"""The classification stage from end to end: trains on tags, then mines and draws pseudo-labels."""
+
+import logging
+import pathlib
+
+import jax
+
+from mprm_jax.config import Config
+from mprm_jax.data.shapes import calibrate
+from mprm_jax.data.store import SceneStore
+from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.labeling.mining import BASELINES, CALIBRATED, RAW, mine
+from mprm_jax.labeling.showcase import draw_showcase
+from mprm_jax.labeling.votes import make_mining
+from mprm_jax.training.loop import fit
+from mprm_jax.training.parallel import choose_devices, make_mesh
+from mprm_jax.training.stages import cls_stage
+from mprm_jax.training.steps import make_predict_step
+from mprm_jax.training.workdir import open_workdir
+
+logger = logging.getLogger(__name__)
+
+
+def train_classifier(
+    store: SceneStore, config: Config, workdir: pathlib.Path, num_devices: int | None
+) -> dict:
+    """Trains, mines and draws; returns the measures of the pseudo-labels.
+
+    Args:
+      workdir: new, or of the same run.
+      num_devices: all if None.
+
+    Raises:
+      ValueError: no tags, too few devices, a work directory of another run, a loss not finite.
+      OSError: a file is missing or cannot be written.
+      StoppedError: see `fit`.
+    """
+    mesh = make_mesh(choose_devices(num_devices))
+    train = _open_split(store, "train", config)
+    config = calibrate(config, train)
+    open_workdir(workdir, config, _identity(store))
+    jax.config.update("jax_compilation_cache_dir", str((workdir / "xla_cache").absolute()))
+    logger.info(
+        "%s: %d scenes, %d subclouds, %d classes; %d %s devices; work directory %s",
+        store.path,
+        len(train.scenes),
+        len(train),
+        len(store.classes),
+        mesh.size,
+        jax.default_backend(),
+        workdir,
+    )
+    stage = cls_stage(config, len(store.classes))
+    state = fit(stage, train, _validation(store, config), config, mesh, workdir)
+    predict = make_predict_step(make_mining(stage.model, config), mesh)
+    mined = workdir / "pseudo_labels"
+    measures = mine(predict, state, train, config, mesh, mined)
+    draw_showcase(train, mined, workdir / "pseudo_labels.png")
+    return {"classes": list(store.classes), "labels": config.data.labels, "measures": measures}
+
+
+def summary(results: dict, workdir: pathlib.Path) -> str:
+    """What a person wants to know at the end.
+
+    Args:
+      results: of `train_classifier`, and the `seconds` that all took.
+    """
+    lines = [f"pseudo-labels of the training scenes ({results['labels']} tags):"]
+    for name in (CALIBRATED, RAW, *BASELINES):
+        if name in results["measures"]:
+            values = results["measures"][name]
+            lines.append(
+                f"  {name:28s} mIoU {values['miou']:5.1f} over {values['num_classes']} classes"
+                f"   accuracy {values['accuracy']:5.1f}"
+            )
+    if len(lines) == 1:
+        lines.append("  not measured: the scenes have no point labels")
+    lines.append(
+        f"done in {results['seconds'] / 60:.1f} minutes; see {workdir / 'pseudo_labels.png'}"
+    )
+    return "\n".join(lines)
+
+
+def _open_split(store: SceneStore, split: str, config: Config) -> Subclouds:
+    subclouds = Subclouds(store, split, config)
+    if subclouds.num_thinned:
+        logger.warning(
+            "%d of %d subclouds of split %s hold more voxels than pyramid.bucket_points=%d: each "
+            "is thinned to a fixed random choice of as many; raise the setting to use all",
+            *(subclouds.num_thinned, len(subclouds), split, subclouds.max_points),
+        )
+    return subclouds
+
+
+def _validation(store: SceneStore, config: Config) -> Subclouds | None:
+    """The subclouds of the split "val", if it has tags."""
+    if "val" not in store.splits or not any(
+        store.info("val", scene).subclouds for scene in store.scenes("val")
+    ):
+        logger.info("no tagged validation split: the tags are not scored between epochs")
+        return None
+    return _open_split(store, "val", config)
+
+
+def _identity(store: SceneStore) -> dict:
+    """What a work directory remembers of its data."""
+    return {
+        "data": store.manifest.name,
+        "classes": list(store.classes),
+        "fingerprint": store.fingerprint("train"),
+    }
