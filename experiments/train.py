@@ -9,6 +9,7 @@ import time
 from commandline import make_parser, resolve_config, run
 
 from mprm_jax.data.datasets import ensure_store
+from mprm_jax.training.heap import keep_heap
 from mprm_jax.training.signals import StoppedError
 from mprm_jax.training.workdir import require_writable
 from mprm_jax.writing import write_whole
@@ -53,6 +54,7 @@ def main() -> None:
     require_writable(args.workdir or DEFAULT_WORKDIRS)
     store = ensure_store(args.data, config, args.store)
     workdir = args.workdir or DEFAULT_WORKDIRS / f"cls-{store.manifest.name}-{config.preset}"
+    keep_heap()
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.labeling.classification import summary, train_classifier
     from mprm_jax.training.parallel import use_cpu_cores
