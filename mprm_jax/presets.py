@@ -22,7 +22,7 @@ def paper() -> Config:
 
 
 def quick() -> Config:
-    """Learns Rooms in minutes on two cores; departs from the paper where `docs/differences.md` says.
+    """Learns Rooms in minutes on two cores; `docs/differences.md` lists how it leaves the paper.
 
     Expected on rooms:quick: about 40 mIoU of calibrated pseudo-labels, see `benchmarks/results`.
     """

@@ -1,8 +1,12 @@
 """Small data and settings on which a whole training run takes seconds."""
 
+import contextlib
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 from fake_source import FakeSource, box_room
@@ -44,9 +48,25 @@ def command(store: pathlib.Path, workdir: pathlib.Path, *settings: str) -> list[
     ]
 
 
-def run(arguments: list[str], cwd: pathlib.Path) -> subprocess.CompletedProcess:
+@contextlib.contextmanager
+def started(arguments: list[str], cwd: pathlib.Path, **settings) -> Iterator[subprocess.Popen]:
+    """A command in a process group of its own, of which nothing is left in the end."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(
+        arguments, cwd=cwd, start_new_session=True, **pipes, **settings
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def run(arguments: list[str], cwd: pathlib.Path, **settings) -> subprocess.CompletedProcess:
     """Runs a command to its end, with its output captured as text."""
-    return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=300)
+    with started(arguments, cwd, **settings) as process:
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def same_arrays(a: pathlib.Path, b: pathlib.Path) -> bool:

@@ -39,7 +39,9 @@ def train_classifier(
     train = _open_split(store, "train", config)
     config = calibrate(config, train)
     open_workdir(workdir, config, _identity(store))
-    jax.config.update("jax_compilation_cache_dir", str((workdir / "xla_cache").absolute()))
+    if jax.config.jax_compilation_cache_dir is None:  # else set by JAX_COMPILATION_CACHE_DIR
+        cache = (workdir / "xla_cache").absolute()
+        jax.config.update("jax_compilation_cache_dir", str(cache))
     logger.info(
         "%s: %d scenes, %d subclouds, %d classes; %d %s devices; work directory %s",
         store.path,

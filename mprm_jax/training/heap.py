@@ -28,4 +28,5 @@ def keep_heap() -> bool:
         _TOP_PAD: _GROW_BY,
         _ARENA_MAX: 1,
     }
-    return all([mallopt(name, value) == 1 for name, value in settings.items()])
+    accepted = [mallopt(name, value) for name, value in settings.items()]
+    return all(accepted)

@@ -1,11 +1,14 @@
-"""The whole of `train.py --stage cls`: killed and resumed, stopped, without point labels."""
+"""The whole of `train.py --stage cls`: killed and resumed, stopped, damaged, on a full disk."""
 
+import functools
 import json
+import os
 import pathlib
+import resource
 import shutil
 import signal
-import subprocess
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -30,10 +33,16 @@ def finished(store, tmp_path_factory):
     return workdir
 
 
+def saved_steps(workdir: pathlib.Path) -> list[int]:
+    """Steps of all checkpoints, and nothing half-written beside them."""
+    names = [path.name for path in (workdir / "checkpoints").iterdir()]
+    assert all(name.isdigit() for name in names)
+    return sorted(map(int, names))
+
+
 def final_state(workdir: pathlib.Path) -> list[np.ndarray]:
     """All arrays of the newest checkpoint."""
-    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
-    path = workdir / "checkpoints" / str(max(steps)) / "state"
+    path = workdir / "checkpoints" / str(saved_steps(workdir)[-1]) / "state"
     with ocp.StandardCheckpointer() as checkpointer:
         return [np.asarray(leaf) for leaf in jax.tree.leaves(checkpointer.restore(path))]
 
@@ -45,15 +54,37 @@ def begun(workdir: pathlib.Path, finished: pathlib.Path) -> pathlib.Path:
     return workdir
 
 
-def interrupt(command: list[str], workdir: pathlib.Path, lines: int, kind: signal.Signals) -> int:
-    """Sends a signal once the run has logged some steps; returns its exit status."""
-    with subprocess.Popen(command, cwd=workdir, stderr=subprocess.DEVNULL) as process:
+def interrupt(
+    command: list[str], workdir: pathlib.Path, lines: int, send: Callable[[int], None]
+) -> tuple[int, str]:
+    """Calls `send(process id)` once the run has logged some steps.
+
+    Returns:
+      Its exit status, and what it said on stderr.
+    """
+    with runs.started(command, workdir) as process:
         metrics, deadline = workdir / "metrics.jsonl", time.monotonic() + 240
         while not metrics.exists() or metrics.read_text().count("\n") < lines:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(kind)
-        return process.wait(240)
+        send(process.pid)
+        said = process.communicate(timeout=240)[1]
+        return process.returncode, said
+
+
+def copied(finished: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
+    """A finished run in another place, whose last checkpoint a test may break."""
+    shutil.copytree(finished, workdir)
+    (workdir / "results.json").unlink()
+    return workdir
+
+
+def error_of(result) -> str:
+    """The one line with which a run ended."""
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
 
 
 def test_a_run_leaves_results_picture_and_metrics(finished):
@@ -75,7 +106,8 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(store, finished, t
     # Saving every fraction of a second leaves checkpoints inside epochs too.
     command = runs.command(store.path, workdir, "log.save_minutes=0.005")
     lines = int(np.random.default_rng().integers(2, 12))
-    assert interrupt(command, workdir, lines, signal.SIGKILL) == -signal.SIGKILL
+    status, _ = interrupt(command, workdir, lines, lambda pid: os.kill(pid, signal.SIGKILL))
+    assert status == -signal.SIGKILL
     result = runs.run(command, tmp_path)
     assert result.returncode == 0, result.stderr
     for ours, theirs in zip(final_state(workdir), final_state(finished), strict=True):
@@ -86,7 +118,8 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(store, finished, t
 def test_sigterm_saves_and_ends_cleanly(store, finished, tmp_path):
     workdir = begun(tmp_path / "run", finished)
     command = runs.command(store.path, workdir)
-    assert interrupt(command, workdir, 3, signal.SIGTERM) == 0
+    status, said = interrupt(command, workdir, 3, lambda pid: os.kill(pid, signal.SIGTERM))
+    assert status == 0, said
     assert not (workdir / "results.json").exists()
     result = runs.run(command, tmp_path)
     assert result.returncode == 0 and "resuming at step" in result.stderr
@@ -110,8 +143,72 @@ def test_deleting_all_point_labels_changes_nothing(store, finished, tmp_path):
 
 
 def test_other_settings_are_refused_in_one_line(store, finished, tmp_path):
-    result = runs.run(runs.command(store.path, finished, "optim.learning_rate=0.5"), tmp_path)
-    assert result.returncode == 2
-    message = result.stderr.strip().splitlines()[-1]
-    assert message.startswith("error: ") and "optim.learning_rate" in message
-    assert "--workdir" in message
+    command = runs.command(store.path, finished, "optim.learning_rate=0.5")
+    message = error_of(runs.run(command, tmp_path))
+    assert "optim.learning_rate: 0.005 there, 0.5 now" in message and "--workdir" in message
+
+
+def test_sigterm_to_all_processes_saves_and_ends_cleanly(store, finished, tmp_path):
+    """As `timeout` and SLURM send it: input workers end at once, the run has to cope."""
+    workdir = begun(tmp_path / "run", finished)
+
+    def terminate(pid):
+        os.kill(pid, signal.SIGTERM)
+        os.killpg(pid, signal.SIGTERM)
+
+    command = runs.command(store.path, workdir, "data.workers=1", "data.prefetch=1")
+    status, said = interrupt(command, workdir, 3, terminate)
+    assert status == 0 and "Traceback" not in said, said
+    step = saved_steps(workdir)[-1]
+    assert 3 <= step < 30
+    assert f"SIGTERM: saved step {step}; the same command continues from there." in said
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_result_is_the_same(store, finished, tmp_path):
+    workdir = copied(finished, tmp_path / "run")
+    before, last = saved_steps(workdir)[-2:]
+    for path in (workdir / "checkpoints" / str(last) / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = runs.run(runs.command(store.path, workdir), tmp_path)
+    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+    assert f"checkpoints/{last} is damaged" in result.stderr
+    assert f"resuming at step {before}" in result.stderr
+    for ours, theirs in zip(final_state(workdir), final_state(finished), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(store, finished, tmp_path):
+    workdir = begun(tmp_path / "run", finished)
+    shutil.copytree(finished / "checkpoints", workdir / "checkpoints")
+    message = error_of(runs.run(runs.command(store.path, workdir, "optim.momentum=0.5"), tmp_path))
+    assert message.startswith(
+        f"{workdir / 'checkpoints'}: this run was started with other settings"
+    )
+    assert "optim.momentum: 0.98 there, 0.5 now" in message
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(store, finished, tmp_path):
+    workdir = copied(finished, tmp_path / "run")
+    before, last = saved_steps(workdir)[-2:]
+    shutil.rmtree(workdir / "checkpoints" / str(last))
+    # Files of more than 40 kB cannot be written; the log is smaller, a checkpoint is not.
+    full = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (40_000, 40_000))
+    command = runs.command(store.path, workdir)
+    message = error_of(runs.run(command, tmp_path, preexec_fn=full))
+    assert message.startswith(
+        f"{workdir / 'checkpoints'}: a checkpoint cannot be written (File too"
+    )
+    assert saved_steps(workdir) == [before]
+    assert runs.run(command, tmp_path).returncode == 0
+    for ours, theirs in zip(final_state(workdir), final_state(finished), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(store, tmp_path):
+    workdir = tmp_path / "run"
+    settings = ("optim.learning_rate=1e30", "optim.warmup_steps=0", "log.save_minutes=0.0001")
+    message = error_of(runs.run(runs.command(store.path, workdir, *settings), tmp_path))
+    assert message.startswith("step 1: norm/parameters is inf. Lower optim.learning_rate")
+    assert "room" in message and "at (" in message
+    assert saved_steps(workdir) == []
