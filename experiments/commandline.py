@@ -72,6 +72,7 @@ def run(main: Callable[[], None]) -> None:
     logging.getLogger("jax").setLevel(logging.WARNING)
     # Orbax logs whole tracebacks through it before it raises the same error.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _report_unraisable
     try:
         main()
     except (ValueError, OSError) as error:
@@ -80,6 +81,12 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped.", file=sys.stderr)
         sys.exit(130)
+
+
+def _report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    # On a full disk TensorStore reports each array to a loop that Orbax has closed after the first.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _default_preset(data: str) -> str:

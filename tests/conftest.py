@@ -1,6 +1,7 @@
 """Four CPU devices, strict broadcasting, one key per test, and logging as it was."""
 
 import logging
+import sys
 
 import jax
 import pytest
@@ -17,11 +18,13 @@ def key():
 
 
 @pytest.fixture
-def same_logging_afterwards():
+def same_process_afterwards():
     """For tests of scripts, which set up the logging of their process."""
+    hook = sys.unraisablehook
     handlers = [*logging.root.handlers]
     levels = {logger: logger.level for logger in map(logging.getLogger, (None, "absl", "jax"))}
     yield
     logging.root.handlers[:] = handlers
     for logger, level in levels.items():
         logger.setLevel(level)
+    sys.unraisablehook = hook

@@ -10,7 +10,7 @@ from commandline import make_parser, resolve_config, run
 
 from mprm_jax.overrides import setting_names
 
-pytestmark = pytest.mark.usefixtures("same_logging_afterwards")
+pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
 
 def resolve(*arguments):

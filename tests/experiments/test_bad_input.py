@@ -21,7 +21,7 @@ from scannet_files import GROUPS, SCENE, SEGMENTS, mesh, write_annotation, write
 
 from mprm_jax.training import parallel
 
-pytestmark = pytest.mark.usefixtures("same_logging_afterwards")
+pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
 
 @pytest.fixture
