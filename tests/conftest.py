@@ -19,8 +19,8 @@ def key():
 
 @pytest.fixture
 def same_process_afterwards():
-    """For tests of scripts, which set up the logging of their process."""
-    hook = sys.unraisablehook
+    """For tests of scripts, which set up logging and JAX for their process."""
+    hook, cache = sys.unraisablehook, jax.config.jax_compilation_cache_dir
     handlers = [*logging.root.handlers]
     levels = {logger: logger.level for logger in map(logging.getLogger, (None, "absl", "jax"))}
     yield
@@ -28,3 +28,4 @@ def same_process_afterwards():
     for logger, level in levels.items():
         logger.setLevel(level)
     sys.unraisablehook = hook
+    jax.config.update("jax_compilation_cache_dir", cache)

@@ -79,6 +79,12 @@ def test_folder_with_foreign_files_is_refused(tmp_path):
         generate(tmp_path, "tiny")
 
 
+def test_a_damaged_folder_is_one_line(root, tmp_path):
+    (tmp_path / "rooms.json").write_text("{")
+    with pytest.raises(ValueError, match=r"rooms\.json: damaged .*; delete its folder"):
+        generate(tmp_path, "tiny")
+
+
 def test_unknown_size_names_the_valid_ones(tmp_path):
     with pytest.raises(ValueError, match="tiny, quick, full"):
         generate(tmp_path, "huge")

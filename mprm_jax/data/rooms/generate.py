@@ -13,7 +13,7 @@ from mprm_jax.data.rooms.scan import Detail, Scan, make_scan
 from mprm_jax.data.rooms.scannet_files import label_table, write_scan
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
 from mprm_jax.progress import progress_bar
-from mprm_jax.writing import explain_failed_write
+from mprm_jax.writing import explain_failed_write, write_whole
 
 VERSION = 2  # of the content; raise it with every change that alters a scene
 
@@ -108,16 +108,21 @@ def _claim(root: pathlib.Path, size: str, seed: int) -> None:
     path = root / "rooms.json"
     wanted = {"version": VERSION, "seed": seed, "size": size}
     if path.exists():
-        found = json.loads(path.read_text())
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: damaged ({error}); delete its folder.") from error
         if found != wanted:
             raise ValueError(
                 f"{path}: holds Rooms {found}, not {wanted}; choose another folder or delete it."
             )
         return
-    if root.exists() and any(root.iterdir()):
+    # A run killed at this very point leaves a hidden file.
+    if root.exists() and any(not found.name.startswith(".") for found in root.iterdir()):
         raise ValueError(f"{path}: missing in a folder that is not empty; choose another folder.")
-    root.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(wanted) + "\n")
+    with explain_failed_write(root):
+        root.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(wanted) + "\n")
 
 
 def _write_lists(root: pathlib.Path, size: str) -> None:
@@ -131,7 +136,7 @@ def _write_lists(root: pathlib.Path, size: str) -> None:
         path = root / name
         # Readers take a newer file for a changed data set.
         if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+            write_whole(path, text)
 
 
 def _written(jobs: list[_Job], workers: int) -> Iterator[str]:
