@@ -20,7 +20,12 @@ def values_of(config):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_survives_json(name):
-    config = override(PRESETS[name](), ["pyramid.conv_neighbors=(3, 4, 5)", "optim.clip_norm=7"])
+    config = override(PRESETS[name](), ["pyramid.conv_radius=3", "optim.clip_norm=7"])
+    assert from_json(to_json(config)) == config
+
+
+def test_tuples_survive_json():
+    config = override(PRESETS["paper"](), ["pyramid.conv_neighbors=(3, 4, 5)"])
     assert from_json(to_json(config)) == config
 
 
