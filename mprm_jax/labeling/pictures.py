@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from mprm_jax.types import Array
 from mprm_jax.writing import whole_file
 
-_UNKNOWN = (0.82, 0.82, 0.82)
+_UNKNOWN = (0.94, 0.94, 0.94)
 _TILT = np.radians(38.0)  # of the view, above the horizon
 _TURN = np.radians(35.0)  # about z
 _PANEL_INCHES = 4.2
@@ -94,7 +94,7 @@ def class_palette(num_classes: int) -> Array:
 
 
 def label_colors(labels: Array, palette: Array) -> Array:
-    """Colors [V, 3] of labels; gray where they are -1."""
+    """Colors [V, 3] of labels; near white where they are -1."""
     return np.where((labels >= 0)[:, None], palette[labels], np.array(_UNKNOWN)[None])
 
 
