@@ -49,12 +49,10 @@ def command(store: pathlib.Path, workdir: pathlib.Path, *settings: str) -> list[
 
 
 @contextlib.contextmanager
-def started(arguments: list[str], cwd: pathlib.Path, **settings) -> Iterator[subprocess.Popen]:
+def started(arguments: list[str], cwd: pathlib.Path) -> Iterator[subprocess.Popen]:
     """A command in a process group of its own, of which nothing is left in the end."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(
-        arguments, cwd=cwd, start_new_session=True, **pipes, **settings
-    ) as process:
+    with subprocess.Popen(arguments, cwd=cwd, start_new_session=True, **pipes) as process:
         try:
             yield process
         finally:
@@ -62,9 +60,9 @@ def started(arguments: list[str], cwd: pathlib.Path, **settings) -> Iterator[sub
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def run(arguments: list[str], cwd: pathlib.Path, **settings) -> subprocess.CompletedProcess:
+def run(arguments: list[str], cwd: pathlib.Path) -> subprocess.CompletedProcess:
     """Runs a command to its end, with its output captured as text."""
-    with started(arguments, cwd, **settings) as process:
+    with started(arguments, cwd) as process:
         out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
