@@ -1,6 +1,7 @@
 """Checkpoints: which are kept, what is restored, and what happens to damaged ones."""
 
 import contextlib
+import gc
 import resource
 
 import jax.numpy as jnp
@@ -8,6 +9,16 @@ import numpy as np
 import pytest
 
 from mprm_jax.training.checkpoints import Checkpoints
+
+# A read that fails leaves coroutines of Orbax behind, which complain when they are collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Collects what a test left behind before the next test of another file starts."""
+    yield
+    gc.collect()
 
 
 def state(value):
@@ -67,13 +78,6 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
     damage(tmp_path / "c", 1)
     with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(ValueError, match="--workdir"):
         checkpoints.restore_latest(state(0))
-
-
-def test_another_shape_is_not_restored(tmp_path):
-    save_all(tmp_path / "c", (1, None))
-    other = {"weights": jnp.zeros((3, 3)), "step": jnp.int32(0)}
-    with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(ValueError, match="c"):
-        checkpoints.restore_latest(other)
 
 
 def large_state(value):

@@ -47,17 +47,19 @@ def test_four_devices_give_the_same_step_as_one(store):
     # One bucket holds what four buckets hold together: the same clouds, more padding. Dropout off,
     # since its keys differ by device on purpose.
     fixed = ("model.dropout=0.0", "pyramid.max_clouds=4", "model.deformable=True")
+    # Plain descent: Adam turns the rounding of a gradient near zero into a step of full length.
+    fixed += ("optim.optimizer=sgd", "optim.learning_rate=0.05", "optim.momentum=0.9")
     one = Trainer(store, 1, *fixed, "pyramid.bucket_points=1024")
     four = Trainer(store, 4, *fixed)
     for clouds in ([0, 5, 9, 14], [2, 3, 7]):
         single = one.step([clouds])
         spread = four.step([clouds[i : i + 1] for i in range(4)])
         assert single["loss"] == pytest.approx(spread["loss"], rel=1e-5)
-    # AdamW divides by the root of tiny second moments in its first steps: looser than the loss.
+    # Sums over hundreds of rows in another order, through two steps: 1e-4 of a weight of order 1.
     for a, b in zip(
         jax.tree.leaves(one.state.params), jax.tree.leaves(four.state.params), strict=True
     ):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-3)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
     assert one.step_fn._cache_size() == four.step_fn._cache_size() == 1
 
 
