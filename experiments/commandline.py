@@ -70,8 +70,9 @@ def run(main: Callable[[], None]) -> None:
     """Runs a script; errors that a user can mend end as one line and exit status 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("jax").setLevel(logging.WARNING)
-    # Orbax logs whole tracebacks through it before it raises the same error.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # When Orbax fails, whole tracebacks come through these besides the error it raises.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = _report_unraisable
     try:
         main()
