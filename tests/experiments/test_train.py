@@ -195,7 +195,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(store, finishe
     full = ["sh", "-c", 'ulimit -f 80; exec "$@"', "sh", *command]
     result = runs.run(full, tmp_path)
     assert result.returncode == 2
-    # Threads of TensorStore may still complain while the process ends, so the line need not be last.
+    # Threads of TensorStore may still complain while the process ends: the line need not be last.
     [message] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert message.startswith(
         f"error: {workdir / 'checkpoints'}: a checkpoint cannot be written (File too"
