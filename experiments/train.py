@@ -19,8 +19,8 @@ DEFAULT_WORKDIRS = pathlib.Path("runs")
 DESCRIPTION = """\
 Trains MPRM on class tags and mines pseudo-labels for the training scenes.
 
-Without arguments it makes procedural rooms, tags them, and trains the quick preset on them: about
-ten minutes on two cores. The same command resumes an interrupted run where it stopped."""
+Without arguments it makes procedural rooms, tags them, and trains the quick preset on them, in
+minutes on two cores. The same command resumes an interrupted run where it stopped."""
 
 EXAMPLES = """\
 examples:

@@ -24,7 +24,7 @@ def paper() -> Config:
 def quick() -> Config:
     """Learns Rooms in minutes on two cores; `docs/differences.md` lists how it leaves the paper.
 
-    Expected on rooms:quick: about 40 mIoU of calibrated pseudo-labels, see `benchmarks/results`.
+    Expected on rooms:quick: see `benchmarks/results/rooms_quality.json`.
     """
     return Config(
         preset="quick",
