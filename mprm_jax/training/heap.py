@@ -13,7 +13,8 @@ def keep_heap() -> bool:
     """Stops glibc from handing the buffers of each step back to the system.
 
     XLA:CPU allocates its temporaries anew in every step. By default glibc maps large ones from the
-    system and unmaps them at once, and the kernel clears every page again. To be called before threads are started; does nothing without glibc.
+    system and unmaps them at once, and the kernel clears every page again. To be called before
+    threads are started; does nothing without glibc.
 
     Returns:
       Whether the settings were accepted.
