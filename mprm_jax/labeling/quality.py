@@ -1,8 +1,59 @@
-"""Intersection over union of labels against ground truth, from one confusion matrix."""
+"""Measures labels against ground truth, from one confusion matrix summed over scenes.
+
+ScanNet and S3DIS are measured alike: points of all scenes go into one matrix, never scene by
+scene. On ScanNet the points are mesh vertices, those outside the 20 classes do not count, and a
+vertex without a label is a miss but no false positive. On S3DIS every point counts, over 13
+classes, on Area 5 or, with the matrices of `sum_six_areas`, on all six.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from mprm_jax.types import Array
+from mprm_jax.types import IGNORED, Array
+
+S3DIS_AREAS = (1, 2, 3, 4, 5, 6)
+
+
+class Measure(NamedTuple):
+    """How good labels are; shares in [0, 1].
+
+    Sources of the rules: ScanNet, `evaluate_semantic_label.py`; S3DIS, Pointcept's tester. Both
+    are met where every class occurs. Else the first ends without a result and the second scores
+    an absent class 0; here `num_classes` says how many the mean covers.
+    """
+
+    iou: Array  # [num_classes]; NaN for a class in neither truth nor prediction
+    class_accuracy: Array  # [num_classes], share of a class's points found; NaN if it has none
+    mean_iou: float  # over the classes that have one
+    num_classes: int  # that `mean_iou` covers
+    mean_accuracy: float  # over the classes that occur in the truth
+    accuracy: float  # share of all annotated points
+    num_points: int  # annotated
+    num_unlabeled: int  # annotated points without a predicted label, which count as wrong
+
+
+def measure(confusion: Array) -> Measure:
+    """Measures from the sum of the confusion matrices of all scenes.
+
+    Raises:
+      ValueError: no point is annotated.
+    """
+    num_points = int(confusion.sum())
+    if not num_points:
+        raise ValueError("no annotated point, so nothing to measure; choose a split with labels.")
+    iou, class_accuracy = class_iou(confusion), _class_accuracy(confusion)
+    return Measure(
+        iou=iou,
+        class_accuracy=class_accuracy,
+        mean_iou=float(np.nanmean(iou)),
+        num_classes=int(np.sum(np.isfinite(iou))),
+        mean_accuracy=float(np.nanmean(class_accuracy)),
+        accuracy=float(np.trace(confusion) / num_points),
+        num_points=num_points,
+        num_unlabeled=int(confusion[:, -1].sum()),
+    )
 
 
 def confusion_matrix(truth: Array, predicted: Array, num_classes: int) -> Array:
@@ -11,14 +62,45 @@ def confusion_matrix(truth: Array, predicted: Array, num_classes: int) -> Array:
     Unannotated points do not count; annotated ones without a predicted label count as wrong.
 
     Args:
-      truth: [N] int32 in [-1, num_classes).
-      predicted: [N] int32 in [-1, num_classes).
+      truth: [N] integers in [-1, num_classes).
+      predicted: [N] integers in [-1, num_classes).
+
+    Raises:
+      ValueError: lengths differ, or a label is none of the classes.
     """
+    if len(truth) != len(predicted):
+        raise ValueError(
+            f"{len(truth)} true labels but {len(predicted)} predicted ones; "
+            "both must be of the same points in the same order."
+        )
+    for what, labels in (("true", truth), ("predicted", predicted)):
+        wrong = (labels < IGNORED) | (labels >= num_classes)
+        if wrong.any():
+            raise ValueError(
+                f"{what} label {labels[wrong][0]} is not among {num_classes} classes; "
+                f"give class indices, and {IGNORED} for none."
+            )
     known = truth >= 0
     columns = np.where(predicted[known] >= 0, predicted[known], num_classes)
     cells = truth[known].astype(np.int64) * (num_classes + 1) + columns
     counts = np.bincount(cells, minlength=num_classes * (num_classes + 1))
     return counts.reshape(num_classes, num_classes + 1)
+
+
+def sum_six_areas(confusions: Mapping[int, Array]) -> Array:
+    """Confusion matrix of S3DIS's 6-fold rule, from that of each area under its own network.
+
+    The matrices are summed and measured once; the six IoUs are not averaged.
+
+    Raises:
+      ValueError: an area is missing or unknown.
+    """
+    if sorted(confusions) != list(S3DIS_AREAS):
+        raise ValueError(
+            f"6-fold over areas {', '.join(map(str, sorted(confusions))) or 'none'}; "
+            "measure each of Area_1 to Area_6 with a network trained on the other five."
+        )
+    return sum(confusions[area] for area in S3DIS_AREAS)
 
 
 def class_iou(confusion: Array) -> Array:
@@ -28,6 +110,7 @@ def class_iou(confusion: Array) -> Array:
     return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
 
-def mean_iou(confusion: Array) -> float:
-    """Mean IoU over the classes that occur."""
-    return float(np.nanmean(class_iou(confusion)))
+def _class_accuracy(confusion: Array) -> Array:
+    hits = np.diag(confusion).astype(np.float64)
+    total = confusion.sum(axis=1)
+    return np.divide(hits, total, out=np.full(len(hits), np.nan), where=total > 0)
