@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Callable
@@ -77,11 +78,17 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        _leave(f"error: {_one_line(error)}", 2)
     except KeyboardInterrupt:
-        print("interrupted; the same command continues where it stopped.", file=sys.stderr)
-        sys.exit(130)
+        _leave("interrupted; the same command continues where it stopped.", 130)
+
+
+def _leave(last_line: str, status: int) -> NoReturn:
+    """Ends the script; what threads of libraries still complain about is not shown."""
+    print(last_line, file=sys.stderr, flush=True)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.__stderr__.fileno())
+    sys.exit(status)
 
 
 def _report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:

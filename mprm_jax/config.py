@@ -44,14 +44,13 @@ class PyramidConfig:
     bucket_points: int = 49152  # T_0, level-0 rows per device and step
     coarse_points: tuple[int, ...] = ()  # T_1 ... T_{L-1}
     max_clouds: int = 0  # B, clouds per bucket
-    max_top_points: int = 0  # N_max, coarsest rows of one cloud, for attention
     conv_neighbors: tuple[int, ...] = ()  # H_l per level
     pool_neighbors: tuple[int, ...] = ()  # P_l per strided block
     percentile: float = 90.0  # of neighbor counts; what lies beyond is cut, farthest first
 
     def __post_init__(self):
         _check_positive(self, "num_levels", "conv_radius", "deform_radius", "bucket_points")
-        _check_not_negative(self, "max_clouds", "max_top_points")
+        _check_not_negative(self, "max_clouds")
         _check_lengths(self, self.num_levels, "conv_neighbors")
         _check_lengths(self, self.num_levels - 1, "coarse_points", "pool_neighbors")
         if not 0 < self.percentile <= 100:

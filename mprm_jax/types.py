@@ -33,7 +33,6 @@ class Batch(NamedTuple):
 
     pyramid: PointPyramid
     features: Array  # [T_0, C] float32: 1, red, green, blue in [0, 1]; zero on padding
-    slots: Array  # [B, N_max] int32 into the coarsest level: the rows of each cloud
     cloud_labels: Array  # [B, num_classes] bool, class present in the subcloud
     real: Array  # [B] bool, False for a cloud that only fills the bucket
 

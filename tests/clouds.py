@@ -19,11 +19,10 @@ def pack(
     rows: tuple[int, ...] = (96, 48, 24),
     *,
     num_clouds: int = 3,
-    max_top: int = 12,
     width: int = 12,
     voxel_size: float = 0.08,
-) -> tuple[PointPyramid, np.ndarray]:
-    """Packs clouds into a bucket with `rows` per level; also returns the slots.
+) -> PointPyramid:
+    """Packs clouds into a bucket with `rows` per level.
 
     Level 0 keeps the points as given; coarser cells double. Lists reach 2.5 cells.
     """
@@ -54,11 +53,7 @@ def pack(
             _lists(levels[i], levels[i + 1], rows[i], rows[i + 1], np.inf, 1)[:, 0] for i in coarse
         ),
     )
-    starts = np.concatenate([[0], np.cumsum(sizes[-1])])
-    slots = np.full((num_clouds, max_top), rows[-1], np.int32)
-    for cloud, size in enumerate(sizes[-1]):
-        slots[cloud, :size] = starts[cloud] + np.arange(size)
-    return _int32(pyramid), slots
+    return _int32(pyramid)
 
 
 def _coarsen(points: np.ndarray, cell: float) -> np.ndarray:

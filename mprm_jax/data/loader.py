@@ -27,7 +27,6 @@ class LoadedBatch(NamedTuple):
     members: list[list[int]]  # subclouds of each bucket
     points: int  # level-0 rows that hold a point
     cut_rows: Array  # [L] int64, as of `Packed`
-    cut_slots: int
     waited: float  # seconds the caller waited for it
 
 
@@ -48,7 +47,6 @@ class BucketBuilder:
         return Packed(
             _concatenate([bucket.batch for bucket in packed]),
             np.sum([bucket.cut_rows for bucket in packed], axis=0),
-            sum(bucket.cut_slots for bucket in packed),
         )
 
 
@@ -60,7 +58,7 @@ class Loader:
 
     def __init__(self, subclouds: Subclouds, config: Config):
         self._builder = BucketBuilder(subclouds, config)
-        self._warned: set[str] = set()
+        self._warned = False
         self._prefetch = max(config.data.prefetch, config.data.workers)
         if config.data.workers == 0:
             self._pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -109,21 +107,20 @@ class Loader:
                 return
             members, future = waiting.popleft()
             start = time.perf_counter()
-            batch, cut_rows, cut_slots = future.result()
+            batch, cut_rows = future.result()
             waited = time.perf_counter() - start
             points = int(np.sum(batch.pyramid.clouds[0] < self.shape.clouds))
-            self._warn(int(np.sum(cut_rows)), "coarse_points", self.shape.rows[1:])
-            self._warn(cut_slots, "max_top_points", self.shape.top_rows)
-            yield LoadedBatch(batch, members, points, cut_rows, cut_slots, waited)
+            self._warn(int(np.sum(cut_rows)))
+            yield LoadedBatch(batch, members, points, cut_rows, waited)
 
-    def _warn(self, num_cut: int, setting: str, value: int | tuple[int, ...]) -> None:
-        """Names the setting that is too small, once."""
-        if num_cut and setting not in self._warned:
-            self._warned.add(setting)
+    def _warn(self, num_cut: int) -> None:
+        """Says, once, that the coarser levels are too small."""
+        if num_cut and not self._warned:
+            self._warned = True
             logger.warning(
-                "a step leaves out %d coarse rows that exceed pyramid.%s=%s; if the count of "
-                "bucket/cut_* grows, give a larger one in a new --workdir",
-                *(num_cut, setting, value),
+                "a step leaves out %d coarse rows that exceed pyramid.coarse_points=%s; if the "
+                "count of bucket/cut_* grows, give a larger one in a new --workdir",
+                *(num_cut, self.shape.rows[1:]),
             )
 
 

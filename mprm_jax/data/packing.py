@@ -14,7 +14,6 @@ class BucketShape(NamedTuple):
 
     rows: tuple[int, ...]  # T_0 ... T_{L-1}
     clouds: int  # B
-    top_rows: int  # N_max, coarsest rows of one cloud
     conv_neighbors: tuple[int, ...]
     pool_neighbors: tuple[int, ...]
     in_features: int
@@ -34,7 +33,6 @@ class Packed(NamedTuple):
 
     batch: Batch
     cut_rows: Array  # [L] int64, rows per level beyond the bucket
-    cut_slots: int  # coarsest rows that are there but beyond the slots of their cloud
 
 
 def pack(clouds: Sequence[Cloud], shape: BucketShape) -> Packed:
@@ -56,8 +54,7 @@ def pack(clouds: Sequence[Cloud], shape: BucketShape) -> Packed:
     batch = _empty(shape)
     for index, cloud in enumerate(clouds):
         _write(batch, index, cloud, offsets[index], kept[index])
-    cut_slots = int(np.sum(np.maximum(kept[:, -1] - shape.top_rows, 0)))
-    return Packed(batch, np.sum(sizes - kept, axis=0), cut_slots)
+    return Packed(batch, np.sum(sizes - kept, axis=0))
 
 
 def _empty(shape: BucketShape) -> Batch:
@@ -78,7 +75,6 @@ def _empty(shape: BucketShape) -> Batch:
             upsamples=tuple(np.full(fine, coarse, np.int32) for fine, coarse in finer),
         ),
         features=np.zeros((rows[0], shape.in_features), np.float32),
-        slots=np.full((shape.clouds, shape.top_rows), rows[-1], np.int32),
         cloud_labels=np.zeros((shape.clouds, shape.num_classes), bool),
         real=np.zeros(shape.clouds, bool),
     )
@@ -110,8 +106,6 @@ def _write(batch: Batch, index: int, cloud: Cloud, offsets: Array, kept: Array) 
                 len(into.points[i + 1]),
             )
     batch.features[offsets[0] : offsets[0] + kept[0]] = cloud.features[: kept[0]]
-    in_slots = min(kept[top], batch.slots.shape[1])
-    batch.slots[index, :in_slots] = offsets[top] + np.arange(in_slots)
     batch.cloud_labels[index] = cloud.labels
     batch.real[index] = kept[top] > 0
 

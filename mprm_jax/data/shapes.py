@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 _SAMPLE = 192  # subclouds looked at
 _MARGIN = 1.04  # over the sampled maxima: other subclouds and epochs may be fuller
 _ROW_MULTIPLE = 128  # TPU lanes
-_SLOT_MULTIPLE = 8
 
 
 def pyramid_spec(config: Config) -> PyramidSpec:
@@ -57,7 +56,6 @@ def bucket_shape(config: Config, num_classes: int) -> BucketShape:
     return BucketShape(
         rows=(config.pyramid.bucket_points, *config.pyramid.coarse_points),
         clouds=config.pyramid.max_clouds,
-        top_rows=config.pyramid.max_top_points,
         conv_neighbors=config.pyramid.conv_neighbors,
         pool_neighbors=config.pyramid.pool_neighbors,
         in_features=num_features(config),
@@ -87,8 +85,6 @@ def calibrate(config: Config, subclouds: Subclouds) -> Config:
         conv_neighbors=pyramid.conv_neighbors or convs,
         pool_neighbors=pyramid.pool_neighbors or pools,
         max_clouds=max_clouds,
-        max_top_points=pyramid.max_top_points
-        or _round_up(sizes[:, -1].max() * _MARGIN, _SLOT_MULTIPLE),
         coarse_points=pyramid.coarse_points
         or _coarse_rows(sizes, pyramid.bucket_points, max_clouds, rng),
     )

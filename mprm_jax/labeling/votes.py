@@ -33,7 +33,7 @@ def make_mining(model: Mprm, config: Config) -> Callable[[Any, Batch], Array]:
 
     def mine(variables: Any, batch: Batch) -> Array:
         output: MprmOutput = model.apply(
-            variables, batch.pyramid, batch.features, batch.slots, train=False
+            variables, batch.pyramid, batch.features, len(batch.real), train=False
         )
         scores = merge_paths(output.point_scores, config.mining.fusion)
         for upsamples in reversed(batch.pyramid.upsamples):

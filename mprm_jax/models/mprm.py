@@ -20,30 +20,37 @@ class Mprm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, pyramid: PointPyramid, features: Array, slots: Array, *, train: bool
+        self, pyramid: PointPyramid, features: Array, num_clouds: int, *, train: bool
     ) -> MprmOutput:
         """Scores the classes of every cloud and of every coarsest row, on each path.
 
         Args:
-          pyramid: of a bucket with B clouds.
+          pyramid: of a bucket.
           features: [T_0, C].
-          slots: [B, N_max] int32, rows of each cloud on the coarsest level.
+          num_clouds: B, places for clouds in the bucket.
           train: batch statistics over the mesh axis `DATA_AXIS`, and dropout.
         """
-        num_clouds = len(slots)
         encoder = Encoder(self.config, self.voxel_size, name="encoder")
         top = encoder(pyramid, features, num_clouds, train=train)[-1]
-        scores = jnp.stack([self._scores(path, top, slots, train) for path in self.config.paths])
-        logits = jax.vmap(lambda path: self._pool(path, pyramid.clouds[-1], num_clouds))(scores)
+        clouds = pyramid.clouds[-1]
+        scores = [self._scores(path, top, clouds, num_clouds, train) for path in self.config.paths]
+        scores = jnp.stack(scores)
+        logits = jax.vmap(lambda path: self._pool(path, clouds, num_clouds))(scores)
         return MprmOutput(class_logits=logits, point_scores=scores)
 
-    def _scores(self, path: str, features: Array, slots: Array, train: bool) -> Array:
+    def _scores(
+        self, path: str, features: Array, clouds: Array, num_clouds: int, train: bool
+    ) -> Array:
         if path == "spatial":
-            features = SpatialPath(self.config, name=path)(features, slots, train=train)
+            features = SpatialPath(self.config, num_clouds, name=path)(
+                features, clouds, train=train
+            )
         elif path == "channel":
-            features = ChannelPath(name=path)(features, slots)
+            features = ChannelPath(num_clouds, name=path)(features, clouds)
         elif path == "pointwise":
-            features = PointwisePath(self.config, name=path)(features, slots, train=train)
+            features = PointwisePath(self.config, num_clouds, name=path)(
+                features, clouds, train=train
+            )
         head = Head(self.num_classes, self.config, name=f"{path}_head")
         return head(features, train=train)
 

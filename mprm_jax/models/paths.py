@@ -1,18 +1,16 @@
 """The paths of region mining: what each makes of the backbone's features, and its classifier.
 
-Every path but the plain one takes features [T, C] of the coarsest rows and slots [B, N_max] int32,
-the rows of each cloud, where T marks an empty slot.
+Every path but the plain one takes features [T, C] of the coarsest rows and clouds [T] int32, the
+cloud of each row, where `num_clouds` marks padding.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.layers import UnaryBlock, unary
 from mprm_jax.ops.attention import channel_attention, spatial_attention
 from mprm_jax.ops.pcam import class_scores
-from mprm_jax.ops.rows import gather_rows, scatter_rows
 from mprm_jax.types import Array
 
 
@@ -20,10 +18,12 @@ class SpatialPath(nn.Module):
     """Adds to each point what it aggregates over the points of its cloud."""
 
     config: ModelConfig
+    num_clouds: int
 
     @nn.compact
-    def __call__(self, features: Array, slots: Array, *, train: bool) -> Array:
-        aggregated = PointAttention(self.config, name="attention")(features, slots, train=train)
+    def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
+        attention = PointAttention(self.config, self.num_clouds, name="attention")
+        aggregated = attention(features, clouds, train=train)
         gate = self.param("gate", nn.initializers.zeros, ())  # alpha of eq. 4
         return gate * unary(features.shape[-1], "expand")(aggregated) + features
 
@@ -31,22 +31,24 @@ class SpatialPath(nn.Module):
 class ChannelPath(nn.Module):
     """Adds to each channel what it aggregates over the channels of its cloud."""
 
+    num_clouds: int
+
     @nn.compact
-    def __call__(self, features: Array, slots: Array) -> Array:
-        clouds = gather_rows(features, slots)
-        aggregated = jax.vmap(channel_attention)(clouds, slots < len(features))
+    def __call__(self, features: Array, clouds: Array) -> Array:
         gate = self.param("gate", nn.initializers.zeros, ())  # beta of eq. 6
-        return gate * scatter_rows(aggregated, slots, len(features)) + features
+        return gate * channel_attention(features, clouds, self.num_clouds) + features
 
 
 class PointwisePath(nn.Module):
     """Puts beside each point what it aggregates over the points of its cloud (paper 4.2.3)."""
 
     config: ModelConfig
+    num_clouds: int
 
     @nn.compact
-    def __call__(self, features: Array, slots: Array, *, train: bool) -> Array:
-        aggregated = PointAttention(self.config, name="attention")(features, slots, train=train)
+    def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
+        attention = PointAttention(self.config, self.num_clouds, name="attention")
+        aggregated = attention(features, clouds, train=train)
         return jnp.concatenate([features, aggregated], axis=-1)
 
 
@@ -54,11 +56,11 @@ class PointAttention(nn.Module):
     """Attention between the points of each cloud, by three 1x1 convolutions to C1 features."""
 
     config: ModelConfig
+    num_clouds: int
 
     @nn.compact
-    def __call__(self, features: Array, slots: Array, *, train: bool) -> Array:
-        """[T, C1], zero in rows without a slot."""
-        rows = scatter_rows(jnp.ones(slots.shape, bool), slots, len(features))
+    def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
+        """[T, C1]."""
 
         def dense(name: str) -> Array:
             block = UnaryBlock(
@@ -67,12 +69,9 @@ class PointAttention(nn.Module):
                 self.config.negative_slope,
                 name=name,
             )
-            return gather_rows(block(features, rows, train=train), slots)
+            return block(features, clouds < self.num_clouds, train=train)
 
-        aggregated = jax.vmap(spatial_attention)(
-            dense("queries"), dense("keys"), dense("values"), slots < len(features)
-        )
-        return scatter_rows(aggregated, slots, len(features))
+        return spatial_attention(dense("queries"), dense("keys"), dense("values"), clouds)
 
 
 class Head(nn.Module):

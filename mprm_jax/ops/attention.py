@@ -1,6 +1,8 @@
-"""Attention inside one cloud: between its points, and between its channels.
+"""Attention inside each cloud of a bucket: between its points, and between its channels.
 
-One cloud per call; `jax.vmap` maps over the clouds of a bucket, so none sees another.
+Both work on packed rows with a mask, so no cloud sees another, no cloud can be too large, and
+nothing is gathered. A bucket's clouds are few, so that the pairs of rows masked out cost less than
+the padding of a block per cloud would.
 """
 
 import jax
@@ -9,45 +11,49 @@ import jax.numpy as jnp
 from mprm_jax.types import Array
 
 
-def spatial_attention(queries: Array, keys: Array, values: Array, mask: Array) -> Array:
-    """Aggregates the values of all points of a cloud for each of them.
+def spatial_attention(queries: Array, keys: Array, values: Array, clouds: Array) -> Array:
+    """Aggregates for each point the values of all points of its cloud.
 
     Point j of the paper asks with B_j (`queries`), point i answers with C_i (`keys`).
 
     Args:
-      queries, keys: [N, D].
-      values: [N, C].
-      mask: [N] bool, False on padding.
+      queries, keys: [T, D].
+      values: [T, C].
+      clouds: [T] int32, cloud of the row. Padding counts as a cloud of its own.
 
     Returns:
-      [N, C], the sum of eq. 4; zero on padding.
+      [T, C], the sum of eq. 4; of no meaning on padding.
 
     Source: Wei et al. 2020, eqs. 3-4.
     """
     energy = jnp.einsum("jd,id->ji", queries, keys)
-    # A finite floor: with -inf a cloud without points would divide 0 by 0.
-    energy = jnp.where(mask[None], energy, jnp.finfo(energy.dtype).min)
-    weights = jax.nn.softmax(energy, axis=1)
-    return jnp.where(mask[:, None], jnp.einsum("ji,ic->jc", weights, values), 0.0)
+    together = clouds[:, None] == clouds[None]
+    weights = jax.nn.softmax(jnp.where(together, energy, -jnp.inf), axis=1)
+    return jnp.einsum("ji,ic->jc", weights, values)
 
 
-def channel_attention(features: Array, mask: Array) -> Array:
+def channel_attention(features: Array, clouds: Array, num_clouds: int) -> Array:
     """Aggregates for each channel of a cloud the channels most like it.
 
     Args:
-      features: [N, C].
-      mask: [N] bool, False on padding.
+      features: [T, C].
+      clouds: [T] int32, cloud of the row; `num_clouds` on padding.
 
     Returns:
-      [N, C], the sum of eq. 6; zero on padding.
+      [T, C], the sum of eq. 6; zero on padding.
 
     Source: Wei et al. 2020, eqs. 5-6.
     """
+    # One cloud after the other: as a batch of products this takes twice the time on a CPU.
+    return sum(_attend_channels(features, clouds == cloud) for cloud in range(num_clouds))
+
+
+def _attend_channels(features: Array, mask: Array) -> Array:
+    """The sum of eq. 6 for the rows of one cloud, [T, C]; zero elsewhere."""
     features = jnp.where(mask[:, None], features, 0.0)
     # Eq. 5 sums over points; the mean keeps the softmax from saturating in large clouds. Its
     # printed denominator lacks the exp. The released code normalizes over j and inverts the
     # similarity (mprm network_blocks_mprm.py, channel_attention); we follow the paper.
-    count = jnp.maximum(jnp.sum(mask), 1)
-    energy = jnp.einsum("nj,ni->ji", features, features) / count
+    energy = jnp.einsum("tj,ti->ji", features, features) / jnp.maximum(jnp.sum(mask), 1)
     weights = jax.nn.softmax(energy, axis=1)
-    return jnp.einsum("ji,ni->nj", weights, features)
+    return jnp.einsum("ji,ti->tj", weights, features)

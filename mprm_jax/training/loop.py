@@ -141,6 +141,7 @@ class _Run:
             elif time.monotonic() - self.saved_at > 60 * self.config.log.save_minutes:
                 self._save(recorder, None)
         self.position = Position(epoch + 1, 0, self.position.step)
+        self._log(recorder)
         last = epoch + 1 == self.config.optim.epochs
         due = last or (epoch + 1) % self.config.log.eval_epochs == 0
         score = self._evaluate(val, recorder) if val and due else None
@@ -187,6 +188,7 @@ class _Run:
         notes = {"position": self.position._asdict(), "settings": to_values(self.config)}
         self.checkpoints.save(self.position.step, self.state, notes, score)
         self.saved_at = time.monotonic()
+        self.window.restart()
 
     def _leave(self, recorder: Recorder) -> None:
         self._save(recorder, None)

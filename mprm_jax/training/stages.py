@@ -27,7 +27,7 @@ def cls_stage(config: Config, num_classes: int) -> Stage:
     model = Mprm(config.model, num_classes, config.data.voxel_size)
 
     def inputs(batch: Batch) -> tuple[Any, ...]:
-        return batch.pyramid, batch.features, batch.slots
+        return batch.pyramid, batch.features, len(batch.real)
 
     def losses(output: MprmOutput, batch: Batch) -> dict[str, Ratio]:
         return {

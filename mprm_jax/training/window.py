@@ -27,7 +27,11 @@ class Window:
     def _reset(self) -> None:
         self._pending: list[_Pending] = []
         self._points, self._clouds, self._waited = 0, 0, 0.0
-        self._cut_rows, self._cut_slots = np.zeros(0), 0
+        self._cut_rows = np.zeros(0)
+        self._start = time.perf_counter()
+
+    def restart(self) -> None:
+        """Leaves the time since the last flush, spent on something else, out of the speed."""
         self._start = time.perf_counter()
 
     def __len__(self) -> int:
@@ -40,7 +44,6 @@ class Window:
         self._clouds += sum(len(bucket) for bucket in loaded.members)
         self._waited += loaded.waited
         self._cut_rows = loaded.cut_rows + (self._cut_rows if len(self._cut_rows) else 0)
-        self._cut_slots += loaded.cut_slots
 
     def flush(self, name: Callable[[int], str]) -> dict[str, float]:
         """Means over the stretch, and its speed; starts the next stretch.
@@ -63,7 +66,6 @@ class Window:
             "speed/clouds_per_second": self._clouds / seconds,
             "speed/waiting_share": self._waited / seconds,
             "bucket/fill": self._points / (steps * self._rows_per_step),
-            "bucket/cut_attention_rows": float(self._cut_slots),
             **{f"bucket/cut_rows_level{i}": float(cut) for i, cut in enumerate(self._cut_rows)},
         }
         self._reset()

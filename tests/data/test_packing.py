@@ -7,7 +7,7 @@ from mprm_jax.data.packing import BucketShape, Cloud, pack
 from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid
 
 SPEC = PyramidSpec(0.1, (0.25, 0.5, 1.0), (0.25, 0.5), (12, 10, 8), (9, 7))
-ROOMY = BucketShape((192, 160, 80), 4, 40, SPEC.conv_neighbors, SPEC.pool_neighbors, 4, 5)
+ROOMY = BucketShape((192, 160, 80), 4, SPEC.conv_neighbors, SPEC.pool_neighbors, 4, 5)
 TIGHT = ROOMY._replace(rows=(100, 80, 30))
 LEVELS = range(3)
 COARSE = range(2)
@@ -91,21 +91,6 @@ def test_padding_rows_are_zero():
     assert not batch.features[starts(CLOUDS, 0)[-1] :].any()
 
 
-def test_slots_name_the_coarsest_rows_of_each_cloud():
-    batch = pack(CLOUDS, ROOMY).batch
-    for place, slots in enumerate(batch.slots):
-        expected = np.flatnonzero(batch.pyramid.clouds[-1] == place)
-        assert slots[slots < ROOMY.rows[-1]].tolist() == expected.tolist()
-
-
-def test_slots_cut_a_cloud_with_too_many_coarse_rows():
-    batch, _, cut_slots = pack(CLOUDS, ROOMY._replace(top_rows=2))
-    first = starts(CLOUDS, 2)[:3]
-    assert cut_slots == starts(CLOUDS, 2)[3] - 2 * 3
-    expected = [[row, row + 1] for row in first]
-    assert batch.slots.tolist() == [*expected, [ROOMY.rows[-1]] * 2]
-
-
 def test_labels_stand_in_the_order_of_the_clouds():
     batch = pack(CLOUDS, ROOMY).batch
     np.testing.assert_array_equal(batch.cloud_labels[:3], [cloud.labels for cloud in CLOUDS])
@@ -120,13 +105,11 @@ def test_a_cloud_without_coarsest_rows_is_not_real():
     """It has no point to average, so its loss would pull its classes to a half for no reason."""
     bucket = pack(CLOUDS, ROOMY._replace(rows=(*ROOMY.rows[:2], starts(CLOUDS, 2)[2])))
     assert bucket.batch.real.tolist() == [True, True, False, False]
-    assert bucket.cut_slots == 0
 
 
 def test_a_roomy_bucket_cuts_nothing():
     bucket = pack(CLOUDS, ROOMY)
     assert bucket.cut_rows.tolist() == [0, 0, 0]
-    assert bucket.cut_slots == 0
 
 
 def test_cut_rows_are_counted():

@@ -29,7 +29,7 @@ def test_every_open_setting_is_filled(calibrated):
     assert len(pyramid.coarse_points) == len(pyramid.pool_neighbors) == 2
     assert len(pyramid.conv_neighbors) == 3
     widths = (*pyramid.coarse_points, *pyramid.conv_neighbors, *pyramid.pool_neighbors)
-    assert min(*widths, pyramid.max_clouds, pyramid.max_top_points) > 0
+    assert min(*widths, pyramid.max_clouds) > 0
 
 
 def test_settings_other_than_the_shapes_stay(calibrated):
@@ -38,7 +38,7 @@ def test_settings_other_than_the_shapes_stay(calibrated):
 
 def test_a_given_setting_stays(subclouds):
     given = ["pyramid.coarse_points=(300, 77)", "pyramid.max_clouds=9"]
-    given += ["pyramid.max_top_points=5", "pyramid.conv_neighbors=(1, 2, 3)"]
+    given += ["pyramid.conv_neighbors=(1, 2, 3)"]
     config = override(CONFIG, given)
     assert override(calibrate(config, subclouds), given) == calibrate(config, subclouds)
 

@@ -22,7 +22,7 @@ PAPER_PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def bucket():
-    return pack([surface_cloud(40, 0), surface_cloud(30, 1)])[0]
+    return pack([surface_cloud(40, 0), surface_cloud(30, 1)])
 
 
 def parameters(config, bucket):

@@ -47,7 +47,7 @@ def test_batch_norm_on_four_devices_with_unequal_counts_equals_one(key):
 
 
 def test_kernel_initialization_keeps_the_second_moment_of_features(key):
-    pyramid, _ = pack([surface_cloud(90, 0)])
+    pyramid = pack([surface_cloud(90, 0)])
     points, neighbors = pyramid.points[0], pyramid.neighbors[0]
     x = np.abs(np.random.default_rng(0).normal(size=(96, 64))).astype(np.float32)
     y, _ = jit(KPConv(64, **KERNEL).init_with_output)(key, points, points, neighbors, x)
@@ -57,7 +57,7 @@ def test_kernel_initialization_keeps_the_second_moment_of_features(key):
 
 
 def test_deformable_convolution_starts_as_the_rigid_one(key):
-    pyramid, _ = pack([surface_cloud(60, 0)])
+    pyramid = pack([surface_cloud(60, 0)])
     points, neighbors = pyramid.points[0], pyramid.neighbors[0]
     x = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
     rigid, deformable = KPConv(5, **KERNEL), DeformableKPConv(5, **KERNEL)
@@ -73,7 +73,7 @@ def test_deformable_convolution_starts_as_the_rigid_one(key):
 
 
 def test_modulations_start_at_one(key):
-    pyramid, _ = pack([surface_cloud(60, 0)])
+    pyramid = pack([surface_cloud(60, 0)])
     points, neighbors = pyramid.points[0], pyramid.neighbors[0]
     x = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
     modulated = DeformableKPConv(5, **KERNEL, modulated=True)

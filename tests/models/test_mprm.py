@@ -16,15 +16,16 @@ NET = Mprm(CONFIG, num_classes=5, voxel_size=0.08)
 CLOUDS = [surface_cloud(40, 0), surface_cloud(30, 1)]
 # Compiles in a fifth of the time.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+NUM_CLOUDS = 3  # places in a bucket
 
 
-def bucket(clouds, **caps):
-    """Pyramid, features and slots; a point's color is a function of where it is."""
-    pyramid, slots = pack(clouds, **caps)
+def bucket(clouds, num_clouds=NUM_CLOUDS, **caps):
+    """Pyramid, features and places for clouds; a point's color is a function of where it is."""
+    pyramid = pack(clouds, num_clouds=num_clouds, **caps)
     points = pyramid.points[0]
     colors = np.concatenate([np.ones((len(points), 1)), np.sin(20 * points) ** 2], axis=1)
-    valid = pyramid.clouds[0] < len(slots)
-    return pyramid, (colors * valid[:, None]).astype(np.float32), slots
+    valid = pyramid.clouds[0] < num_clouds
+    return pyramid, (colors * valid[:, None]).astype(np.float32), num_clouds
 
 
 def open_gates(params, value=0.5):
@@ -36,18 +37,18 @@ def open_gates(params, value=0.5):
 @functools.cache
 def variables():
     """Open gates, and the statistics of the data: the initial ones let activations grow."""
-    init = jit(functools.partial(NET.init, train=False))
+    init = jit(functools.partial(NET.init, train=False), static_argnums=3)
     initial = jax.device_get(init(jax.random.key(0), *bucket(CLOUDS)))
     _, (new, old) = jax.device_get(train_step(initial, *bucket(CLOUDS)))
     stats = jax.tree.map(lambda new, old: (new - 0.98 * old) / 0.02, new, old)
     return {"params": open_gates(initial["params"]), "batch_stats": stats}
 
 
-evaluate = jit(functools.partial(NET.apply, train=False))
+evaluate = jit(functools.partial(NET.apply, train=False), static_argnums=3)
 
 
-@jit
-def train_step(variables, pyramid, features, slots):
+@functools.partial(jit, static_argnums=3)
+def train_step(variables, pyramid, features, num_clouds):
     """Gradients of all class logits and sown losses, and (new, old) statistics."""
 
     def loss(params, stats):
@@ -55,7 +56,7 @@ def train_step(variables, pyramid, features, slots):
             {"params": params, "batch_stats": stats},
             pyramid,
             features,
-            slots,
+            num_clouds,
             train=True,
             rngs={"dropout": jax.random.key(1)},
             mutable=["batch_stats", "losses"],
@@ -81,17 +82,17 @@ def test_output_has_one_entry_per_path():
 
 
 def test_class_logits_are_the_mean_of_the_point_scores_of_a_cloud():
-    pyramid, features, slots = bucket(CLOUDS)
-    output = evaluate(variables(), pyramid, features, slots)
+    pyramid, features, num_clouds = bucket(CLOUDS)
+    output = evaluate(variables(), pyramid, features, num_clouds)
     expected = output.point_scores[:, pyramid.clouds[-1] == 1].mean(axis=1)
     np.testing.assert_allclose(output.class_logits[:, 1], expected, atol=1e-5)
 
 
 def test_other_clouds_and_their_order_change_no_result():
-    pyramid, features, slots = bucket(CLOUDS)
-    both = evaluate(variables(), pyramid, features, slots)
-    alone_pyramid, alone_features, alone_slots = bucket(CLOUDS[1:])
-    alone = evaluate(variables(), alone_pyramid, alone_features, alone_slots)
+    pyramid, features, num_clouds = bucket(CLOUDS)
+    both = evaluate(variables(), pyramid, features, num_clouds)
+    alone_pyramid, *rest = bucket(CLOUDS[1:])
+    alone = evaluate(variables(), alone_pyramid, *rest)
     swapped = evaluate(variables(), *bucket(CLOUDS[::-1]))
     # Sums of the same terms, grouped differently.
     np.testing.assert_allclose(alone.class_logits[:, 0], both.class_logits[:, 1], atol=1e-5)
@@ -104,21 +105,21 @@ def test_other_clouds_and_their_order_change_no_result():
 
 
 def test_more_padding_changes_no_result():
-    pyramid, features, slots = bucket(CLOUDS, rows=(128, 64, 32), num_clouds=4, max_top=15)
+    pyramid, features, num_clouds = bucket(CLOUDS, rows=(128, 64, 32), num_clouds=4)
     pyramid = pyramid._replace(
         neighbors=tuple(
             _widen(x, rows) for x, rows in zip(pyramid.neighbors, (128, 64, 32), strict=True)
         ),
         pools=tuple(_widen(x, rows) for x, rows in zip(pyramid.pools, (128, 64), strict=True)),
     )
-    many = evaluate(variables(), pyramid, features, slots)
+    many = evaluate(variables(), pyramid, features, num_clouds)
     few = evaluate(variables(), *bucket(CLOUDS))
     np.testing.assert_allclose(many.class_logits[:, :3], few.class_logits, atol=1e-5)
     np.testing.assert_array_equal(many.class_logits[:, 3], 0)
 
 
 def test_bucket_of_padding_gives_finite_values_and_gradients():
-    pyramid, features, slots = bucket(CLOUDS)
+    pyramid, features, num_clouds = bucket(CLOUDS)
     pyramid = pyramid._replace(
         points=tuple(points * 0 for points in pyramid.points),
         clouds=tuple(np.full_like(clouds, 3) for clouds in pyramid.clouds),
@@ -126,7 +127,7 @@ def test_bucket_of_padding_gives_finite_values_and_gradients():
         pools=tuple(np.full_like(x, 2 * len(x)) for x in pyramid.pools),
         upsamples=tuple(np.full_like(x, len(x) // 2) for x in pyramid.upsamples),
     )
-    empty = pyramid, features * 0, np.full_like(slots, 24)
+    empty = pyramid, features * 0, num_clouds
     output, step = evaluate(variables(), *empty), train_step(variables(), *empty)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((output, step)))
     np.testing.assert_array_equal(output.class_logits, 0)
@@ -154,8 +155,8 @@ def test_closed_gates_leave_the_plain_path(path):
 def test_paths_can_be_chosen():
     config = ModelConfig(first_features=8, paths=("plain",), deformable=False, head_bias=True)
     pcam = Mprm(config, num_classes=5, voxel_size=0.08)
-    run = functools.partial(pcam.init_with_output, train=False)
-    output, variables = jax.eval_shape(run, jax.random.key(0), *bucket(CLOUDS))
+    run = functools.partial(pcam.init_with_output, num_clouds=NUM_CLOUDS, train=False)
+    output, variables = jax.eval_shape(run, jax.random.key(0), *bucket(CLOUDS)[:2])
     assert output.class_logits.shape == (1, 3, 5)
     assert set(variables["params"]) == {"encoder", "plain_head"}
     assert set(variables["params"]["plain_head"]) == {"weights", "bias"}
@@ -166,9 +167,9 @@ def test_clouds_can_be_pooled_by_log_mean_exp(key):
         first_features=4, paths=("plain",), deformable=False, pooling="log_mean_exp"
     )
     sharp = Mprm(config, num_classes=5, voxel_size=0.08)
-    pyramid, features, slots = bucket(CLOUDS)
-    run = functools.partial(sharp.init_with_output, train=False)
-    output, _ = jit(run)(key, pyramid, features, slots)
+    pyramid, features, num_clouds = bucket(CLOUDS)
+    run = functools.partial(sharp.init_with_output, num_clouds=num_clouds, train=False)
+    output, _ = jit(run)(key, pyramid, features)
     expected = cloud_log_mean_exp(
         output.point_scores[0], pyramid.clouds[-1], 3, config.pooling_sharpness
     )

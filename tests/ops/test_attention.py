@@ -6,80 +6,86 @@ from jax.test_util import check_grads
 
 from mprm_jax.ops.attention import channel_attention, spatial_attention
 
-spatial = jax.jit(jax.vmap(spatial_attention))
-channel = jax.jit(jax.vmap(channel_attention))
+SIZES = (4, 0, 6)  # points of the clouds; two rows of padding follow
+CLOUDS = np.repeat([0, 1, 2, 3], [*SIZES, 2]).astype(np.int32)
+VALID = CLOUDS < 3
+
+spatial = jax.jit(spatial_attention)
+channel = jax.jit(channel_attention, static_argnums=2)
 
 
 @pytest.fixture
-def clouds():
-    """Queries, keys, values, mask of three clouds of 4, 0 and 6 points."""
+def rows():
+    """Queries, keys, values of all rows, padding included."""
     rng = np.random.default_rng(0)
-    parts = [rng.normal(size=(3, 6, width)).astype(np.float32) for width in (4, 4, 5)]
-    return *parts, np.arange(6)[None] < np.array([4, 0, 6])[:, None]
+    return [rng.normal(size=(len(CLOUDS), width)).astype(np.float32) for width in (4, 4, 5)]
 
 
-def attend(clouds):
-    return spatial(*clouds), channel(clouds[2], clouds[3])
+def attend(rows, clouds=CLOUDS, num_clouds=3):
+    return spatial(*rows, clouds), channel(rows[2], clouds, num_clouds)
 
 
-def test_matches_the_naive_loop(clouds):
-    queries, keys, values, mask = clouds
-    by_point, by_channel = attend(clouds)
-    for b in range(3):
-        expected = reference.spatial_attention(queries[b], keys[b], values[b], mask[b])
-        np.testing.assert_allclose(by_point[b], expected, atol=1e-5)
-        expected = reference.channel_attention(values[b], mask[b])
-        np.testing.assert_allclose(by_channel[b], expected, atol=1e-5)
+def test_matches_the_naive_loop(rows):
+    by_point, by_channel = attend(rows)
+    for cloud, size in enumerate(SIZES):
+        queries, keys, values = (x[cloud == CLOUDS] for x in rows)
+        mask = np.ones(size, bool)
+        expected = reference.spatial_attention(queries, keys, values, mask)
+        np.testing.assert_allclose(by_point[cloud == CLOUDS], expected, atol=1e-5)
+        expected = reference.channel_attention(values, mask)
+        np.testing.assert_allclose(by_channel[cloud == CLOUDS], expected, atol=1e-5)
 
 
-def test_padding_and_clouds_without_points_get_zero(clouds):
-    for result in attend(clouds):
-        np.testing.assert_array_equal(result[~clouds[3]], 0)
+def test_more_padding_changes_nothing(rows):
+    padded = [np.pad(x, ((0, 3), (0, 0)), constant_values=50.0) for x in rows]
+    longer = np.pad(CLOUDS, (0, 3), constant_values=3)
+    for result, expected in zip(attend(padded, longer), attend(rows), strict=True):
+        np.testing.assert_allclose(result[:10], expected[:10], atol=1e-6)
 
 
-def test_more_padding_changes_nothing(clouds):
-    padded = [np.pad(x, ((0, 0), (0, 3), (0, 0)), constant_values=50.0) for x in clouds[:3]]
-    mask = np.pad(clouds[3], ((0, 0), (0, 3)))
-    for result, expected in zip(attend((*padded, mask)), attend(clouds), strict=True):
-        np.testing.assert_allclose(result[:, :6], expected, atol=1e-6)
+def test_more_places_for_clouds_change_nothing(rows):
+    clouds = np.where(VALID, CLOUDS, 5).astype(np.int32)
+    expected = channel(rows[2], CLOUDS, 3)
+    np.testing.assert_allclose(channel(rows[2], clouds, 5), expected, atol=1e-6)
 
 
-def test_points_may_come_in_any_order(clouds):
-    order = np.random.default_rng(1).permutation(6)
-    shuffled = attend([x[:, order] for x in clouds])
-    for result, expected in zip(shuffled, attend(clouds), strict=True):
-        np.testing.assert_allclose(result, expected[:, order], atol=1e-6)
-
-
-def test_permuting_clouds_permutes_the_result(clouds):
-    order = np.array([2, 0, 1])
-    for result, expected in zip(attend([x[order] for x in clouds]), attend(clouds), strict=True):
+def test_rows_may_come_in_any_order(rows):
+    order = np.random.default_rng(1).permutation(len(CLOUDS))
+    shuffled = attend([x[order] for x in rows], CLOUDS[order])
+    for result, expected in zip(shuffled, attend(rows), strict=True):
         np.testing.assert_allclose(result, expected[order], atol=1e-6)
 
 
-def test_other_clouds_change_nothing(clouds):
-    changed = [x.copy() for x in clouds]
-    for x in changed[:3]:
-        x[2] *= 7.0
-    for result, expected in zip(attend(changed), attend(clouds), strict=True):
-        np.testing.assert_array_equal(result[0], expected[0])
+def test_other_clouds_change_nothing(rows):
+    factor = np.where(CLOUDS == 2, 7.0, 1.0).astype(np.float32)[:, None]
+    for result, expected in zip(attend([x * factor for x in rows]), attend(rows), strict=True):
+        np.testing.assert_array_equal(result[CLOUDS == 0], expected[CLOUDS == 0])
 
 
-def test_repeating_a_cloud_does_not_sharpen_channel_attention(clouds):
-    features, mask = clouds[2][2:], clouds[3][2:]
-    twice = channel(np.concatenate([features] * 2, axis=1), np.concatenate([mask] * 2, axis=1))
-    np.testing.assert_allclose(twice[:, :6], channel(features, mask), atol=1e-6)
+def test_a_bucket_of_padding_gives_finite_values_and_gradients(rows):
+    padding = np.full_like(CLOUDS, 3)
+
+    def total(rows):
+        return (
+            spatial_attention(*rows, padding).sum() + channel_attention(rows[2], padding, 3).sum()
+        )
+
+    results = jax.value_and_grad(total)(rows)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(results))
 
 
-def test_gradients(clouds):
-    *parts, mask = clouds
+def test_repeating_a_cloud_does_not_sharpen_channel_attention(rows):
+    twice = channel(np.concatenate([rows[2]] * 2), np.concatenate([CLOUDS] * 2), 3)
+    np.testing.assert_allclose(twice[: len(CLOUDS)], channel(rows[2], CLOUDS, 3), atol=1e-6)
 
-    def run(*parts):
-        return spatial(*parts, mask)
 
-    check_grads(run, tuple(parts), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+def test_gradients(rows):
+    def run(*rows):
+        return spatial(*rows, CLOUDS)
+
+    check_grads(run, tuple(rows), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
 
     def run(values):
-        return channel(values, mask)
+        return channel(values, CLOUDS, 3)
 
-    check_grads(run, (parts[2],), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+    check_grads(run, (rows[2],), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)

@@ -1,5 +1,7 @@
 """A stretch of steps: means, speed, and a stop at the first loss that is not finite."""
 
+import time
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,9 +10,9 @@ from mprm_jax.data.loader import LoadedBatch
 from mprm_jax.training.window import Window
 
 
-def loaded(members=((0,), (1, 2)), points=60, cut_rows=(0, 0), cut_slots=0):
+def loaded(members=((0,), (1, 2)), points=60, cut_rows=(0, 0)):
     members = [list(bucket) for bucket in members]
-    return LoadedBatch(None, members, points, np.array(cut_rows), cut_slots, waited=0.5)
+    return LoadedBatch(None, members, points, np.array(cut_rows), waited=0.5)
 
 
 def name(index):
@@ -36,10 +38,9 @@ def test_fill_is_the_share_of_rows_in_use():
 def test_cut_rows_are_summed_by_level():
     window = Window(rows_per_step=80)
     for step in range(3):
-        window.add(step, {"loss": jnp.float32(0)}, loaded(cut_rows=(0, 5), cut_slots=2))
+        window.add(step, {"loss": jnp.float32(0)}, loaded(cut_rows=(0, 5)))
     values = window.flush(name)
     assert (values["bucket/cut_rows_level0"], values["bucket/cut_rows_level1"]) == (0, 15)
-    assert values["bucket/cut_attention_rows"] == 6
 
 
 def test_speeds_have_the_ratio_of_points_to_clouds():
@@ -54,6 +55,14 @@ def test_flushing_starts_anew():
     assert len(window) == 0
     window.add(3, {"loss": jnp.float32(7)}, loaded())
     assert window.flush(name)["loss"] == 7
+
+
+def test_time_before_a_restart_is_not_counted():
+    window, other = filled(1), filled(1)
+    time.sleep(0.2)
+    window.restart()
+    speeds = [w.flush(name)["speed/points_per_second"] for w in (window, other)]
+    assert speeds[0] > speeds[1]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
