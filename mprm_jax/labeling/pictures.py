@@ -12,7 +12,6 @@ from scipy.spatial import cKDTree
 from mprm_jax.types import Array
 from mprm_jax.writing import whole_file
 
-_UNKNOWN = (0.94, 0.94, 0.94)
 _TILT = np.radians(38.0)  # of the view, above the horizon
 _TURN = np.radians(35.0)  # about z
 _PANEL_INCHES = 4.2
@@ -84,18 +83,6 @@ def inside_rows(coords: Array) -> Array:
     np.minimum.at(front, column, y)
     near = (y < front[column] + 0.3) & (height > np.quantile(height, 0.01) + 0.3)
     return np.flatnonzero(below_ceiling & ~near)
-
-
-def class_palette(num_classes: int) -> Array:
-    """Distinct colors [num_classes, 3]; neighbors in index differ in hue and lightness."""
-    colormap = matplotlib.colormaps["tab20"]
-    order = [*range(0, 20, 2), *range(1, 20, 2)]
-    return np.array([colormap(order[i % 20])[:3] for i in range(num_classes)])
-
-
-def label_colors(labels: Array, palette: Array) -> Array:
-    """Colors [V, 3] of labels; near white where they are -1."""
-    return np.where((labels >= 0)[:, None], palette[labels], np.array(_UNKNOWN)[None])
 
 
 def map_colors(scores: Array) -> Array:

@@ -4,16 +4,11 @@ import pathlib
 
 import numpy as np
 
+from mprm_jax.data.palette import class_palette, label_colors
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.data.truth import has_labels, voxel_labels
 from mprm_jax.labeling.mining import as_labels, load_mined
-from mprm_jax.labeling.pictures import (
-    Panel,
-    class_palette,
-    draw_panels,
-    label_colors,
-    map_colors,
-)
+from mprm_jax.labeling.pictures import Panel, draw_panels, map_colors
 from mprm_jax.types import Array
 
 
