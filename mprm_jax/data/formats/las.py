@@ -6,15 +6,17 @@ import laspy
 import lazrs
 import numpy as np
 
-from mprm_jax.data.formats.cloud import CloudFile, cloud_from_columns
+from mprm_jax.data.formats.cloud import LABEL_NAMES, CloudFile, cloud_from_columns
 
 NEVER_CLASSIFIED = 0  # LAS 1.4 specification, table of classification values
 
 
 def read_las(path: Path) -> CloudFile:
-    """Reads scaled coordinates, colors where the point format has them, and the classification.
+    """Reads scaled coordinates, colors where the point format has them, and labels.
 
-    A classification that is 0 everywhere was never made and is left out.
+    Labels are an extra dimension of whole numbers with the name of a label, as in the files of
+    `write_labeled`, else the classification. One that is 0 everywhere was never made and is left
+    out.
 
     Raises:
       ValueError: the file is truncated or not LAS/LAZ.
@@ -34,7 +36,12 @@ def read_las(path: Path) -> CloudFile:
     present = set(las.point_format.dimension_names)
     if {"red", "green", "blue"} <= present:
         columns |= {name: np.asarray(las[name]) for name in ("red", "green", "blue")}
+    labels = {
+        name: np.asarray(las[name])
+        for name in las.point_format.extra_dimension_names
+        if name.lower() in LABEL_NAMES and np.asarray(las[name]).dtype.kind in "iu"
+    }
     classification = np.asarray(las.classification)
-    if np.any(classification != NEVER_CLASSIFIED):
-        columns["classification"] = classification
-    return cloud_from_columns(path, columns)
+    if not labels and np.any(classification != NEVER_CLASSIFIED):
+        labels["classification"] = classification
+    return cloud_from_columns(path, columns | labels)
