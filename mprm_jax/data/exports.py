@@ -1,0 +1,166 @@
+"""Exported pseudo-labels on disk: one file per scene, and a manifest that says how they were made.
+
+```
+export.json          written last: without it an export is not complete
+<scene>.npz          the arrays of `ExportedScene`
+```
+"""
+
+import dataclasses
+import json
+import pathlib
+import zipfile
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mprm_jax.data.store import SceneStore
+from mprm_jax.types import IGNORED, MAX_CLASSES, Array
+from mprm_jax.writing import whole_file, write_whole
+
+FORMAT = 1  # raised when a change makes older exports unreadable
+MANIFEST_FILE = "export.json"
+UNLABELED = MAX_CLASSES  # stored where a scene has no allowed class at all
+
+
+class ExportedScene(NamedTuple):
+    """The pseudo-labels of one scene and what they were chosen from.
+
+    Rows are the voxels of the store; `point_voxel` spreads them to the points of the scan.
+    """
+
+    scores: Array  # [V, num_classes] float16, what labels were chosen by; see the manifest
+    allowed: Array  # [V, num_classes] bool, classes among which labels were chosen
+    label: Array  # [V] uint8; UNLABELED (255) where there is none
+    confidence: Array  # [V] float16, softmax of the label's score over the allowed classes
+    num_balls: Array  # [V] uint16, balls that hold the voxel; 0: the label is the nearest one's
+    point_voxel: Array  # [N] int32, voxel nearest to each point of the scan, in its order
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportManifest:
+    """What an export says about itself."""
+
+    data: str  # name of the data set
+    classes: tuple[str, ...]
+    split: str
+    fingerprint: str  # of the split of the store
+    voxel_size: float  # meters
+    scenes: tuple[str, ...]
+    settings: dict[str, Any]  # how scores were mined and labels chosen
+    format: int = FORMAT
+
+
+class Export:
+    """A complete export, opened by its folder.
+
+    Raises:
+      FileNotFoundError: nothing was exported there, or not to the end; or a scene is missing.
+      ValueError: not an export, or of another format.
+    """
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path)
+        self.manifest = _read_manifest(self.path)
+        missing = [scene for scene in self.scenes if not scene_file(self.path, scene).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{scene_file(self.path, missing[0])}: missing, with {len(missing) - 1} more; "
+                "export the pseudo-labels again."
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.manifest.classes
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        return self.manifest.scenes
+
+    def require_store(self, store: SceneStore) -> None:
+        """Raises `ValueError` unless the export was made from just this data."""
+        manifest, remedy = self.manifest, "export the pseudo-labels again, or give its --store."
+        if tuple(store.classes) != manifest.classes:
+            raise ValueError(
+                f"{self.path}: its {len(manifest.classes)} classes are not the "
+                f"{len(store.classes)} of {store.path}; {remedy}"
+            )
+        if manifest.split not in store.splits:
+            raise ValueError(f"{self.path}: {store.path} has no split {manifest.split}; {remedy}")
+        if store.fingerprint(manifest.split) != manifest.fingerprint:
+            raise ValueError(
+                f"{self.path}: made from another version of the data than {store.path}; {remedy}"
+            )
+
+    def load(self, scene: str) -> ExportedScene:
+        """The arrays of a scene.
+
+        Raises:
+          ValueError: the file is damaged.
+        """
+        return load_scene(scene_file(self.path, scene))
+
+
+def scene_file(folder: pathlib.Path, scene: str) -> pathlib.Path:
+    """Where the arrays of a scene lie."""
+    return folder / f"{scene}.npz"
+
+
+def save_scene(path: pathlib.Path, arrays: NamedTuple) -> None:
+    """Writes a tuple of arrays, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays._asdict())
+
+
+def load_scene(path: pathlib.Path, kind: type = ExportedScene) -> Any:
+    """The tuple of arrays that `save_scene` wrote.
+
+    Raises:
+      FileNotFoundError, ValueError: in one line that names the file.
+    """
+    try:
+        # Opened here: np.load leaves a file open that is not an archive after all.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return kind(**{name: arrays[name] for name in kind._fields})
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: missing; export the pseudo-labels again.") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: damaged ({error}); delete it and export the pseudo-labels again."
+        ) from None
+
+
+def write_manifest(folder: pathlib.Path, manifest: ExportManifest) -> None:
+    """Declares an export complete."""
+    write_whole(folder / MANIFEST_FILE, json.dumps(dataclasses.asdict(manifest), indent=1))
+
+
+def as_labels(stored: Array) -> Array:
+    """Stored labels as int32, IGNORED where there is none."""
+    return np.where(stored == UNLABELED, IGNORED, stored.astype(np.int32))
+
+
+def as_stored(labels: Array) -> Array:
+    """Labels as bytes, UNLABELED where they are IGNORED."""
+    return np.where(labels == IGNORED, UNLABELED, labels).astype(np.uint8)
+
+
+def _read_manifest(folder: pathlib.Path) -> ExportManifest:
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder}: no {MANIFEST_FILE}, so no complete export; "
+            "run experiments/export_pseudo_labels.py first."
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = values["format"]
+        values |= {name: tuple(values[name]) for name in ("classes", "scenes")}
+        manifest = ExportManifest(**values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); export the pseudo-labels again.") from None
+    if found != FORMAT:
+        raise ValueError(
+            f"{path}: export format {found}, this version reads {FORMAT}; export again."
+        )
+    return manifest
