@@ -32,7 +32,7 @@ TAGS_FILE = "tags.csv"
 CLASSES_FILE = "classes.txt"
 SPLITS_FILE = "splits.csv"
 SPLITS = ("train", "val", "test")
-MAX_LISTED = 10  # untagged scans named in the log
+MAX_LISTED = 10  # scans named in a line of the log
 
 
 class Folder:
@@ -107,20 +107,30 @@ class Folder:
         names = self._class_list.names if self._class_list else None
         path = self.root / TAGS_FILE
         if not path.is_file():
-            logger.info("%s: no %s, so no scan is tagged", self.root, TAGS_FILE)
+            logger.info("%s: no %s, so people tagged no scan", self.root, TAGS_FILE)
             return TagTable(names or (), {})
         return read_tags(path, self._scans, names)
 
     def _find_splits(self) -> dict[str, list[str]]:
         untagged = [name for name in self._scans if name not in self._tags.rows]
         if untagged and self._tags.rows:
-            listed = ", ".join(untagged[:MAX_LISTED]) + (" ..." * (len(untagged) > MAX_LISTED))
-            logger.warning("%s: %d scans have no tags: %s", self.root, len(untagged), listed)
+            logger.warning(
+                "%s: %d scans have no tags: %s", self.root, len(untagged), _listed(untagged)
+            )
         path = self.root / SPLITS_FILE
-        if path.is_file():
-            return _read_splits(path, list(self._scans))
-        tagged = [name for name in self._scans if name in self._tags.rows]
-        return {"train": tagged, "val": [], "test": untagged}
+        if not path.is_file():
+            tagged = [name for name in self._scans if name in self._tags.rows]
+            return {"train": tagged, "val": [], "test": untagged}
+        splits = _read_splits(path, list(self._scans))
+        simulated = [name for name in splits["train"] if name in untagged]
+        if simulated and self._class_list:
+            logger.warning(
+                "%s: people tagged %d of %d training scans; tags of the others are made from "
+                "point labels, where they have some: %s",
+                *(self.root, len(splits["train"]) - len(simulated), len(splits["train"])),
+                _listed(simulated),
+            )
+        return splits
 
     def _weak_labels(self, path: Path, coords: Array, rows: Sequence[TagRow]) -> WeakLabels:
         """Turns the tags of a scene into arrays; a tag of the whole scan sits in its middle."""
@@ -143,6 +153,10 @@ class Folder:
                 )
         tags = np.array([[name in row.present for name in self.classes] for row in rows])
         return WeakLabels(centers, radii, tags)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_LISTED]) + " ..." * (len(names) > MAX_LISTED)
 
 
 def _find_scans(root: Path) -> dict[str, Path]:

@@ -88,12 +88,16 @@ def prepare(
     open_for_writing(path)
     found = _sort(job, previous)
     broken = _broken_files(job, found.tasks)
-    _report(broken, on_error)
+    _list(broken)
+    if broken and on_error == "stop":
+        logger.info("reading the other scenes, to list all broken ones before stopping")
     fresh, unread = _prepare_all(job, [t for t in found.tasks if t.key not in broken], workers)
     infos = found.kept | fresh
     unread |= _without_colors(infos)
-    _report(unread, on_error)
+    _list(unread)
     broken |= unread
+    if on_error == "stop":
+        _require_none(broken)
     for key in broken:
         shutil.rmtree(path / key, ignore_errors=True)
     infos = {key: info for key, info in infos.items() if key not in broken}
@@ -184,10 +188,13 @@ def _without_colors(infos: Mapping[str, SceneInfo]) -> dict[str, str]:
     return {key: reason for key, info in infos.items() if not info.has_colors}
 
 
-def _report(broken: Mapping[str, str], on_error: str) -> None:
+def _list(broken: Mapping[str, str]) -> None:
     for key, reason in sorted(broken.items()):
         logger.error("broken scene %s: %s", key, reason)
-    if broken and on_error == "stop":
+
+
+def _require_none(broken: Mapping[str, str]) -> None:
+    if broken:
         key, reason = min(broken.items())
         what = f"{len(broken)} broken scenes, e.g. " if len(broken) > 1 else ""
         raise ValueError(

@@ -62,6 +62,18 @@ def test_scans_without_tags_are_listed(root, caplog):
     assert "1 scans have no tags: floor1_hall" in caplog.text
 
 
+def test_training_scans_tagged_from_their_point_labels_are_named(root, caplog):
+    (root / "splits.csv").write_text("scene,split\noffice,train\nfloor1/hall,train\n")
+    Folder(root)
+    assert "made from point labels" not in caplog.text  # labels mean nothing without classes.txt
+    (root / "classes.txt").write_text("wall\nfloor\n")
+    Folder(root)
+    assert (
+        "people tagged 1 of 2 training scans; tags of the others are made from point labels, "
+        "where they have some: floor1_hall" in caplog.text
+    )
+
+
 def test_a_folder_without_tags_is_for_prediction(root):
     (root / "tags.csv").unlink()
     source = Folder(root)

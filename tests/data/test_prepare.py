@@ -149,6 +149,18 @@ def test_every_broken_scene_is_reported(tmp_path, caplog):
     assert "val/c" in caplog.text
 
 
+def test_a_missing_file_does_not_hide_what_is_wrong_inside_others(tmp_path, caplog):
+    empty = ROOM._replace(coords=np.zeros((0, 3)), colors=None, labels=None)
+    source = make_source(tmp_path, train_b=ROOM, val_c=empty)
+    source.file("train/b").unlink()
+    with caplog.at_level(logging.ERROR), pytest.raises(ValueError, match="2 broken scenes"):
+        run(source, tmp_path)
+    assert "train/b: " in caplog.text and "missing; export" in caplog.text
+    assert "val/c: it has no points" in caplog.text
+    with pytest.raises(FileNotFoundError, match="no complete store"):
+        SceneStore(tmp_path / "store")
+
+
 def test_broken_scenes_are_left_out_when_told_and_stay_out(tmp_path):
     empty = ROOM._replace(coords=np.zeros((0, 3)), colors=None, labels=None)
     source = make_source(tmp_path, train_b=empty)
