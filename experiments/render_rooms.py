@@ -3,19 +3,16 @@
 import argparse
 import pathlib
 
-import matplotlib
+import matplotlib.image
 import numpy as np
 
+from mprm_jax.data.palette import class_palette, label_colors
 from mprm_jax.data.rooms.generate import SIZES, scan_scene
 from mprm_jax.data.rooms.scan import Scan, vertex_nyu40_ids
-from mprm_jax.data.scannet import to_benchmark_labels
+from mprm_jax.data.scannet import CLASSES, to_benchmark_labels
 from mprm_jax.types import Array
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 BACKGROUND = 1.0
-IGNORED_COLOR = (0.85, 0.85, 0.85)
 
 
 def main() -> None:
@@ -30,16 +27,17 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for index in arguments.scenes:
         scan = scan_scene(arguments.size, arguments.seed, index)
-        views = [
-            view(scan, colors, arguments.pixels) for colors in (scan.colors / 255, classes(scan))
-        ]
-        plt.imsave(arguments.out / f"room{index:04d}.png", np.concatenate(views, axis=1))
+        colorings = (scan.colors / 255, class_colors(scan))
+        views = [view(scan, colors, arguments.pixels) for colors in colorings]
+        matplotlib.image.imsave(
+            arguments.out / f"room{index:04d}.png", np.concatenate(views, axis=1)
+        )
 
 
-def classes(scan: Scan) -> Array:
-    """Returns a color per class for each vertex: [N, 3]; gray where it is ignored."""
-    palette = np.append(plt.get_cmap("tab20")(np.arange(20))[:, :3], [IGNORED_COLOR], axis=0)
-    return palette[to_benchmark_labels(vertex_nyu40_ids(scan))]
+def class_colors(scan: Scan) -> Array:
+    """Returns the color of each vertex's class: [N, 3]."""
+    labels = to_benchmark_labels(vertex_nyu40_ids(scan))
+    return label_colors(labels, class_palette(len(CLASSES)))
 
 
 def view(scan: Scan, colors: Array, pixels: int, *, elevation: float = 0.75) -> Array:

@@ -15,7 +15,8 @@ subcloud_label archive, or in a folder with tags.csv. Nothing else of the data s
 EXAMPLES = """\
 examples:
   python experiments/weak_labels.py stats --labels subcloud_label
-  python experiments/weak_labels.py stats --labels subcloud_label --split scannetv2_train.txt
+  python experiments/weak_labels.py stats --labels subcloud_label \\
+      --split mprm_jax/data/splits/scannetv2_train.txt
   python experiments/weak_labels.py stats --labels prepared/rooms-quick-8cm-r2-ends --json"""
 
 
@@ -37,7 +38,13 @@ def make_parser() -> Parser:
     stats = commands.add_parser(
         "stats", help="class frequencies per scene and per subcloud (the paper's Table 1)"
     )
-    stats.add_argument("--labels", type=pathlib.Path, required=True, metavar="DIR")
+    stats.add_argument(
+        "--labels",
+        type=pathlib.Path,
+        required=True,
+        metavar="DIR",
+        help="a prepared store, the unpacked archive, or a folder with tags.csv",
+    )
     stats.add_argument(
         "--split", type=pathlib.Path, metavar="FILE", help="count only the scenes listed in it"
     )

@@ -170,7 +170,7 @@ def _choose(
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(
-            f"{folder}: no tags of {missing[0]} and {len(missing) - 1} more scenes of the list; "
-            "check the list."
+            f"{folder}: no tags of {len(missing)} of the {len(names)} listed scenes, such as "
+            f"{missing[0]}; check the list."
         )
     return list(names)

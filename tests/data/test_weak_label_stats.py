@@ -41,7 +41,7 @@ def test_an_archive_is_counted_with_and_without_empty_balls(tmp_path):
 def test_a_list_chooses_the_scenes(tmp_path):
     write_archive(tmp_path / "tags")
     assert read_statistics(tmp_path / "tags", ["a"]).num_scenes == 1
-    with pytest.raises(ValueError, match="no tags of z"):
+    with pytest.raises(ValueError, match="no tags of 1 of the 2 listed scenes, such as z"):
         read_statistics(tmp_path / "tags", ["a", "z"])
 
 
