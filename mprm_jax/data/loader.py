@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.config import Config
+from mprm_jax.data.balls import Balls
 from mprm_jax.data.packing import BucketShape, Packed, pack
 from mprm_jax.data.shapes import bucket_shape, pyramid_spec
-from mprm_jax.data.store import SceneStore
-from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool
 from mprm_jax.types import Array, Batch
 
@@ -24,24 +23,24 @@ class LoadedBatch(NamedTuple):
     """The buckets of one step on this host."""
 
     batch: Batch  # buckets concatenated along the first axis
-    members: list[list[int]]  # subclouds of each bucket
+    members: list[list[int]]  # balls of each bucket
     points: int  # level-0 rows that hold a point
     cut_rows: Array  # [L] int64, as of `Packed`
     waited: float  # seconds the caller waited for it
 
 
 class BucketBuilder:
-    """Turns lists of subclouds into buckets; made once per worker."""
+    """Turns lists of balls into buckets; made once per worker."""
 
-    def __init__(self, subclouds: Subclouds, config: Config):
-        self.subclouds = subclouds
+    def __init__(self, balls: Balls, config: Config):
+        self.balls = balls
         self.spec = pyramid_spec(config)
-        self.shape: BucketShape = bucket_shape(config, subclouds.tags.shape[1])
+        self.shape: BucketShape = bucket_shape(config, balls.num_classes)
 
     def __call__(self, members: list[list[int]], epoch: int | None) -> Packed:
         """The concatenated buckets of a step."""
         packed = [
-            pack([self.subclouds.cloud(i, self.spec, epoch) for i in bucket], self.shape)
+            pack([self.balls.cloud(i, self.spec, epoch) for i in bucket], self.shape)
             for bucket in members
         ]
         return Packed(
@@ -56,16 +55,15 @@ class Loader:
     A context manager: leaving it stops the workers. The result does not depend on their number.
     """
 
-    def __init__(self, subclouds: Subclouds, config: Config):
-        self._builder = BucketBuilder(subclouds, config)
+    def __init__(self, balls: Balls, config: Config):
+        self._builder = BucketBuilder(balls, config)
         self._warned = False
         self._prefetch = max(config.data.prefetch, config.data.workers)
         if config.data.workers == 0:
             self._pool = concurrent.futures.ThreadPoolExecutor(1)
             self._build = self._builder
         else:
-            arguments = (str(subclouds.store.path), subclouds.split, config)
-            self._pool = make_pool(config.data.workers, _start_worker, arguments)
+            self._pool = make_pool(config.data.workers, _start_worker, (balls, config))
             self._build = _build_in_worker
 
     def __enter__(self) -> "Loader":
@@ -86,13 +84,13 @@ class Loader:
     def load(
         self, steps: Sequence[list[list[int]]], epoch: int | None = None
     ) -> Iterator[LoadedBatch]:
-        """Yields the batches of `steps` (step -> bucket -> subclouds) in order.
+        """Yields the batches of `steps` (step -> bucket -> balls) in order.
 
         Raises:
           ChildProcessError: a worker process was killed.
         """
         remedy = "lower data.workers; the same command continues from the last checkpoint"
-        with explain_lost_workers(str(self._builder.subclouds.store.path), remedy):
+        with explain_lost_workers(self._builder.balls.clouds.origin, remedy):
             yield from self._load(steps, epoch)
 
     def _load(self, steps: Sequence[list[list[int]]], epoch: int | None) -> Iterator[LoadedBatch]:
@@ -127,9 +125,9 @@ class Loader:
 _worker_builder: BucketBuilder | None = None
 
 
-def _start_worker(store: str, split: str, config: Config) -> None:
+def _start_worker(balls: Balls, config: Config) -> None:
     global _worker_builder
-    _worker_builder = BucketBuilder(Subclouds(SceneStore(store), split, config), config)
+    _worker_builder = BucketBuilder(balls, config)
 
 
 def _build_in_worker(members: list[list[int]], epoch: int | None) -> Packed:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.geometry.pyramid import CloudPyramid
-from mprm_jax.types import Array, Batch, PointPyramid
+from mprm_jax.types import IGNORED, Array, Batch, PointPyramid
 
 
 class BucketShape(NamedTuple):
@@ -21,11 +21,12 @@ class BucketShape(NamedTuple):
 
 
 class Cloud(NamedTuple):
-    """One subcloud, ready to be packed."""
+    """One ball, ready to be packed."""
 
     pyramid: CloudPyramid
     features: Array  # [N_0, C] float32
-    labels: Array  # [num_classes] bool
+    tags: Array  # [num_classes] bool
+    point_labels: Array  # [N_0] int32
 
 
 class Packed(NamedTuple):
@@ -77,6 +78,7 @@ def _empty(shape: BucketShape) -> Batch:
         features=np.zeros((rows[0], shape.in_features), np.float32),
         cloud_labels=np.zeros((shape.clouds, shape.num_classes), bool),
         real=np.zeros(shape.clouds, bool),
+        point_labels=np.full(rows[0], IGNORED, np.int32),
     )
 
 
@@ -105,8 +107,10 @@ def _write(batch: Batch, index: int, cloud: Cloud, offsets: Array, kept: Array) 
                 kept[i + 1],
                 len(into.points[i + 1]),
             )
-    batch.features[offsets[0] : offsets[0] + kept[0]] = cloud.features[: kept[0]]
-    batch.cloud_labels[index] = cloud.labels
+    rows = slice(offsets[0], offsets[0] + kept[0])
+    batch.features[rows] = cloud.features[: kept[0]]
+    batch.point_labels[rows] = cloud.point_labels[: kept[0]]
+    batch.cloud_labels[index] = cloud.tags
     batch.real[index] = kept[top] > 0
 
 

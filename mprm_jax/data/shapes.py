@@ -1,4 +1,4 @@
-"""Chooses the static shapes of a run from its subclouds, so that XLA compiles a step once."""
+"""Chooses the static shapes of a run from its balls, so that XLA compiles a step once."""
 
 import dataclasses
 import logging
@@ -6,16 +6,16 @@ import logging
 import numpy as np
 
 from mprm_jax.config import Config
+from mprm_jax.data.balls import Balls
 from mprm_jax.data.packing import BucketShape
 from mprm_jax.data.plan import epoch_order, fill_buckets
-from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.geometry.pyramid import PyramidSpec, coarsen, neighbor_counts
 from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE = 192  # subclouds looked at
-_MARGIN = 1.04  # over the sampled maxima: other subclouds and epochs may be fuller
+_SAMPLE = 192  # balls looked at
+_MARGIN = 1.04  # over the sampled maxima: other balls and epochs may be fuller
 _ROW_MULTIPLE = 128  # TPU lanes
 
 
@@ -63,23 +63,23 @@ def bucket_shape(config: Config, num_classes: int) -> BucketShape:
     )
 
 
-def calibrate(config: Config, subclouds: Subclouds) -> Config:
+def calibrate(config: Config, balls: Balls) -> Config:
     """Fills the settings of `config.pyramid` that are 0 or (); what is given stays.
 
-    List widths are the `percentile` of the list lengths in a sample of subclouds. Coarser row
+    List widths are the `percentile` of the list lengths in a sample of balls. Coarser row
     counts hold the fullest of many sampled buckets. What is cut is logged, here for the lists and
     by the loader for rows.
     """
     rng = np.random.default_rng((config.seed, 3))
-    chosen = rng.permutation(len(subclouds))[:_SAMPLE]
+    chosen = rng.permutation(len(balls))[:_SAMPLE]
     # Moved as in training: walls along the axes fill fewer coarse voxels than turned ones.
-    clouds = [subclouds.moved(subclouds.read(index).points, index, epoch=0) for index in chosen]
+    clouds = [balls.moved(balls.read(index).points, index, epoch=0) for index in chosen]
     pyramid = config.pyramid
     convs, pools = _list_widths(clouds, config)
     sizes = np.array(
         [[len(x) for x in coarsen(c, config.data.voxel_size, pyramid.num_levels)] for c in clouds]
     )
-    max_clouds = pyramid.max_clouds or _max_clouds(config, subclouds)
+    max_clouds = pyramid.max_clouds or _max_clouds(config, balls)
     filled = dataclasses.replace(
         pyramid,
         conv_neighbors=pyramid.conv_neighbors or convs,
@@ -122,14 +122,12 @@ def _list_widths(clouds: list[Array], config: Config) -> tuple[tuple[int, ...], 
     return widths[0], widths[1]
 
 
-def _max_clouds(config: Config, subclouds: Subclouds) -> int:
+def _max_clouds(config: Config, balls: Balls) -> int:
     """The most clouds that meet in a bucket of the first epochs, and one to spare."""
     most = 1
     for epoch in range(3):
-        order = epoch_order(len(subclouds), config.data.epoch_subclouds, config.seed, epoch)
-        buckets = fill_buckets(
-            order, subclouds.num_points, config.pyramid.bucket_points, len(order)
-        )
+        order = epoch_order(balls.passes, config.data.epoch_subclouds, config.seed, epoch)
+        buckets = fill_buckets(order, balls.num_points, config.pyramid.bucket_points, len(order))
         most = max(most, int(np.percentile([len(bucket) for bucket in buckets], 99)))
     return most + 1
 

@@ -12,9 +12,10 @@ from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.labeling.mining import BASELINES, CALIBRATED, RAW, mine
 from mprm_jax.labeling.showcase import draw_showcase
 from mprm_jax.labeling.votes import make_mining
-from mprm_jax.training.loop import fit
+from mprm_jax.training.evaluation import tag_precision
+from mprm_jax.training.loop import Validation, fit
 from mprm_jax.training.parallel import choose_devices, make_mesh
-from mprm_jax.training.stages import cls_stage
+from mprm_jax.training.stages import Stage, cls_stage
 from mprm_jax.training.steps import make_predict_step
 from mprm_jax.training.workdir import open_workdir
 
@@ -53,7 +54,7 @@ def train_classifier(
         workdir,
     )
     stage = cls_stage(config, len(store.classes))
-    state = fit(stage, train, _validation(store, config), config, mesh, workdir)
+    state = fit(stage, train, _validation(stage, store, config, mesh), config, mesh, workdir)
     predict = make_predict_step(make_mining(stage.model, config), mesh)
     mined = workdir / "pseudo_labels"
     measures = mine(predict, state, train, config, mesh, mined)
@@ -94,14 +95,20 @@ def _open_split(store: SceneStore, split: str, config: Config) -> Subclouds:
     return subclouds
 
 
-def _validation(store: SceneStore, config: Config) -> Subclouds | None:
-    """The subclouds of the split "val", if it has tags."""
+def _validation(
+    stage: Stage, store: SceneStore, config: Config, mesh: jax.sharding.Mesh
+) -> Validation | None:
+    """Scores the tags of the split "val", if it has any."""
     if "val" not in store.splits or not any(
         store.info("val", scene).subclouds for scene in store.scenes("val")
     ):
         logger.info("no tagged validation split: the tags are not scored between epochs")
         return None
-    return _open_split(store, "val", config)
+    subclouds = _open_split(store, "val", config)
+    predict = make_predict_step(stage.scores, mesh)
+    return Validation(
+        lambda state: tag_precision(predict, state, subclouds, config, mesh), score="precision"
+    )
 
 
 def _identity(store: SceneStore) -> dict:

@@ -3,22 +3,22 @@
 import logging
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
 from mprm_jax.config import Config, to_values
+from mprm_jax.data.balls import Balls
 from mprm_jax.data.loader import LoadedBatch, Loader
 from mprm_jax.data.plan import epoch_plan
-from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.training.checkpoints import Checkpoints
-from mprm_jax.training.evaluation import tag_precision
 from mprm_jax.training.optimizer import make_optimizer, make_schedule
 from mprm_jax.training.parallel import replicate, shard_batch
 from mprm_jax.training.recorder import Recorder
 from mprm_jax.training.signals import StoppedError, StopRequest
 from mprm_jax.training.stages import Stage
-from mprm_jax.training.steps import TrainState, init_state, make_predict_step, make_train_step
+from mprm_jax.training.steps import TrainState, init_state, make_train_step
 from mprm_jax.training.window import Window
 from mprm_jax.training.workdir import require_same_settings
 
@@ -33,10 +33,17 @@ class Position(NamedTuple):
     step: int = 0
 
 
+class Validation(NamedTuple):
+    """What is measured between epochs."""
+
+    measure: Callable[[TrainState], dict[str, float]]
+    score: str  # name of the measure by which a checkpoint is the best; the higher, the better
+
+
 def fit(
     stage: Stage,
-    train: Subclouds,
-    val: Subclouds | None,
+    train: Balls,
+    validation: Validation | None,
     config: Config,
     mesh: jax.sharding.Mesh,
     workdir: pathlib.Path,
@@ -44,8 +51,8 @@ def fit(
     """Trains to the end of the last epoch, from the newest checkpoint in `workdir` if there is one.
 
     Args:
+      validation: None if the data has nothing to validate on.
       config: calibrated.
-      val: subclouds whose tags are scored between epochs, if the data has any.
 
     Raises:
       ValueError: a loss was not finite, or a checkpoint is of other settings.
@@ -61,7 +68,7 @@ def fit(
         run.restore()
         if run.position.epoch < config.optim.epochs:
             with Recorder(workdir, run.position.step, run.total_steps) as recorder:
-                run.train(recorder, val)
+                run.train(recorder, validation)
         return run.state
 
 
@@ -71,7 +78,7 @@ class _Run:
     def __init__(
         self,
         stage: Stage,
-        train: Subclouds,
+        train: Balls,
         config: Config,
         mesh: jax.sharding.Mesh,
         loader: Loader,
@@ -90,13 +97,13 @@ class _Run:
         self.step_fn = make_train_step(
             stage, optimizer, mesh, seed=config.seed, offset_loss=config.optim.offset_loss
         )
-        self.predict_fn = make_predict_step(stage.scores, mesh)
         self.window = Window(rows_per_step=loader.shape.rows[0] * mesh.size)
         self.saved_at = time.monotonic()
 
     def plan(self, epoch: int) -> list[list[list[int]]]:
         """Steps of an epoch, the same on every host."""
         return epoch_plan(
+            self.train_set.passes,
             self.train_set.num_points,
             draws=self.config.data.epoch_subclouds,
             max_points=self.config.pyramid.bucket_points,
@@ -119,19 +126,19 @@ class _Run:
                 "resuming at step %d (epoch %d)", self.position.step, self.position.epoch + 1
             )
 
-    def train(self, recorder: Recorder, val: Subclouds | None) -> None:
+    def train(self, recorder: Recorder, validation: Validation | None) -> None:
         """Trains all epochs that are left."""
         logger.info("compiling the training step, once per run; this can take a minute")
         try:
             for epoch in range(self.position.epoch, self.config.optim.epochs):
-                self._epoch(epoch, recorder, val)
+                self._epoch(epoch, recorder, validation)
         except ChildProcessError:
             # A SIGTERM to the whole process group ends the input workers too.
             if not self.stop.wait():
                 raise
             self._leave(recorder)
 
-    def _epoch(self, epoch: int, recorder: Recorder, val: Subclouds | None) -> None:
+    def _epoch(self, epoch: int, recorder: Recorder, validation: Validation | None) -> None:
         steps = self.plan(epoch)
         for loaded in self.loader.load(steps[self.position.epoch_step :], epoch):
             self._step(loaded, recorder)
@@ -144,7 +151,7 @@ class _Run:
         self._log(recorder)
         last = epoch + 1 == self.config.optim.epochs
         due = last or (epoch + 1) % self.config.log.eval_epochs == 0
-        score = self._evaluate(val, recorder) if val and due else None
+        score = self._evaluate(validation, recorder) if validation and due else None
         self._save(recorder, score)
         if self.stop.signal and not last:
             self._leave(recorder)
@@ -173,19 +180,19 @@ class _Run:
             f"waiting {100 * values['speed/waiting_share']:.0f} %"
         )
 
-    def _evaluate(self, val: Subclouds, recorder: Recorder) -> float:
-        values = tag_precision(self.predict_fn, self.state, val, self.config, self.mesh)
+    def _evaluate(self, validation: Validation, recorder: Recorder) -> float:
+        values = validation.measure(self.state)
         recorder.write(self.position.step, values)
+        score = values[validation.score]
         logger.info(
-            "epoch %d: average precision of the validation tags %.3f",
-            self.position.epoch,
-            values["precision"],
+            "epoch %d: %s of the validation %.3f", self.position.epoch, validation.score, score
         )
-        return values["precision"]
+        return score
 
     def _save(self, recorder: Recorder, score: float | None) -> None:
         self._log(recorder)
         notes = {"position": self.position._asdict(), "settings": to_values(self.config)}
+        notes["score"] = score
         self.checkpoints.save(self.position.step, self.state, notes, score)
         self.saved_at = time.monotonic()
         self.window.restart()

@@ -19,11 +19,15 @@ class Stage(NamedTuple):
     model: nn.Module
     inputs: Callable[[Batch], tuple[Any, ...]]  # what the model reads of a bucket
     losses: Callable[[Any, Batch], dict[str, Ratio]]  # output, bucket -> terms, summed unweighted
-    scores: Callable[[Any, Batch], Array]  # variables, bucket -> class probabilities of its clouds
+    metrics: Callable[[Any, Batch], dict[str, Ratio]]  # output, bucket -> only watched
+    scores: Callable[[Any, Batch], Array]  # variables, bucket -> class probabilities
 
 
 def cls_stage(config: Config, num_classes: int) -> Stage:
-    """The classification network with one multi-label loss per path (paper 4.2)."""
+    """The classification network with one multi-label loss per path (paper 4.2).
+
+    Its scores are those of clouds, [B, num_classes].
+    """
     model = Mprm(config.model, num_classes, config.data.voxel_size)
 
     def inputs(batch: Batch) -> tuple[Any, ...]:
@@ -39,4 +43,4 @@ def cls_stage(config: Config, num_classes: int) -> Stage:
         output = model.apply(variables, *inputs(batch), train=False)
         return jnp.mean(jax.nn.sigmoid(output.class_logits), axis=0)
 
-    return Stage(model, inputs, losses, scores)
+    return Stage(model, inputs, losses, lambda *_: {}, scores)

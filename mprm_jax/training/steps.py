@@ -57,25 +57,25 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        def loss_fn(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
-            means, sown, batch_stats = _losses(stage, state, params, batch, seed)
-            loss = sum(means.values()) + offset_loss * sum(sown.values())
-            return loss, (means | sown, batch_stats)
+        def loss_fn(params: Any) -> tuple[Array, _Losses]:
+            found = _losses(stage, state, params, batch, seed)
+            return sum(found.means.values()) + offset_loss * sum(found.sown.values()), found
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (means, batch_stats)), grads = grad_fn(state.params)
+        (loss, found), grads = grad_fn(state.params)
         # The sums inside the loss already span the devices: reference gradient_rule, row two.
         grads = jax.lax.pmean(grads, DATA_AXIS)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {
             "loss": loss,
-            **{f"loss/{name}": mean for name, mean in means.items()},
+            **{f"loss/{name}": mean for name, mean in (found.means | found.sown).items()},
+            **found.metrics,
             "norm/gradient": optax.tree.norm(grads),
             "norm/parameters": optax.tree.norm(params),
             "norm/update": optax.tree.norm(updates),
         }
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        return TrainState(state.step + 1, params, found.batch_stats, opt_state), metrics
 
     spread, whole = jax.P(DATA_AXIS), jax.P()
     mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=whole)
@@ -83,10 +83,11 @@ def make_train_step(
 
 
 class _Losses(NamedTuple):
-    """Losses over all devices, and the statistics updated on the way."""
+    """Means over all devices, and the statistics updated on the way."""
 
-    means: dict[str, Array]  # of the stage
-    sown: dict[str, Array]  # of modules
+    means: dict[str, Array]  # losses of the stage
+    sown: dict[str, Array]  # losses of modules
+    metrics: dict[str, Array]  # of the stage
     batch_stats: Any
 
 
@@ -104,6 +105,7 @@ def _losses(stage: Stage, state: TrainState, params: Any, batch: Batch, seed: in
     return _Losses(
         device_means(stage.losses(output, batch)),
         device_means(sown_losses(updated.get("losses", {}))),
+        device_means(stage.metrics(output, batch)),
         updated.get("batch_stats", {}),
     )
 

@@ -5,6 +5,7 @@ import pytest
 
 from mprm_jax.data.packing import BucketShape, Cloud, pack
 from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid
+from mprm_jax.types import IGNORED
 
 SPEC = PyramidSpec(0.1, (0.25, 0.5, 1.0), (0.25, 0.5), (12, 10, 8), (9, 7))
 ROOMY = BucketShape((192, 160, 80), 4, SPEC.conv_neighbors, SPEC.pool_neighbors, 4, 5)
@@ -17,7 +18,8 @@ def make_cloud(num_points):
     rng = np.random.default_rng(num_points)
     points = rng.uniform(-0.5, 0.5, (num_points, 3)).astype(np.float32)
     features = rng.uniform(0.1, 1, (num_points, 4)).astype(np.float32)
-    return Cloud(build_pyramid(points, SPEC), features, rng.uniform(size=5) < 0.5)
+    tags, labels = rng.uniform(size=5) < 0.5, rng.integers(5, size=num_points)
+    return Cloud(build_pyramid(points, SPEC), features, tags, labels.astype(np.int32))
 
 
 CLOUDS = [make_cloud(40), make_cloud(25), make_cloud(60)]
@@ -91,10 +93,18 @@ def test_padding_rows_are_zero():
     assert not batch.features[starts(CLOUDS, 0)[-1] :].any()
 
 
-def test_labels_stand_in_the_order_of_the_clouds():
+def test_tags_stand_in_the_order_of_the_clouds():
     batch = pack(CLOUDS, ROOMY).batch
-    np.testing.assert_array_equal(batch.cloud_labels[:3], [cloud.labels for cloud in CLOUDS])
+    np.testing.assert_array_equal(batch.cloud_labels[:3], [cloud.tags for cloud in CLOUDS])
     assert not batch.cloud_labels[3].any()
+
+
+@pytest.mark.parametrize("shape", [ROOMY, TIGHT])
+def test_point_labels_lie_at_their_points_and_padding_has_none(shape):
+    labels = np.concatenate([cloud.point_labels for cloud in CLOUDS])
+    expected = np.full(shape.rows[0], IGNORED)
+    expected[: len(labels)] = labels[: shape.rows[0]]
+    np.testing.assert_array_equal(pack(CLOUDS, shape).batch.point_labels, expected)
 
 
 def test_only_given_clouds_are_real():

@@ -12,7 +12,13 @@ QUICK = np.clip(np.random.default_rng(1).lognormal(7.2, 0.5, 900), 100, 5000).as
 
 def plan(num_points=PAPER, **changes):
     settings = {"draws": 0, "max_points": 16384, "max_clouds": 64, "num_devices": 4}
-    return epoch_plan(num_points, **({**settings, "seed": 0, "epoch": 0} | changes))
+    settings |= {"seed": 0, "epoch": 0}
+    return epoch_plan([np.arange(len(num_points))], num_points, **(settings | changes))
+
+
+def order_of(num_balls, draws, seed=0, epoch=0):
+    """An epoch where every pass visits all balls."""
+    return epoch_order([np.arange(num_balls)], draws, seed, epoch)
 
 
 def buckets_of(steps):
@@ -25,7 +31,7 @@ def drawn(steps):
 
 def fill_share(num_points, max_points):
     """Rows in use of all but the last buckets, which hold what is left."""
-    buckets = fill_buckets(epoch_order(len(num_points), 0, 0, 0), num_points, max_points, 1000)
+    buckets = fill_buckets(order_of(len(num_points), 0), num_points, max_points, 1000)
     return np.mean([num_points[bucket].sum() / max_points for bucket in buckets[:-2]])
 
 
@@ -47,18 +53,34 @@ def test_an_epoch_draws_each_subcloud_exactly_once():
 
 @pytest.mark.parametrize("draws", [7, 40, 100, 101, 250])
 def test_each_pass_draws_each_subcloud_exactly_once(draws):
-    order = np.concatenate([epoch_order(100, draws, 0, epoch) for epoch in range(20)])
+    order = np.concatenate([order_of(100, draws, 0, epoch) for epoch in range(20)])
     passes = order[: len(order) // 100 * 100].reshape(-1, 100)
     np.testing.assert_array_equal(np.sort(passes, axis=1), [np.arange(100)] * len(passes))
 
 
 @pytest.mark.parametrize("draws", [7, 100, 250])
 def test_an_epoch_has_the_stated_number_of_draws(draws):
-    assert [len(epoch_order(100, draws, 0, epoch)) for epoch in range(5)] == [draws] * 5
+    assert [len(order_of(100, draws, 0, epoch)) for epoch in range(5)] == [draws] * 5
+
+
+PASSES = [np.arange(5), np.arange(5, 12), np.arange(12, 15)]
+
+
+def test_passes_take_the_lists_in_turn():
+    for epoch in range(7):
+        order = epoch_order(PASSES, 0, 0, epoch)
+        np.testing.assert_array_equal(np.sort(order), PASSES[epoch % 3])
+
+
+@pytest.mark.parametrize("draws", [1, 4, 8, 40])
+def test_epochs_of_any_length_are_cut_from_one_row_of_passes(draws):
+    row = np.concatenate([epoch_order(PASSES, 0, 0, number) for number in range(30)])
+    epochs = [epoch_order(PASSES, draws, 0, epoch) for epoch in range(3)]
+    np.testing.assert_array_equal(np.concatenate(epochs), row[: 3 * draws])
 
 
 def test_a_plan_holds_the_draws_of_its_epoch():
-    order = epoch_order(len(PAPER), 6000, seed=0, epoch=3)
+    order = order_of(len(PAPER), 6000, seed=0, epoch=3)
     assert sorted(drawn(plan(draws=6000, epoch=3))) == sorted(order.tolist())
 
 
@@ -101,7 +123,7 @@ def test_a_subcloud_as_large_as_the_bucket_fits():
 
 
 def test_a_subcloud_larger_than_the_bucket_is_refused():
-    with pytest.raises(ValueError, match="A subcloud of 11 points does not fit"):
+    with pytest.raises(ValueError, match="A ball of 11 points does not fit"):
         fill_buckets([0, 1], np.array([10, 11]), 10, 9)
 
 

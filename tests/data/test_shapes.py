@@ -72,7 +72,13 @@ def test_calibrated_buckets_cut_no_row_in_training(calibrated, subclouds):
     with Loader(subclouds, calibrated) as loader:
         for epoch in range(3):
             plan = epoch_plan(
-                subclouds.num_points, draws=0, num_devices=1, seed=0, epoch=epoch, **limits
+                subclouds.passes,
+                subclouds.num_points,
+                draws=0,
+                num_devices=1,
+                seed=0,
+                epoch=epoch,
+                **limits,
             )
             for loaded in loader.load(plan, epoch):
                 assert not loaded.cut_rows.any()

@@ -1,0 +1,110 @@
+"""Balls cut out of voxel clouds: the clouds that networks are trained on and asked about."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.config import Config
+from mprm_jax.data.packing import Cloud
+from mprm_jax.data.voxel_clouds import VoxelClouds
+from mprm_jax.geometry.augmentation import jitter, random_transform
+from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid
+from mprm_jax.geometry.subclouds import in_ball
+from mprm_jax.types import IGNORED, Array
+
+
+class Ball(NamedTuple):
+    """Points of one ball, as stored."""
+
+    rows: Array  # [N] int32, ascending rows of the scene's voxel cloud
+    points: Array  # [N, 3] float32, meters, relative to the ball's center
+    colors: Array  # [N, 3] float32 in [0, 1]
+
+
+class Places(NamedTuple):
+    """Where S balls lie; none of them is empty."""
+
+    scene_of: Array  # [S] int, ascending
+    centers: Array  # [S, 3] float32, meters
+    radii: Array  # [S] meters
+    num_points: Array  # [S] int, voxels inside
+
+
+class Balls:
+    """Balls in the order of their scenes; children add what is known of their points.
+
+    A ball of more than `max_points` voxels is thinned to a fixed random choice of as many; the
+    number of such balls is `num_thinned`. Travels to worker processes as a whole.
+    """
+
+    def __init__(self, clouds: VoxelClouds, places: Places, num_classes: int, config: Config):
+        self.clouds, self.num_classes, self.config = clouds, num_classes, config
+        self.scenes: Sequence[str] = clouds.scenes
+        self.scene_of, self.centers, self.radii = places.scene_of, places.centers, places.radii
+        self.max_points = config.pyramid.bucket_points
+        self.num_points: Array = np.minimum(places.num_points, self.max_points)
+        self.num_thinned = int(np.sum(places.num_points > self.max_points))
+
+    def __len__(self) -> int:
+        return len(self.scene_of)
+
+    @property
+    def passes(self) -> Sequence[Array]:
+        """Balls that one pass over the scenes visits; passes take these lists in turn."""
+        return (np.arange(len(self)),)
+
+    def tags_of(self, index: int) -> Array:
+        """Classes known to occur in a ball, [num_classes] bool."""
+        return np.zeros(self.num_classes, bool)
+
+    def labels_of(self, index: int, rows: Array) -> Array:
+        """Labels to learn for `rows` of the ball's scene, int32."""
+        return np.full(len(rows), IGNORED, np.int32)
+
+    def num_voxels(self, scene: int) -> int:
+        """Voxels of the scene with this place in `scenes`."""
+        return self.clouds.num_voxels(scene)
+
+    def name(self, index: int) -> str:
+        """Scene and center of a ball, for messages."""
+        center = ", ".join(f"{value:.2f}" for value in self.centers[index])
+        return f"{self.scenes[self.scene_of[index]]} at ({center})"
+
+    def read(self, index: int) -> Ball:
+        """The points of one ball."""
+        coords, colors = self.clouds.cloud(int(self.scene_of[index]))
+        offsets = coords - self.centers[index][None]
+        rows = np.flatnonzero(in_ball(offsets, self.radii[index]))
+        if len(rows) > self.max_points:
+            choice = np.random.default_rng((2, index)).permutation(len(rows))[: self.max_points]
+            rows = rows[np.sort(choice)]
+        return Ball(rows.astype(np.int32), offsets[rows], colors[rows] / np.float32(255))
+
+    def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
+        """A ball with its pyramid and features; moved at random in a training epoch.
+
+        `epoch` None leaves the points where they are.
+        """
+        rows, points, colors = self.read(index)
+        if epoch is not None:
+            points = self.moved(points, index, epoch)
+        features = [np.ones((len(rows), 1), np.float32), colors]
+        if self.config.model.height:
+            features.append(points[:, 2:] - points[:, 2:].min())
+        return Cloud(
+            build_pyramid(points, spec),
+            np.concatenate(features, axis=1),
+            self.tags_of(index),
+            self.labels_of(index, rows),
+        )
+
+    def moved(self, points: Array, index: int, epoch: int) -> Array:
+        """Points of a ball after its random motion in a training epoch.
+
+        The motion is a function of (seed, epoch, ball), so that neither the bucket nor the number
+        of devices or workers changes it.
+        """
+        rng = np.random.default_rng((self.config.seed, 1, epoch, index))
+        points = points @ random_transform(rng, self.config.augment)
+        return jitter(points, rng, self.config.augment)
