@@ -1,0 +1,102 @@
+"""Mean-field inference of the fully connected CRF, as pure functions.
+
+Energies are negative log evidence. An infinite energy rules a class out at a point; a sender of 0
+makes a point send no message (padding, or a point whose own evidence is not to be trusted).
+
+Source: Krähenbühl, Koltun 2011, algorithm 1, with two habits of their code: a point receives its
+own message too, and kernels are normalized.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mprm_jax.crf.filtering import Filter, gaussian_filter
+from mprm_jax.types import Array
+
+# Powers of the row sums D that scale what is sent and what is received: of K, K / D, ...
+NORMALIZATIONS = {
+    "none": (0.0, 0.0),
+    "before": (-1.0, 0.0),
+    "after": (0.0, -1.0),
+    "symmetric": (-0.5, -0.5),
+}
+
+
+class Kernel(NamedTuple):
+    """A normalized Gaussian filter: `receive` x filter x `send`."""
+
+    operator: Filter
+    send: Array  # [N]; 0 where a point sends no message
+    receive: Array  # [N]
+
+
+def make_kernel(operator: Filter, sender: Array, normalization: str = "symmetric") -> Kernel:
+    """Normalizes a filter by its sums over all senders.
+
+    Args:
+      sender: [N] in [0, 1]; must be 0 on padding.
+      normalization: "none", "before" (each point sends 1 in total), "after" (each point receives
+        a mean) or "symmetric" (the square root of both).
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization is {normalization!r}; give one of {[*NORMALIZATIONS]}.")
+    sending, receiving = NORMALIZATIONS[normalization]
+    sums = gaussian_filter(operator, sender[:, None])[:, 0]
+    # A point out of reach of any sender receives 0 whatever its scale.
+    sums = jnp.where(sums > 0, sums, 1.0)
+    return Kernel(operator, sender * sums**sending, sums**receiving)
+
+
+def messages(kernel: Kernel, marginals: Array) -> Array:
+    """What each point hears from all points: [N, C] to [N, C], for any subset of the classes."""
+    sent = kernel.send[:, None] * marginals
+    return kernel.receive[:, None] * gaussian_filter(kernel.operator, sent)
+
+
+def gibbs(energies: Array) -> Array:
+    """Marginals [N, C] proportional to exp(-energy), of rows with a finite energy."""
+    return jax.nn.softmax(-energies, axis=1)
+
+
+def updated_energies(unary: Array, heard: Array, compatibility: Array | None = None) -> Array:
+    """Energies [N, C] of each class given the weighted sum of messages [N, C].
+
+    Args:
+      compatibility: [C, C], cost of class c at a point where another is of class e; by default
+        Potts, 0 on the diagonal and 1 elsewhere.
+    """
+    if compatibility is None:
+        # A message of total t costs class c t - heard[c]; t, the same for all classes, cancels.
+        return unary - heard
+    return unary + jnp.dot(heard, compatibility.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def mean_field(
+    unary: Array,
+    kernels: tuple[Kernel, ...],
+    weights: Array,
+    *,
+    num_iterations: int,
+    compatibility: Array | None = None,
+) -> Array:
+    """Approximates the marginals of a fully connected CRF.
+
+    Differentiable with respect to `unary`, `weights` and `compatibility`.
+
+    Args:
+      unary: [N, C] energies; infinite where a class is not allowed, but not in a whole row.
+      kernels: K normalized filters over the same N points.
+      weights: [K] of the kernels.
+      compatibility: see `updated_energies`.
+
+    Returns:
+      [N, C] marginals; rows sum to 1.
+    """
+
+    def iterate(marginals: Array, _: None) -> tuple[Array, None]:
+        heard = sum(weights[k] * messages(kernel, marginals) for k, kernel in enumerate(kernels))
+        return gibbs(updated_energies(unary, heard, compatibility)), None
+
+    return jax.lax.scan(iterate, gibbs(unary), length=num_iterations)[0]
