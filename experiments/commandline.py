@@ -18,7 +18,8 @@ where the scans are:
   scannet:PATH                    unpacked ScanNet v2 (scans/, scans_test/, labels tsv)
   s3dis:PATH                      S3DIS, either release (Area_1/ ... Area_6/)
   pointcept:PATH                  a data set already prepared for Pointcept
-  folder:PATH                     PLY, LAS/LAZ, PCD, XYZ/TXT or NPZ/NPY scans with tags.csv"""
+  folder:PATH                     PLY, LAS/LAZ, PCD, XYZ/TXT or NPZ/NPY scans with tags.csv
+  store:PATH                      what prepare.py made of them, without the scans (only to train)"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,6 +56,46 @@ def make_parser(description: str, epilog: str = "") -> Parser:
         "--set help lists all of them",
     )
     return parser
+
+
+def make_run_parser(description: str, epilog: str) -> Parser:
+    """A parser for scripts that use a trained network."""
+    parser = Parser(
+        description=description, epilog=epilog, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--workdir",
+        type=pathlib.Path,
+        required=True,
+        metavar="RUN",
+        help="work directory of train.py, e.g. runs/cls-rooms-quick-quick",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="last",
+        metavar="WHICH",
+        help="last, best (by validation score), or a step (default: last)",
+    )
+    parser.add_argument(
+        "--devices", type=int, help="number of devices (default: all; on a CPU one per core)"
+    )
+    return parser
+
+
+def add_store_flag(parser: Parser) -> None:
+    """The flag that names the prepared data, by default those of the run."""
+    parser.add_argument(
+        "--store",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="prepared scenes (default: those the network was trained on)",
+    )
+
+
+def check_devices(num_devices: int | None) -> None:
+    """Raises `ValueError` if the number makes no sense."""
+    if num_devices is not None and num_devices < 1:
+        raise ValueError(f"--devices {num_devices}: give 1 or more, or leave it out to use all.")
 
 
 def resolve_config(args: argparse.Namespace) -> Config:

@@ -6,7 +6,7 @@ import pathlib
 import sys
 import time
 
-from commandline import make_parser, resolve_config, run
+from commandline import check_devices, make_parser, resolve_config, run
 
 from mprm_jax.data.datasets import ensure_store
 from mprm_jax.training.heap import keep_heap
@@ -48,8 +48,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     config = resolve_config(args)
-    if args.devices is not None and args.devices < 1:
-        raise ValueError(f"--devices {args.devices}: give 1 or more, or leave it out to use all.")
+    check_devices(args.devices)
     start = time.monotonic()
     require_writable(args.workdir or DEFAULT_WORKDIRS)
     store = ensure_store(args.data, config, args.store)

@@ -100,8 +100,9 @@ class ModelConfig:
         _check_positive(self, "attention_features", "pooling_sharpness")
         _check_choice(self, "pooling", ("mean", "log_mean_exp"))
         _check_share(self, "dropout", "keep")
-        if not self.paths or len(set(self.paths)) < len(self.paths) or set(self.paths) - {*PATHS}:
-            raise ValueError(f"model.paths is {self.paths}; choose each at most once: {PATHS}.")
+        _check_paths(self)
+        if not self.paths:
+            raise ValueError(f"model.paths is empty; choose from {PATHS}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,10 +146,18 @@ class LogConfig:
 class MiningConfig:
     """How point scores of subclouds become pseudo-labels."""
 
+    paths: tuple[str, ...] = ()  # that are merged; () means all of the network
     fusion: str = "max"  # over paths: "max" (paper) or "sum"
+    votes: int = 1  # of every ball; the first as it lies, the others moved as in training
+    calibration: str = "class"  # scores standardised per class over the data set; "none": paper
+    allowed: str = "intersection"  # tags of all balls of a point; "ball": of any; "scene"
 
     def __post_init__(self):
         _check_choice(self, "fusion", ("max", "sum"))
+        _check_choice(self, "calibration", ("class", "none"))
+        _check_choice(self, "allowed", ("intersection", "ball", "scene"))
+        _check_positive(self, "votes")
+        _check_paths(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,6 +247,13 @@ def _check_choice(config: Any, name: str, choices: tuple[str, ...]) -> None:
         raise ValueError(
             f"{_section(config)}.{name} is {getattr(config, name)!r}; "
             f"choose one of {', '.join(choices)}."
+        )
+
+
+def _check_paths(config: Any) -> None:
+    if len(set(config.paths)) < len(config.paths) or set(config.paths) - {*PATHS}:
+        raise ValueError(
+            f"{_section(config)}.paths is {config.paths}; choose each at most once: {PATHS}."
         )
 
 

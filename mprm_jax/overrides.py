@@ -69,9 +69,11 @@ def _parse(text: str, kind: Any, path: str) -> Any:
         value = text
     if _fits(value, kind):
         return float(value) if kind is float else value
-    # One entry of a tuple setting may be written without parentheses.
-    if typing.get_origin(kind) is tuple and _fits((value,), kind):
-        return (value,)
+    # The words of a tuple setting, or its one entry, may be written without parentheses.
+    if typing.get_origin(kind) is tuple:
+        entries = tuple(value.split(",")) if isinstance(value, str) else (value,)
+        if _fits(entries, kind):
+            return entries
     wanted = kind.__name__ if isinstance(kind, type) else kind
     raise ValueError(f"--set {path}: wants {wanted}, got {text!r}.")
 

@@ -6,17 +6,21 @@ import pathlib
 import jax
 
 from mprm_jax.config import Config
+from mprm_jax.data.exports import Export
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.labeling.mining import BASELINES, CALIBRATED, RAW, mine
+from mprm_jax.labeling.measuring import BASELINES, CALIBRATED, RAW, measure_choices
+from mprm_jax.labeling.mining import export_pseudo_labels
+from mprm_jax.labeling.quality_table import measure_values
 from mprm_jax.labeling.showcase import draw_showcase
 from mprm_jax.labeling.votes import make_mining
+from mprm_jax.models.mprm import Mprm
 from mprm_jax.training.evaluation import tag_precision
 from mprm_jax.training.loop import Validation, fit
-from mprm_jax.training.parallel import choose_devices, make_mesh
+from mprm_jax.training.parallel import choose_devices, make_mesh, replicate
 from mprm_jax.training.stages import Stage, cls_stage
-from mprm_jax.training.steps import make_predict_step
+from mprm_jax.training.steps import TrainState, make_predict_step
 from mprm_jax.training.workdir import open_workdir
 
 logger = logging.getLogger(__name__)
@@ -39,7 +43,7 @@ def train_classifier(
     mesh = make_mesh(choose_devices(num_devices))
     train = _open_split(store, "train", config)
     config = calibrate(config, train)
-    open_workdir(workdir, config, _identity(store))
+    open_workdir(workdir, config, _identity(store), store.path)
     if jax.config.jax_compilation_cache_dir is None:  # else set by JAX_COMPILATION_CACHE_DIR
         cache = (workdir / "xla_cache").absolute()
         jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -55,11 +59,30 @@ def train_classifier(
     )
     stage = cls_stage(config, len(store.classes))
     state = fit(stage, train, _validation(stage, store, config, mesh), config, mesh, workdir)
-    predict = make_predict_step(make_mining(stage.model, config), mesh)
-    mined = workdir / "pseudo_labels"
-    measures = mine(predict, state, train, config, mesh, mined)
-    draw_showcase(train, mined, workdir / "pseudo_labels.png")
-    return {"classes": list(store.classes), "labels": config.data.labels, "measures": measures}
+    export = export_split(stage.model, state, train, config, mesh, workdir / "pseudo_labels")
+    draw_showcase(train, export, workdir / "pseudo_labels.png")
+    measures = measure_choices(export, store, config.seed)
+    return {
+        "classes": list(store.classes),
+        "labels": config.data.labels,
+        "measures": {way: measure_values(found) for way, found in measures.items()},
+    }
+
+
+def export_split(
+    model: Mprm,
+    state: TrainState,
+    subclouds: Subclouds,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    directory: pathlib.Path,
+) -> Export:
+    """Exports the pseudo-labels of a split; see `export_pseudo_labels`."""
+    here = make_mesh([d for d in mesh.devices.flat if d.process_index == jax.process_index()])
+    predict = make_predict_step(make_mining(model, config.mining), here)
+    origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
+    state = replicate(jax.device_get(state), here)
+    return export_pseudo_labels(predict, state, subclouds, config, here, directory, origin)
 
 
 def summary(results: dict, workdir: pathlib.Path) -> str:
@@ -114,6 +137,7 @@ def _validation(
 def _identity(store: SceneStore) -> dict:
     """What a work directory remembers of its data."""
     return {
+        "stage": "cls",
         "data": store.manifest.name,
         "classes": list(store.classes),
         "fingerprint": store.fingerprint("train"),

@@ -1,176 +1,230 @@
-"""Mines pseudo-labels for a whole split with a trained network, and measures them where it can."""
+"""Exports pseudo-labels: mines class scores with a trained network, then chooses labels by them.
 
+Labels are chosen on a scale of the whole data set, so this takes two passes. Scores of scenes that
+are done wait in the folder `.mined`, from where an interrupted export continues.
+"""
+
+import dataclasses
 import json
 import logging
 import pathlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mprm_jax.config import Config
+from mprm_jax.data.exports import (
+    MANIFEST_FILE,
+    Export,
+    ExportedScene,
+    ExportManifest,
+    as_stored,
+    load_scene,
+    save_scene,
+    scene_file,
+    write_manifest,
+)
 from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.data.truth import has_labels, voxel_labels
-from mprm_jax.labeling.baselines import frequent_labels, random_labels
 from mprm_jax.labeling.pseudo_labels import (
     ClassScale,
+    ScoreSums,
     allowed_classes,
-    choose_labels,
-    empty_scale,
-    mean_scores,
+    class_scale,
+    decide,
+    score_sums,
+    standardise,
 )
-from mprm_jax.labeling.quality import class_iou, confusion_matrix
-from mprm_jax.labeling.votes import SceneVotes, scene_votes
+from mprm_jax.labeling.votes import scene_votes
 from mprm_jax.progress import progress_bar
-from mprm_jax.types import IGNORED, MAX_CLASSES, Array
-from mprm_jax.writing import explain_failed_write, whole_file, write_whole
+from mprm_jax.training.parallel import wait_for_all_hosts
+from mprm_jax.types import Array
+from mprm_jax.writing import explain_failed_write, write_whole
 
 logger = logging.getLogger(__name__)
 
-# How labels are chosen; the first two from the mined scores, the others from tags alone.
-CALIBRATED, RAW = "calibrated", "raw"
-BASELINES = {"random allowed class": random_labels, "most frequent allowed class": frequent_labels}
-
-UNLABELED = MAX_CLASSES  # stored where no voxel of the scene has an allowed class
+MINED = ".mined"
 
 
 class MinedScene(NamedTuple):
-    """The pseudo-labels of one scene and what they were chosen from, by voxel."""
+    """Scores of one scene before labels are chosen, by voxel; and its `ScoreSums`."""
 
     scores: Array  # [V, num_classes] float16, mean over balls and merged over paths
-    allowed: Array  # [V, num_classes] bool
-    label: Array  # [V] uint8, from scores standardised per class; 255 (UNLABELED) for none
-    label_raw: Array  # [V] uint8, from the scores as they are (the paper's argmax)
     num_balls: Array  # [V] uint16
+    num_tagged: Array  # [V, num_classes] uint16
+    count: Array
+    total: Array
+    total_sq: Array
 
 
-def mine(
+def export_pseudo_labels(
     predict: Callable[[Any, Any], Any],
     state: Any,
     subclouds: Subclouds,
     config: Config,
     mesh: jax.sharding.Mesh,
     directory: pathlib.Path,
-) -> dict[str, Any]:
-    """Writes `<scene>.npz` for every scene of a split and returns the measures of their labels.
+    origin: dict[str, Any],
+) -> Export:
+    """Writes pseudo-labels of every tagged scene of a split, or finishes writing them.
+
+    Every host takes its share of the scenes with its own devices; the result depends neither on
+    the hosts nor on the devices.
 
     Args:
       predict: step that returns point class activation maps, see `votes.make_mining`.
+      mesh: of this host's devices.
+      directory: of the export; new, empty, or of this same export.
+      origin: JSON values that say which network this is, e.g. the step of its checkpoint.
 
-    Returns:
-      JSON values: per way of choosing labels the IoU of each class and their mean in per cent
-      (only where ground truth exists), and the share of voxels in no ball.
+    Raises:
+      ValueError: the directory holds another export.
+      OSError: the disk is full.
     """
-    with explain_failed_write(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    scale, uncovered, total = empty_scale(subclouds.tags.shape[1]), 0, 0
-    with progress_bar(len(subclouds), "subclouds", "mining") as bar:
-        votes = scene_votes(predict, state, subclouds, config, mesh, bar.update)
-        for scene, scene_vote in votes:
-            mined = _collect(scene_vote)
-            scale = scale.add(mined.scores[mined.num_balls > 0])
-            uncovered += int(np.sum(mined.num_balls == 0))
-            total += len(mined.num_balls)
-            save_mined(directory / f"{scene}.npz", mined)
-    logger.info(
-        "%.2f %% of %d voxels lie in no ball and take the nearest label",
-        100 * uncovered / total,
-        total,
+    manifest = _manifest(subclouds, config, origin)
+    if (directory / MANIFEST_FILE).exists():
+        found = Export(directory)
+        _require_same(directory / MANIFEST_FILE, found.manifest, manifest)
+        logger.info("%s: complete already", directory)
+        return found
+    _open_mined(directory, manifest)
+    share = slice(jax.process_index(), None, jax.process_count())
+    tagged = [i for i, name in enumerate(subclouds.scenes) if name in set(manifest.scenes)]
+    _mine(predict, state, subclouds, config, mesh, directory / MINED, tagged[share])
+    wait_for_all_hosts("mined")
+    scale = class_scale(
+        ScoreSums(mined.count, mined.total, mined.total_sq)
+        for mined in (_load_mined(directory, scene) for scene in manifest.scenes)
     )
-    measures = _label(subclouds, scale, directory)
-    measures["uncovered"] = uncovered / total
-    write_whole(directory / "class_scale.json", json.dumps(_scale_values(scale), indent=1))
-    return measures
+    _choose(subclouds, config, scale, directory, manifest.scenes[share])
+    wait_for_all_hosts("chosen")
+    if jax.process_index() == 0:
+        scale_values = {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
+        settings = manifest.settings | {"class_scale": scale_values}
+        write_manifest(directory, dataclasses.replace(manifest, settings=settings))
+        shutil.rmtree(directory / MINED)
+    wait_for_all_hosts("exported")
+    return Export(directory)
 
 
-def save_mined(path: pathlib.Path, mined: MinedScene) -> None:
-    """Writes the arrays of one scene, whole or not at all."""
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **mined._asdict())
-
-
-def load_mined(path: pathlib.Path) -> MinedScene:
-    """The arrays that `save_mined` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return MinedScene(**{name: arrays[name] for name in MinedScene._fields})
-
-
-def as_labels(stored: Array) -> Array:
-    """Stored labels as int32, IGNORED where there is none."""
-    return np.where(stored == UNLABELED, IGNORED, stored.astype(np.int32))
-
-
-def _collect(votes: SceneVotes) -> MinedScene:
-    """Scores and allowed classes of a scene; labels are still to be chosen."""
-    no_label = np.zeros(len(votes.num_balls), np.uint8)
-    return MinedScene(
-        scores=mean_scores(votes).astype(np.float16),
-        allowed=allowed_classes(votes),
-        label=no_label,
-        label_raw=no_label,
-        num_balls=votes.num_balls.astype(np.uint16),
+def _manifest(subclouds: Subclouds, config: Config, origin: dict[str, Any]) -> ExportManifest:
+    store = subclouds.store
+    tagged = sorted(set(subclouds.scene_of.tolist()))
+    settings = {
+        "origin": origin,
+        "mining": dataclasses.asdict(config.mining),
+        "labels": config.data.labels,
+        "tag_frequency": subclouds.tags.mean(axis=0).tolist(),
+    }
+    return ExportManifest(
+        data=store.manifest.name,
+        classes=tuple(store.classes),
+        split=subclouds.split,
+        fingerprint=store.fingerprint(subclouds.split),
+        voxel_size=store.manifest.settings.voxel_size,
+        scenes=tuple(subclouds.scenes[i] for i in tagged),
+        settings=json.loads(json.dumps(settings)),
     )
 
 
-def _label(subclouds: Subclouds, scale: ClassScale, directory: pathlib.Path) -> dict[str, Any]:
-    """Chooses the labels of every scene and measures all ways of choosing."""
-    num_classes = subclouds.tags.shape[1]
-    names = (CALIBRATED, RAW, *BASELINES)
-    confusions = {name: np.zeros((num_classes, num_classes + 1), np.int64) for name in names}
-    unlabeled = []
-    frequency = subclouds.tags.mean(axis=0)
-    for number, scene in enumerate(subclouds.scenes):
-        path = directory / f"{scene}.npz"
-        if not path.exists():
-            continue  # a scene without a subcloud has no scores
-        mined = load_mined(path)
-        coords = subclouds.store.voxel_cloud(subclouds.split, scene).coords
-        scores = mined.scores.astype(np.float32)
-        calibrated = choose_labels(scale.standardise(scores), mined.allowed, coords)
-        raw = choose_labels(scores, mined.allowed, coords)
-        save_mined(path, mined._replace(label=_stored(calibrated), label_raw=_stored(raw)))
-        if not mined.allowed.any():
-            unlabeled.append(scene)
-        if has_labels(subclouds.store, subclouds.split, scene):
-            truth = voxel_labels(subclouds.store, subclouds.split, scene)
-            labels = {CALIBRATED: calibrated, RAW: raw}
-            for name, choose in BASELINES.items():
-                rng = np.random.default_rng((subclouds.config.seed, 4, number))
-                scores = choose(mined.allowed, frequency, rng)
-                labels[name] = choose_labels(scores, mined.allowed, coords)
-            for name, predicted in labels.items():
-                confusions[name] += confusion_matrix(truth, predicted, num_classes)
-    _report_unlabeled(unlabeled)
-    found = {name: _measure(confusion) for name, confusion in confusions.items() if confusion.any()}
-    return found | {"unlabeled_scenes": unlabeled}
-
-
-def _report_unlabeled(scenes: list[str]) -> None:
-    if scenes:
-        logger.warning(
-            "%d scenes are tagged with no class and get no label, which counts as wrong: %s",
-            *(len(scenes), ", ".join(scenes)),
+def _require_same(path: pathlib.Path, found: ExportManifest, manifest: ExportManifest) -> None:
+    """Raises `ValueError` if what is there was made in another way."""
+    settings = {key: found.settings.get(key) for key in manifest.settings}
+    if dataclasses.replace(found, settings=settings) != manifest:
+        names = [f.name for f in dataclasses.fields(manifest) if f.name != "settings"]
+        changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
+        changed += [key for key, value in settings.items() if value != manifest.settings[key]]
+        raise ValueError(
+            f"{path}: of another export ({', '.join(changed)} differ); "
+            "choose another folder or delete this one."
         )
 
 
-def _stored(labels: Array) -> Array:
-    return np.where(labels == IGNORED, UNLABELED, labels).astype(np.uint8)
+def _open_mined(directory: pathlib.Path, manifest: ExportManifest) -> None:
+    """Claims the folder for an export, or checks that it was begun as this very one."""
+    begun = directory / MINED / MANIFEST_FILE
+    if begun.exists():
+        values = json.loads(begun.read_text(encoding="utf-8"))
+        values |= {name: tuple(values[name]) for name in ("classes", "scenes")}
+        _require_same(begun, ExportManifest(**values), manifest)
+    elif jax.process_index() == 0:
+        with explain_failed_write(directory):
+            begun.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(begun, json.dumps(dataclasses.asdict(manifest)))
+    wait_for_all_hosts("claimed")
 
 
-def _measure(confusion: Array) -> dict[str, Any]:
-    iou = 100 * class_iou(confusion)
-    return {
-        "miou": round(float(np.nanmean(iou)), 2),
-        "accuracy": round(100 * float(np.trace(confusion) / confusion.sum()), 2),
-        "num_classes": int(np.sum(np.isfinite(iou))),
-        "iou": [None if np.isnan(value) else round(float(value), 2) for value in iou],
-    }
+def _mine(
+    predict: Callable[[Any, Any], Any],
+    state: Any,
+    subclouds: Subclouds,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    folder: pathlib.Path,
+    scenes: Sequence[int],
+) -> None:
+    """First pass: the scores of the scenes that are not done yet."""
+    left = [i for i in scenes if not scene_file(folder, subclouds.scenes[i]).exists()]
+    if len(left) < len(scenes):
+        logger.info("continuing: %d of %d scenes are mined", len(scenes) - len(left), len(scenes))
+    num_votes = int(np.isin(subclouds.scene_of, left).sum()) * config.mining.votes
+    with progress_bar(num_votes, "subclouds", "mining") as bar:
+        votes = scene_votes(predict, state, subclouds, config, mesh, left, bar.update)
+        for scene, (scores, num_balls, num_tagged) in votes:
+            scores = scores.astype(np.float16)
+            mined = MinedScene(scores, num_balls, num_tagged, *score_sums(scores[num_balls > 0]))
+            save_scene(scene_file(folder, subclouds.scenes[scene]), mined)
 
 
-def _scale_values(scale: ClassScale) -> dict[str, Any]:
-    return {
-        "count": scale.count,
-        "total": scale.total.tolist(),
-        "total_sq": scale.total_sq.tolist(),
-    }
+def _load_mined(directory: pathlib.Path, scene: str) -> MinedScene:
+    return load_scene(scene_file(directory / MINED, scene), MinedScene)
+
+
+def _choose(
+    subclouds: Subclouds,
+    config: Config,
+    scale: ClassScale,
+    directory: pathlib.Path,
+    scenes: Sequence[str],
+) -> None:
+    """Second pass: chooses labels and writes the scenes."""
+    store, split, mining = subclouds.store, subclouds.split, config.mining
+    uncovered, total, unlabeled = 0, 0, []
+    with progress_bar(len(scenes), "scenes", "labeling") as bar:
+        for scene in scenes:
+            mined = _load_mined(directory, scene)
+            scene_tags = subclouds.tags[subclouds.scene_of == subclouds.scenes.index(scene)]
+            allowed = allowed_classes(
+                mined.num_balls, mined.num_tagged, scene_tags.any(axis=0), mining.allowed
+            )
+            scores = mined.scores.astype(np.float32)
+            scores = standardise(scores, scale) if mining.calibration == "class" else scores
+            decision = decide(scores, allowed, store.voxel_cloud(split, scene).coords)
+            exported = ExportedScene(
+                scores=mined.scores,
+                allowed=allowed,
+                label=as_stored(decision.label),
+                confidence=decision.confidence.astype(np.float16),
+                num_balls=mined.num_balls,
+                point_voxel=store.point_voxel(split, scene),
+            )
+            save_scene(scene_file(directory, scene), exported)
+            uncovered, total = uncovered + int(np.sum(mined.num_balls == 0)), total + len(allowed)
+            unlabeled += [] if allowed.any() else [scene]
+            bar.update()
+    _report(uncovered, total, unlabeled)
+
+
+def _report(uncovered: int, total: int, unlabeled: list[str]) -> None:
+    logger.info(
+        "%.2f %% of %d voxels lie in no ball and take the label of the nearest one that does",
+        100 * uncovered / max(total, 1),
+        total,
+    )
+    if unlabeled:
+        logger.warning(
+            "%d scenes are tagged with no class and get no label, which counts as wrong: %s",
+            *(len(unlabeled), ", ".join(unlabeled)),
+        )

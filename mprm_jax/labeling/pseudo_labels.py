@@ -1,79 +1,107 @@
 """Decides the label of every point from its class scores and the tags around it (paper eq. 2)."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from mprm_jax.labeling.votes import SceneVotes
 from mprm_jax.types import IGNORED, Array
 
 
-class ClassScale(NamedTuple):
-    """Mean and deviation of each class's score over all points of a data set.
+class ScoreSums(NamedTuple):
+    """What a scene adds to the mean and deviation of each class's score."""
 
-    Raw scores of different classes are not comparable: a frequent class scores low everywhere.
-    Standardising them uses no label. Sums are kept so that scenes can be added one by one.
-    """
-
-    count: float
+    count: Array  # [] float64, points
     total: Array  # [num_classes] float64
     total_sq: Array  # [num_classes] float64
 
-    def add(self, scores: Array) -> "ClassScale":
-        """With the [V, num_classes] scores of one more scene."""
-        scores = scores.astype(np.float64)
-        return ClassScale(
-            self.count + len(scores),
-            self.total + scores.sum(axis=0),
-            self.total_sq + np.square(scores).sum(axis=0),
-        )
 
-    def standardise(self, scores: Array) -> Array:
-        """Scores [V, num_classes] with mean 0 and deviation 1 over the data set."""
-        mean = self.total / self.count
-        variance = np.maximum(self.total_sq / self.count - np.square(mean), 0.0)
-        return ((scores - mean[None]) / np.sqrt(variance + 1e-12)[None]).astype(np.float32)
+class ClassScale(NamedTuple):
+    """Mean and deviation of each class's score over all points of a data set."""
+
+    mean: Array  # [num_classes] float64
+    deviation: Array  # [num_classes] float64
 
 
-def empty_scale(num_classes: int) -> ClassScale:
-    """The scale of no scene yet."""
-    return ClassScale(0.0, np.zeros(num_classes), np.zeros(num_classes))
+class Decision(NamedTuple):
+    """The pseudo-labels of a scene."""
+
+    label: Array  # [V] int32; IGNORED everywhere if no voxel has an allowed class
+    confidence: Array  # [V] float32, softmax of the scores over the allowed classes; 0 for none
 
 
-def mean_scores(votes: SceneVotes) -> Array:
-    """Mean class scores [V, num_classes] over the balls of each voxel; 0 in no ball."""
-    return votes.sums / np.maximum(votes.num_balls, 1)[:, None]
+def score_sums(scores: Array) -> ScoreSums:
+    """The sums of [V, num_classes] scores."""
+    scores = scores.astype(np.float64)
+    return ScoreSums(np.float64(len(scores)), scores.sum(axis=0), np.square(scores).sum(axis=0))
 
 
-def allowed_classes(votes: SceneVotes) -> Array:
-    """Classes that every ball of a voxel is tagged with, as [V, num_classes] bool.
+def class_scale(scenes: Iterable[ScoreSums]) -> ClassScale:
+    """Mean and deviation over the points of all scenes.
 
-    The class of an annotated point is a tag of each ball around it, so the intersection holds it.
-    Where the intersection is empty, as in unannotated regions, any class tagged around the voxel
-    is allowed.
+    Raw scores of different classes are not comparable: a frequent class scores low everywhere.
+    Standardising them uses no label.
+
+    Raises:
+      ValueError: there is no point.
     """
-    all_agree = votes.num_tagged == np.maximum(votes.num_balls, 1)[:, None]
-    some_left = all_agree.any(axis=1, keepdims=True)
-    return np.where(some_left, all_agree, votes.num_tagged > 0)
+    count, total, total_sq = (sum(parts) for parts in zip(*scenes, strict=True))
+    if not count:
+        raise ValueError("no point lies in a subcloud, so there are no scores to compare.")
+    mean = total / count
+    variance = np.maximum(total_sq / count - np.square(mean), 0.0)
+    return ClassScale(mean, np.sqrt(variance + 1e-12))
 
 
-def choose_labels(scores: Array, allowed: Array, coords: Array) -> Array:
+def standardise(scores: Array, scale: ClassScale) -> Array:
+    """Scores [V, num_classes] float32 with mean 0 and deviation 1 over the data set."""
+    scores = (scores.astype(np.float64) - scale.mean[None]) / scale.deviation[None]
+    return scores.astype(np.float32)
+
+
+def allowed_classes(num_balls: Array, num_tagged: Array, scene_tags: Array, rule: str) -> Array:
+    """Classes that a voxel may take, as [V, num_classes] bool; none outside of all balls.
+
+    - "intersection": those that every ball of the voxel is tagged with. The class of an annotated
+      point is a tag of each ball around it, so this holds it. Where the intersection is empty, as
+      in unannotated regions, any class tagged around the voxel.
+    - "ball": those that some ball of the voxel is tagged with.
+    - "scene": those that some ball of the scene is tagged with.
+
+    Args:
+      num_balls: [V], balls around the voxel.
+      num_tagged: [V, num_classes], of these, the ones tagged with the class.
+      scene_tags: [num_classes] bool, classes tagged anywhere in the scene.
+    """
+    some = num_tagged > 0
+    if rule == "ball":
+        return some
+    if rule == "scene":
+        return (num_balls > 0)[:, None] & scene_tags[None]
+    every = some & (num_tagged == num_balls[:, None])
+    return np.where(every.any(axis=1, keepdims=True), every, some)
+
+
+def decide(scores: Array, allowed: Array, coords: Array) -> Decision:
     """The best allowed class of each voxel; without any, that of the nearest voxel with one.
 
     Args:
       scores: [V, num_classes].
-      allowed: [V, num_classes] bool.
+      allowed: [V, num_classes] bool; classes outside are excluded, never multiplied by zero.
       coords: [V, 3] meters.
-
-    Returns:
-      [V] int32; IGNORED everywhere if no voxel has an allowed class.
     """
     decided = allowed.any(axis=1)
+    label = np.full(len(allowed), IGNORED, np.int32)
+    confidence = np.zeros(len(allowed), np.float32)
     if not decided.any():
-        return np.full(len(allowed), IGNORED, np.int32)
-    labels = np.where(allowed, scores, -np.inf).argmax(axis=1).astype(np.int32)
+        return Decision(label, confidence)
+    masked = np.where(allowed, scores.astype(np.float32), -np.inf)[decided]
+    label[decided] = masked.argmax(axis=1)
+    best = masked.max(axis=1, keepdims=True)
+    confidence[decided] = 1.0 / np.exp(masked - best).sum(axis=1)
     if not decided.all():
         _, nearest = cKDTree(coords[decided]).query(coords[~decided])
-        labels[~decided] = labels[decided][nearest]
-    return labels
+        label[~decided] = label[decided][nearest]
+        confidence[~decided] = confidence[decided][nearest]
+    return Decision(label, confidence)

@@ -4,15 +4,15 @@ import pathlib
 
 import numpy as np
 
+from mprm_jax.data.exports import Export, as_labels
 from mprm_jax.data.palette import class_palette, label_colors
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.data.truth import has_labels, voxel_labels
-from mprm_jax.labeling.mining import as_labels, load_mined
 from mprm_jax.labeling.pictures import Panel, draw_panels, map_colors
 from mprm_jax.types import Array
 
 
-def draw_showcase(subclouds: Subclouds, mined: pathlib.Path, path: pathlib.Path) -> str:
+def draw_showcase(subclouds: Subclouds, export: Export, path: pathlib.Path) -> str:
     """Draws input, two class maps, pseudo-labels and, if known, ground truth of one scene.
 
     The scene is the one with the most tagged classes among those of ordinary size; the classes are
@@ -21,10 +21,10 @@ def draw_showcase(subclouds: Subclouds, mined: pathlib.Path, path: pathlib.Path)
     Returns:
       The name of the scene.
     """
-    scene = _choose_scene(subclouds, mined)
+    scene = _choose_scene(subclouds, export)
     name = subclouds.scenes[scene]
     cloud = subclouds.store.voxel_cloud(subclouds.split, name)
-    result = load_mined(mined / f"{name}.npz")
+    result = export.load(name)
     palette = class_palette(len(subclouds.store.classes))
     panels = [Panel("input", cloud.colors / 255.0)]
     labels = as_labels(result.label)
@@ -42,8 +42,8 @@ def draw_showcase(subclouds: Subclouds, mined: pathlib.Path, path: pathlib.Path)
     return name
 
 
-def _choose_scene(subclouds: Subclouds, mined: pathlib.Path) -> int:
-    present = [i for i, name in enumerate(subclouds.scenes) if (mined / f"{name}.npz").exists()]
+def _choose_scene(subclouds: Subclouds, export: Export) -> int:
+    present = [i for i, name in enumerate(subclouds.scenes) if name in export.scenes]
     sizes = np.array([subclouds.num_voxels(i) for i in present])
     num_tags = np.array(
         [subclouds.tags[subclouds.scene_of == i].any(axis=0).sum() for i in present]

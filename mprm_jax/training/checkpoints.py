@@ -29,7 +29,7 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of one work directory; a context manager that waits for the last save."""
 
-    def __init__(self, directory: pathlib.Path, keep_last: int = 2):
+    def __init__(self, directory: pathlib.Path, keep_last: int = 2, *, read_only: bool = False):
         self.directory = directory.absolute()
         keep = preservation_policy.AnyPreservationPolicy(
             [
@@ -42,7 +42,7 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep, cleanup_tmp_directories=True
+            preservation_policy=keep, cleanup_tmp_directories=not read_only, read_only=read_only
         )
         with self._explained():
             self._manager = ocp.CheckpointManager(self.directory, options=options)
@@ -93,14 +93,14 @@ class Checkpoints:
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for number, step in enumerate(steps):
-            notes = self._read(step, "notes", ocp.args.JsonRestore())
-            if notes is None:
-                continue
-            check(notes)
-            state = self._read(step, "state", ocp.args.StandardRestore(target))
+            notes = self._notes(step)
+            if notes is not None:
+                check(notes)
+            state = None if notes is None else self._read(step, "state", _arrays(target))
             if state is not None:
                 self._set_aside(steps[:number])
                 return Restored(state, notes)
+            logger.warning("falling back to the checkpoint before step %d", step)
         if steps:
             raise ValueError(
                 f"{self.directory}: none of the {len(steps)} checkpoints can be read; "
@@ -108,13 +108,47 @@ class Checkpoints:
             )
         return None
 
+    def restore(self, target: Any, choice: str) -> Restored:
+        """The checkpoint "last", "best" (by score; else the last), or of a step.
+
+        Args:
+          target: as of `restore_latest`.
+
+        Raises:
+          FileNotFoundError: there is no such checkpoint.
+          ValueError: it cannot be read.
+        """
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise FileNotFoundError(f"{self.directory}: no checkpoint; train first with train.py.")
+        if choice == "best":
+            scores = {step: (self._notes(step) or {}).get("score") for step in steps}
+            step = max(steps, key=lambda step: (scores[step] is not None, scores[step], step))
+        else:
+            step = steps[-1] if choice == "last" else int(choice) if choice.isdigit() else -1
+        if step not in steps:
+            raise FileNotFoundError(
+                f"{self.directory}: no checkpoint {choice!r}; there are last, best, "
+                f"{', '.join(map(str, steps))}."
+            )
+        notes, state = self._notes(step), self._read(step, "state", _arrays(target))
+        if notes is None or state is None:
+            raise ValueError(
+                f"{self.directory / str(step)}: damaged; choose another of "
+                f"{', '.join(map(str, steps))}."
+            )
+        return Restored(state, notes)
+
+    def _notes(self, step: int) -> dict[str, Any] | None:
+        return self._read(step, "notes", ocp.args.JsonRestore())
+
     def _read(self, step: int, item: str, args: ocp.args.CheckpointArgs) -> Any | None:
         """One item of a checkpoint; None, and a warning, if it is damaged."""
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
         except _DAMAGE as error:
             logger.warning(
-                "%s is damaged (%s); falling back to the checkpoint before it.",
+                "%s is damaged (%s).",
                 self.directory / str(step),
                 " ".join(str(error).split())[:120],
             )
@@ -143,6 +177,10 @@ class Checkpoints:
                 f"{self.directory}: a checkpoint cannot be written ({_reason(error)}); free disk "
                 "space, then run the same command again: it continues from the one before."
             ) from error
+
+
+def _arrays(target: Any) -> ocp.args.CheckpointArgs:
+    return ocp.args.StandardRestore(target)
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 from mprm_jax.types import DATA_AXIS, Array, Batch
 
@@ -46,6 +47,18 @@ def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
         return jax.make_array_from_process_local_data(sharding, local)
 
     return jax.tree.map(put, batch)
+
+
+def wait_for_all_hosts(place: str) -> None:
+    """Returns once every host has come here; at once on a single host."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(place)
+
+
+def replicated_shapes(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+    """Shapes of arrays, to be copied to each device."""
+    sharding = jax.NamedSharding(mesh, jax.P())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:

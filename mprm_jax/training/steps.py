@@ -30,16 +30,24 @@ def init_state(
       batch: any bucket of the run's shape; its values do not matter.
     """
 
+    init = functools.partial(_init, stage, optimizer)
     # Runs once: unoptimized, the generators of all parameters compile five times faster.
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def init(key: Array, batch: Batch) -> TrainState:
-        # train=False uses no collective, so that this runs outside of the mesh.
-        variables = stage.model.init(key, *stage.inputs(batch), train=False)
-        params = variables["params"]
-        batch_stats = variables.get("batch_stats", {})
-        return TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params))
+    compiled = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
+    return compiled(jax.random.key(seed), batch)
 
-    return init(jax.random.key(seed), batch)
+
+def state_shapes(stage: Stage, optimizer: optax.GradientTransformation, batch: Batch) -> TrainState:
+    """Shapes and types of a state, without computing one; arguments as of `init_state`."""
+    return jax.eval_shape(functools.partial(_init, stage, optimizer), jax.random.key(0), batch)
+
+
+def _init(
+    stage: Stage, optimizer: optax.GradientTransformation, key: Array, batch: Batch
+) -> TrainState:
+    # train=False uses no collective, so that this runs outside of the mesh.
+    variables = stage.model.init(key, *stage.inputs(batch), train=False)
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    return TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params))
 
 
 def make_train_step(

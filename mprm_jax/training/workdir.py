@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from mprm_jax.config import Config, to_json, to_values
+from mprm_jax.config import Config, from_json, to_json, to_values
 from mprm_jax.writing import explain_failed_write, write_whole
 
 # What may change when a run is resumed, because no result depends on it.
@@ -13,13 +13,16 @@ _FREE = ("log.", "data.workers", "data.prefetch")
 _MAX_LISTED = 5
 
 
-def open_workdir(workdir: pathlib.Path, config: Config, identity: dict[str, Any]) -> None:
+def open_workdir(
+    workdir: pathlib.Path, config: Config, identity: dict[str, Any], store: pathlib.Path
+) -> None:
     """Claims a new work directory for a run, or checks that it holds this very run.
 
     Writes `config.json`, the calibrated settings, and `data.json`, what identifies the data.
 
     Args:
-      identity: JSON values, e.g. the classes and the fingerprint of the prepared data.
+      identity: JSON values, e.g. the stage, the classes, the fingerprint of the prepared data.
+      store: of the prepared data; noted for later commands, it may move.
 
     Raises:
       ValueError: the directory belongs to other settings or other data.
@@ -33,8 +36,27 @@ def open_workdir(workdir: pathlib.Path, config: Config, identity: dict[str, Any]
         _require_same_data(data, identity)
         require_same_settings(settings, _read(settings), config)
         return
-    write_whole(data, json.dumps(identity, indent=2))
+    values = identity | {"store": str(store.absolute())}
+    write_whole(data, json.dumps(values, indent=2))
     write_whole(settings, to_json(config))
+
+
+def read_workdir(workdir: pathlib.Path) -> tuple[Config, dict[str, Any]]:
+    """The calibrated settings of a run, and what identifies its stage and data.
+
+    Raises:
+      FileNotFoundError: no run was started there.
+      ValueError: a file is damaged or of another version.
+    """
+    settings, data = workdir / "config.json", workdir / "data.json"
+    if not settings.is_file() or not data.is_file():
+        raise FileNotFoundError(
+            f"{workdir}: not the work directory of a run; give the --workdir of train.py."
+        )
+    try:
+        return from_json(settings.read_text(encoding="utf-8")), _read(data)
+    except ValueError as error:
+        raise ValueError(f"{settings}: not of this version ({error}); train again.") from error
 
 
 def require_writable(workdir: pathlib.Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mprm_jax.labeling.baselines import frequent_labels, random_labels
-from mprm_jax.labeling.pseudo_labels import choose_labels
+from mprm_jax.labeling.pseudo_labels import decide
 
 FREQUENCY = np.array([0.1, 0.8, 0.3])
 
@@ -11,7 +11,7 @@ FREQUENCY = np.array([0.1, 0.8, 0.3])
 def chosen(baseline, allowed, seed=0):
     allowed = np.array(allowed, bool)
     scores = baseline(allowed, FREQUENCY, np.random.default_rng(seed))
-    return choose_labels(scores, allowed, np.zeros((len(allowed), 3)))
+    return decide(scores, allowed, np.zeros((len(allowed), 3))).label
 
 
 def test_most_frequent_of_the_allowed_classes_is_chosen():
