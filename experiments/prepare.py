@@ -40,6 +40,8 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     args = parser.parse_args()
+    if args.workers is not None and args.workers < 0:
+        raise ValueError(f"--workers {args.workers}: give 0 or more, or leave it out.")
     config = resolve_config(args)
     source = with_tags(open_dataset(args.data, config.data), args.tags, config.data.sphere_radius)
     prepared = prepare(
