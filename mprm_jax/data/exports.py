@@ -3,6 +3,7 @@
 ```
 export.json          written last: without it an export is not complete
 <scene>.npz          the arrays of `ExportedScene`
+.begun.json          what an export that is not complete will be; it continues where it stopped
 ```
 """
 
@@ -16,10 +17,11 @@ import numpy as np
 
 from mprm_jax.data.store import SceneStore
 from mprm_jax.types import IGNORED, MAX_CLASSES, Array
-from mprm_jax.writing import whole_file, write_whole
+from mprm_jax.writing import explain_failed_write, whole_file, write_whole
 
 FORMAT = 1  # raised when a change makes older exports unreadable
 MANIFEST_FILE = "export.json"
+BEGUN_FILE = ".begun.json"
 UNLABELED = MAX_CLASSES  # stored where a scene has no allowed class at all
 
 
@@ -47,7 +49,7 @@ class ExportManifest:
     fingerprint: str  # of the split of the store
     voxel_size: float  # meters
     scenes: tuple[str, ...]
-    settings: dict[str, Any]  # how scores were mined and labels chosen
+    settings: dict[str, Any]  # how scores were mined and labels chosen, as JSON reads them back
     format: int = FORMAT
 
 
@@ -61,7 +63,12 @@ class Export:
 
     def __init__(self, path: str | pathlib.Path):
         self.path = pathlib.Path(path)
-        self.manifest = _read_manifest(self.path)
+        if not (self.path / MANIFEST_FILE).is_file():
+            raise FileNotFoundError(
+                f"{self.path}: no {MANIFEST_FILE}, so no complete export; "
+                "run experiments/export_pseudo_labels.py first."
+            )
+        self.manifest = _read_manifest(self.path / MANIFEST_FILE)
         missing = [scene for scene in self.scenes if not scene_file(self.path, scene).is_file()]
         if missing:
             raise FileNotFoundError(
@@ -130,9 +137,33 @@ def load_scene(path: pathlib.Path, kind: type = ExportedScene) -> Any:
         ) from None
 
 
-def write_manifest(folder: pathlib.Path, manifest: ExportManifest) -> None:
-    """Declares an export complete."""
+def begin_export(folder: pathlib.Path, manifest: ExportManifest) -> Export | None:
+    """Claims a folder; returns what is there if that is this very export, complete.
+
+    Raises:
+      ValueError: the folder holds another export, complete or not.
+      OSError: it cannot be written.
+    """
+    for name in (MANIFEST_FILE, BEGUN_FILE):
+        if (folder / name).is_file():
+            _require_same(folder / name, manifest)
+    if (folder / MANIFEST_FILE).is_file():
+        return Export(folder)
+    with explain_failed_write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / BEGUN_FILE, json.dumps(dataclasses.asdict(manifest), indent=1))
+    return None
+
+
+def finish_export(folder: pathlib.Path, manifest: ExportManifest, **settings: Any) -> None:
+    """Declares an export complete.
+
+    Args:
+      settings: JSON values found on the way, added to those of the manifest.
+    """
+    manifest = dataclasses.replace(manifest, settings=manifest.settings | settings)
     write_whole(folder / MANIFEST_FILE, json.dumps(dataclasses.asdict(manifest), indent=1))
+    (folder / BEGUN_FILE).unlink(missing_ok=True)
 
 
 def as_labels(stored: Array) -> Array:
@@ -145,13 +176,20 @@ def as_stored(labels: Array) -> Array:
     return np.where(labels == IGNORED, UNLABELED, labels).astype(np.uint8)
 
 
-def _read_manifest(folder: pathlib.Path) -> ExportManifest:
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder}: no {MANIFEST_FILE}, so no complete export; "
-            "run experiments/export_pseudo_labels.py first."
+def _require_same(path: pathlib.Path, manifest: ExportManifest) -> None:
+    """Raises `ValueError` if what is there is another export."""
+    found = _read_manifest(path)
+    names = [field.name for field in dataclasses.fields(manifest) if field.name != "settings"]
+    changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
+    changed += [key for key, x in manifest.settings.items() if found.settings.get(key) != x]
+    if changed:
+        raise ValueError(
+            f"{path}: of another export ({', '.join(changed)} differ); "
+            "choose another folder or delete this one."
         )
+
+
+def _read_manifest(path: pathlib.Path) -> ExportManifest:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = values["format"]

@@ -17,15 +17,15 @@ import numpy as np
 
 from mprm_jax.config import Config
 from mprm_jax.data.exports import (
-    MANIFEST_FILE,
     Export,
     ExportedScene,
     ExportManifest,
     as_stored,
+    begin_export,
+    finish_export,
     load_scene,
     save_scene,
     scene_file,
-    write_manifest,
 )
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.labeling.pseudo_labels import (
@@ -41,7 +41,7 @@ from mprm_jax.labeling.votes import scene_votes
 from mprm_jax.progress import progress_bar
 from mprm_jax.training.parallel import wait_for_all_hosts
 from mprm_jax.types import Array
-from mprm_jax.writing import explain_failed_write, write_whole
+from mprm_jax.writing import explain_failed_write
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +84,11 @@ def export_pseudo_labels(
       OSError: the disk is full.
     """
     manifest = _manifest(subclouds, config, origin)
-    if (directory / MANIFEST_FILE).exists():
-        found = Export(directory)
-        _require_same(directory / MANIFEST_FILE, found.manifest, manifest)
+    if (found := begin_export(directory, manifest)) is not None:
         logger.info("%s: complete already", directory)
         return found
-    _open_mined(directory, manifest)
+    with explain_failed_write(directory):
+        (directory / MINED).mkdir(exist_ok=True)
     share = slice(jax.process_index(), None, jax.process_count())
     tagged = [i for i, name in enumerate(subclouds.scenes) if name in set(manifest.scenes)]
     _mine(predict, state, subclouds, config, mesh, directory / MINED, tagged[share])
@@ -101,9 +100,8 @@ def export_pseudo_labels(
     _choose(subclouds, config, scale, directory, manifest.scenes[share])
     wait_for_all_hosts("chosen")
     if jax.process_index() == 0:
-        scale_values = {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
-        settings = manifest.settings | {"class_scale": scale_values}
-        write_manifest(directory, dataclasses.replace(manifest, settings=settings))
+        values = {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
+        finish_export(directory, manifest, class_scale=values)
         shutil.rmtree(directory / MINED)
     wait_for_all_hosts("exported")
     return Export(directory)
@@ -127,33 +125,6 @@ def _manifest(subclouds: Subclouds, config: Config, origin: dict[str, Any]) -> E
         scenes=tuple(subclouds.scenes[i] for i in tagged),
         settings=json.loads(json.dumps(settings)),
     )
-
-
-def _require_same(path: pathlib.Path, found: ExportManifest, manifest: ExportManifest) -> None:
-    """Raises `ValueError` if what is there was made in another way."""
-    settings = {key: found.settings.get(key) for key in manifest.settings}
-    if dataclasses.replace(found, settings=settings) != manifest:
-        names = [f.name for f in dataclasses.fields(manifest) if f.name != "settings"]
-        changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
-        changed += [key for key, value in settings.items() if value != manifest.settings[key]]
-        raise ValueError(
-            f"{path}: of another export ({', '.join(changed)} differ); "
-            "choose another folder or delete this one."
-        )
-
-
-def _open_mined(directory: pathlib.Path, manifest: ExportManifest) -> None:
-    """Claims the folder for an export, or checks that it was begun as this very one."""
-    begun = directory / MINED / MANIFEST_FILE
-    if begun.exists():
-        values = json.loads(begun.read_text(encoding="utf-8"))
-        values |= {name: tuple(values[name]) for name in ("classes", "scenes")}
-        _require_same(begun, ExportManifest(**values), manifest)
-    elif jax.process_index() == 0:
-        with explain_failed_write(directory):
-            begun.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(begun, json.dumps(dataclasses.asdict(manifest)))
-    wait_for_all_hosts("claimed")
 
 
 def _mine(

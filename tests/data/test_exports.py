@@ -13,9 +13,10 @@ from mprm_jax.data.exports import (
     ExportManifest,
     as_labels,
     as_stored,
+    begin_export,
+    finish_export,
     save_scene,
     scene_file,
-    write_manifest,
 )
 
 
@@ -54,7 +55,7 @@ def written(folder, store, **changes):
     manifest = manifest_of(store, **changes)
     for number, scene in enumerate(manifest.scenes):
         save_scene(scene_file(folder, scene), arrays_of(number))
-    write_manifest(folder, manifest)
+    finish_export(folder, manifest)
     return manifest
 
 
@@ -67,6 +68,28 @@ def test_what_is_written_comes_back(store, tmp_path):
         for found, expected in zip(export.load(scene), arrays_of(number), strict=True):
             assert found.dtype == expected.dtype
             np.testing.assert_array_equal(found, expected)
+
+
+def test_an_export_is_begun_and_finished_once(store, tmp_path):
+    manifest = manifest_of(store, scenes=())
+    for _ in range(2):
+        assert begin_export(tmp_path / "new", manifest) is None
+    finish_export(tmp_path / "new", manifest, found=[1])
+    again = begin_export(tmp_path / "new", manifest)
+    assert again.manifest.settings == manifest.settings | {"found": [1]}
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"split": "val"}, "split"), ({"settings": {"fusion": 1}}, "fusion")]
+)
+def test_a_folder_belongs_to_one_export(store, tmp_path, changes, named, finished):
+    manifest = manifest_of(store, scenes=())
+    begin_export(tmp_path, manifest)
+    if finished:
+        finish_export(tmp_path, manifest)
+    with pytest.raises(ValueError, match=rf"json: of another export \({named} differ\); choose"):
+        begin_export(tmp_path, dataclasses.replace(manifest, **changes))
 
 
 def test_labels_survive_as_bytes():
