@@ -120,3 +120,87 @@ def multilabel_loss(logits, labels, real):
             total += np.log1p(np.exp(-logit)) if label else np.log1p(np.exp(logit))
             count += 1
     return total, count
+
+
+def gaussian_filter(features, values):
+    """Sums over all pairs, a point and itself included."""
+    result = np.zeros(values.shape)
+    for i in range(len(features)):
+        for j in range(len(features)):
+            sq_dist = np.sum((features[i].astype(np.float64) - features[j]) ** 2)
+            result[i] += np.exp(-0.5 * sq_dist) * values[j]
+    return result
+
+
+def lattice_filter(features, values, *, transpose=False):
+    """Splat, blur and slice on a permutohedral lattice whose vertices are keys of a dict."""
+    num_dims = features.shape[1]
+    size = num_dims + 1
+    basis = np.zeros((size, num_dims))
+    for i in range(num_dims):
+        basis[: i + 1, i], basis[i + 1, i] = 1, -(i + 1)
+        basis[:, i] /= np.linalg.norm(basis[:, i])
+    corners = [_simplex_corners(basis @ f * np.sqrt(2 / 3) * size) for f in features]
+    lattice = {}
+    for value, simplex in zip(values, corners, strict=True):
+        for vertex, weight in simplex:
+            lattice[vertex] = lattice.get(vertex, 0) + weight * value.astype(np.float64)
+    for axis in range(num_dims, -1, -1) if transpose else range(size):
+        step = np.full(size, -1)
+        step[axis] += size
+        lattice = {
+            vertex: value
+            + 0.5 * lattice.get(tuple(vertex + step), 0)
+            + 0.5 * lattice.get(tuple(vertex - step), 0)
+            for vertex, value in lattice.items()
+        }
+    scale = 1 / (1 + 2.0**-num_dims)
+    return scale * np.array([sum(w * lattice[v] for v, w in simplex) for simplex in corners])
+
+
+def _simplex_corners(position):
+    """Pairs of a lattice vertex and its barycentric weight, for a position of sum 0."""
+    size = len(position)
+    base = np.round(position / size).astype(int) * size
+    while base.sum() > 0:
+        base[np.argmin(position - base)] -= size
+    while base.sum() < 0:
+        base[np.argmax(position - base)] += size
+    order = np.argsort(-(position - base), kind="stable")  # largest rest first
+    rest = (position - base)[order] / size
+    corners = []
+    for remainder in range(size):
+        vertex = base + remainder
+        vertex[order[size - remainder :]] -= size
+        before = rest[size - 1 - remainder]
+        after = rest[size - remainder] if remainder else rest[0] - 1
+        corners.append((tuple(vertex), before - after))
+    return corners
+
+
+def mean_field(unary, kernels, weights, num_iterations, compatibility, sender, normalization):
+    """Kernels are [N, N] matrices."""
+    num_points, num_classes = unary.shape
+    marginals = _gibbs(unary.astype(np.float64))
+    for _ in range(num_iterations):
+        energies = unary.astype(np.float64)
+        for kernel, weight in zip(kernels, weights, strict=True):
+            sums = kernel @ sender
+            for i in range(num_points):
+                for j in range(num_points):
+                    scale = {
+                        "none": 1,
+                        "before": 1 / sums[j],
+                        "after": 1 / sums[i],
+                        "symmetric": 1 / np.sqrt(sums[i] * sums[j]),
+                    }[normalization]
+                    message = weight * kernel[i, j] * scale * sender[j]
+                    for c in range(num_classes):
+                        energies[i, c] += message * np.dot(compatibility[c], marginals[j])
+        marginals = _gibbs(energies)
+    return marginals
+
+
+def _gibbs(energies):
+    shares = np.exp(-(energies - energies.min(axis=1, keepdims=True)))
+    return shares / shares.sum(axis=1, keepdims=True)

@@ -102,11 +102,12 @@ def infer(
     if not num_points:
         return CrfResult(marginals, np.zeros(0, np.int32))
     used = np.flatnonzero((energies < np.inf).any(axis=0))  # the others stay 0
-    if compatibility is not None:
-        compatibility = np.asarray(compatibility, np.float32)[np.ix_(used, used)]
-    device = kernels.kernels[0].send.device
-    width = _block_width(len(used), block_classes, device)
+    width = _block_width(len(used), block_classes, kernels.kernels[0].send.device)
     blocks = _split(energies[:, used], kernels, width)
+    if compatibility is not None:
+        padding = (0, len(blocks) * width - len(used))
+        used_only = np.asarray(compatibility, np.float32)[np.ix_(used, used)]
+        compatibility = np.pad(used_only, (padding, padding))
     blocks = _iterate(kernels.kernels, blocks, weights, num_iterations, compatibility)
     for start, block in zip(range(0, len(used), width), blocks, strict=True):
         columns = used[start : start + width]

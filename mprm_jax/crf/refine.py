@@ -77,6 +77,8 @@ def unary_energies(
     if not 0 <= trust <= 1:
         raise ValueError(f"trust is {trust}; give a share in [0, 1].")
     if ignored is not None:
+        if np.shape(ignored) != probabilities.shape[:1]:
+            raise ValueError(f"ignored is {np.shape(ignored)}; give ({len(probabilities)},) bool.")
         probabilities = np.where(np.asarray(ignored)[:, None], np.float32(0), probabilities)
     bad = np.flatnonzero(~((probabilities >= 0) & (probabilities < np.inf)).all(axis=1))
     if len(bad):

@@ -1,0 +1,104 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mprm_jax.crf.refine import refine_marginals, unary_energies
+from mprm_jax.crf.settings import RELEASED, RELEASED_FLOOR, RELEASED_TRUST
+
+FIVE = np.array([[0.7, 0.1, 0.1, 0.1, 0.0]], np.float32)
+POSITION_ONLY = dataclasses.replace(RELEASED, kernels=RELEASED.kernels[:1])
+
+
+def room(num_points=300):
+    """Two halves of different class and color, with a third of the evidence wrong."""
+    rng = np.random.default_rng(0)
+    coords = rng.uniform(size=(num_points, 3))
+    classes = (coords[:, 0] > 0.5).astype(int)
+    colors = np.where(classes[:, None] == 1, 0.8, 0.3) + np.zeros(3)
+    said = np.where(rng.uniform(size=num_points) < 0.3, 1 - classes, classes)
+    return coords, colors, 0.1 + 0.7 * np.eye(3)[said], classes
+
+
+def test_preset_is_that_of_the_released_code():
+    # crf_postprocessing.py, lines 104-114
+    position, color = RELEASED.kernels
+    assert (position.columns, position.widths, position.weight) == ((0, 1, 2), (0.2,) * 3, 3)
+    assert color.columns == (0, 1, 2, 3, 4, 5)
+    assert (color.widths, color.weight) == ((0.2, 0.2, 0.2, 0.04, 0.04, 0.04), 10)
+    assert (RELEASED.num_iterations, RELEASED.normalization) == (5, "symmetric")
+    assert (RELEASED_TRUST, RELEASED_FLOOR) == (0.5, 1e-5)
+
+
+def test_unary_mixes_with_a_uniform_guess():
+    expected = -np.log([0.45, 0.15, 0.15, 0.15, 0.1])
+    np.testing.assert_allclose(unary_energies(FIVE)[0], expected, rtol=1e-6)
+
+
+def test_unary_of_twenty_classes_spans_the_released_range():
+    sure = np.eye(20, dtype=np.float32)[:1]
+    gap = np.ptp(unary_energies(sure))
+    np.testing.assert_allclose(gap, np.log(21), rtol=1e-6)
+
+
+def test_unary_shares_out_among_the_allowed_classes():
+    allowed = np.array([True, False, True, False, True])
+    result = unary_energies(FIVE, allowed=allowed)[0]
+    shares = np.array([0.7, 0.1, 0.0]) / 0.8
+    np.testing.assert_allclose(result[allowed], -np.log(0.5 * shares + 0.5 / 3), rtol=1e-6)
+    assert np.isinf(result[~allowed]).all()
+
+
+def test_unary_is_uniform_where_no_allowed_class_has_a_share():
+    allowed = np.array([False, False, False, False, True])
+    np.testing.assert_allclose(unary_energies(FIVE, allowed=allowed)[0, 4], 0, atol=1e-6)
+
+
+def test_full_trust_is_bounded_by_the_floor():
+    result = unary_energies(FIVE, trust=1.0)[0]
+    np.testing.assert_allclose(result[4], -np.log(1e-5), rtol=1e-6)
+
+
+def test_refining_repairs_scattered_errors():
+    coords, colors, probabilities, classes = room()
+    result = refine_marginals(coords, colors, probabilities)
+    assert (probabilities.argmax(axis=1) == classes).mean() < 0.8
+    np.testing.assert_array_equal(result.labels, classes)
+
+
+def test_colors_may_be_left_out_only_with_their_kernel():
+    coords, _, probabilities, _ = room()
+    result = refine_marginals(coords, None, probabilities, POSITION_ONLY)
+    assert np.isfinite(result.marginals).all()
+    with pytest.raises(ValueError, match="compares colors, but there are none"):
+        refine_marginals(coords, None, probabilities)
+
+
+def test_bad_input_is_one_clear_line():
+    coords, colors, probabilities, _ = room(5)
+    broken = probabilities.copy()
+    broken[3, 1] = np.nan
+    for message, run in {
+        "divide colors of 8 bits by 255": lambda: refine_marginals(
+            coords, 255 * colors, probabilities
+        ),
+        "negative or not finite, first of point 3": lambda: refine_marginals(
+            coords, colors, broken
+        ),
+        "negative or not finite, first of point 0": lambda: refine_marginals(
+            coords, colors, -probabilities
+        ),
+        "colors for": lambda: refine_marginals(coords, colors[:4], probabilities),
+        "trust is 2": lambda: refine_marginals(coords, colors, probabilities, trust=2),
+    }.items():
+        with pytest.raises(ValueError, match=message) as error:
+            run()
+        assert "\n" not in str(error.value)
+
+
+def test_ignored_points_may_hold_anything():
+    coords, colors, probabilities, classes = room()
+    ignored = np.arange(300) % 5 == 0
+    probabilities[ignored] = np.nan
+    result = refine_marginals(coords, colors, probabilities, ignored=ignored)
+    assert (result.labels == classes)[ignored].mean() > 0.95
