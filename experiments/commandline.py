@@ -98,10 +98,10 @@ def check_devices(num_devices: int | None) -> None:
         raise ValueError(f"--devices {num_devices}: give 1 or more, or leave it out to use all.")
 
 
-def resolve_config(args: argparse.Namespace) -> Config:
+def resolve_config(args: argparse.Namespace, stage: str = "cls") -> Config:
     """The preset that the flags name, with `--set` applied; `--set help` lists and exits."""
     name = args.preset or _default_preset(args.data)
-    config = PRESETS[name]()
+    config = PRESETS[name](stage)
     if args.set == ["help"]:
         print(_describe(config))
         sys.exit(0)

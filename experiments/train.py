@@ -9,6 +9,7 @@ import time
 from commandline import check_devices, make_parser, resolve_config, run
 
 from mprm_jax.data.datasets import ensure_store
+from mprm_jax.presets import STAGES
 from mprm_jax.training.heap import keep_heap
 from mprm_jax.training.signals import StoppedError
 from mprm_jax.training.workdir import require_writable
@@ -17,9 +18,12 @@ from mprm_jax.writing import write_whole
 DEFAULT_WORKDIRS = pathlib.Path("runs")
 
 DESCRIPTION = """\
-Trains MPRM on class tags and mines pseudo-labels for the training scenes.
+Trains a network.
 
-Without arguments it makes procedural rooms, tags them, and trains the quick preset on them, in
+--stage cls trains MPRM on class tags and mines pseudo-labels for the training scenes. --stage seg
+trains a segmentation network on these, or, as a reference, on the true point labels.
+
+Without --data it makes procedural rooms, tags them, and trains the quick preset on them, in
 minutes on two cores. The same command resumes an interrupted run where it stopped."""
 
 EXAMPLES = """\
@@ -27,7 +31,9 @@ examples:
   python experiments/train.py --stage cls
   python experiments/train.py --stage cls --set model.paths=plain --workdir runs/pcam
   python experiments/train.py --stage cls --data scannet:/data/scannet --workdir runs/scannet
-  python experiments/train.py --stage cls --data folder:/my/scans --preset quick"""
+  python experiments/train.py --stage cls --data folder:/my/scans --preset quick
+  python experiments/train.py --stage seg --pseudo-labels runs/cls-rooms-quick-quick/pseudo_labels
+  python experiments/train.py --stage seg --pseudo-labels truth --workdir runs/supervised"""
 
 
 def main() -> None:
@@ -35,31 +41,47 @@ def main() -> None:
     parser.add_argument(
         "--stage",
         required=True,
-        choices=("cls",),
-        help="cls: the classification network that mines pseudo-labels from tags",
+        choices=STAGES,
+        help="cls: the classification network that mines pseudo-labels from tags\n"
+        "seg: the segmentation network that learns point labels",
+    )
+    parser.add_argument(
+        "--pseudo-labels",
+        metavar="DIR|truth",
+        help="what --stage seg learns: the folder of an export, or the true point labels",
     )
     parser.add_argument(
         "--workdir",
         type=pathlib.Path,
-        help="checkpoints, metrics and results go here (default: runs/cls-<data>-<preset>)",
+        help="checkpoints, metrics and results go here (default: runs/<stage>-<data>-<preset>)",
     )
     parser.add_argument(
         "--devices", type=int, help="number of devices (default: all; on a CPU one per core)"
     )
     args = parser.parse_args()
-    config = resolve_config(args)
+    config = resolve_config(args, args.stage)
     check_devices(args.devices)
+    if (args.stage == "seg") != (args.pseudo_labels is not None):
+        raise ValueError(
+            "--pseudo-labels says what --stage seg learns; give both, or --stage cls alone."
+        )
     start = time.monotonic()
     require_writable(args.workdir or DEFAULT_WORKDIRS)
     store = ensure_store(args.data, config, args.store)
-    workdir = args.workdir or DEFAULT_WORKDIRS / f"cls-{store.manifest.name}-{config.preset}"
+    name = f"{args.stage}-{store.manifest.name}-{config.preset}"
+    workdir = args.workdir or DEFAULT_WORKDIRS / name
     keep_heap()
     # Processes that build input import this script again; they start faster without JAX.
-    from mprm_jax.labeling.classification import summary, train_classifier
+    from mprm_jax.labeling import classification, retraining
     from mprm_jax.training.parallel import use_cpu_cores
 
     use_cpu_cores(args.devices or os.cpu_count() or 1)
-    results = train_classifier(store, config, workdir, args.devices)
+    run_of = (store, config, workdir, args.devices)
+    if args.stage == "cls":
+        results, summary = classification.train_classifier(*run_of), classification.summary
+    else:
+        results = retraining.train_segmenter(*run_of, args.pseudo_labels)
+        summary = retraining.summary
     results["seconds"] = round(time.monotonic() - start, 1)
     write_whole(workdir / "results.json", json.dumps(results, indent=1))
     print(summary(results, workdir))

@@ -78,16 +78,17 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The classification network (paper 4; widths as in mprm training_mprm.py)."""
+    """The networks; defaults of the classifier (paper 4; widths as in mprm training_mprm.py)."""
 
     first_features: int = 64  # doubled after the first and the third block, and so on
-    deformable: bool = True  # deformable kernels in the last three blocks
+    deformable: bool = True  # deformable kernels on the coarse levels
+    first_deformable: int = 1  # the level from which on kernels deform, if they do at all
     modulated: bool = False  # deformable kernels also weigh their points
     num_kernel_points: int = 15
     kernel_extent: float = 1.0  # reach of a kernel point, in voxels of its level
     paths: tuple[str, ...] = PATHS  # ("plain",) is the PCAM baseline
     attention_features: int = 64  # C1 of eq. 3
-    dropout: float = 0.5  # before each classifier (paper 5.2)
+    dropout: float = 0.5  # before each linear classifier (paper 5.2)
     head_bias: bool = False  # eq. 2 has none
     pooling: str = "mean"  # "mean" (paper) or "log_mean_exp", over the points of a cloud
     pooling_sharpness: float = 1.0  # of log_mean_exp; 0 tends to the mean, large to the maximum
@@ -98,6 +99,7 @@ class ModelConfig:
     def __post_init__(self):
         _check_positive(self, "first_features", "num_kernel_points", "kernel_extent")
         _check_positive(self, "attention_features", "pooling_sharpness")
+        _check_not_negative(self, "first_deformable")
         _check_choice(self, "pooling", ("mean", "log_mean_exp"))
         _check_share(self, "dropout", "keep")
         _check_paths(self)
@@ -136,7 +138,7 @@ class LogConfig:
     every_steps: int = 20  # metrics and progress
     save_minutes: float = 10.0  # between checkpoints, and at the end of an epoch at the latest
     keep_last: int = 2  # checkpoints kept beside the best one
-    eval_epochs: int = 1  # between validations of the tags
+    eval_epochs: int = 1  # between validations
 
     def __post_init__(self):
         _check_positive(self, "every_steps", "save_minutes", "keep_last", "eval_epochs")
@@ -161,6 +163,20 @@ class MiningConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SegConfig:
+    """How the segmentation network goes over whole scenes, learns and is judged."""
+
+    covers: int = 4  # sets of balls that hold every voxel of a scene; epochs take them in turn
+    class_weights: str = "none"  # of the loss (paper), or "inverse_sqrt" of the target frequencies
+    validate: bool = True  # between epochs, where the split "val" has point labels
+    rounds: int = 1  # covers of a scene that vote in a validation
+
+    def __post_init__(self):
+        _check_positive(self, "covers", "rounds")
+        _check_choice(self, "class_weights", ("none", "inverse_sqrt"))
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Everything the result of a run depends on, apart from the data."""
 
@@ -172,6 +188,7 @@ class Config:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     mining: MiningConfig = dataclasses.field(default_factory=MiningConfig)
+    seg: SegConfig = dataclasses.field(default_factory=SegConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
 
     def __post_init__(self):

@@ -1,4 +1,9 @@
-"""Named starting points for a run: `tiny` for tests, `quick` for Rooms, `paper` for ScanNet."""
+"""Named starting points for a run: `tiny` for tests, `quick` for Rooms, `paper` for ScanNet.
+
+Each has settings for both stages, "cls" and "seg", which share one prepared data set.
+"""
+
+import dataclasses
 
 from mprm_jax.config import (
     AugmentConfig,
@@ -10,23 +15,33 @@ from mprm_jax.config import (
     PyramidConfig,
 )
 
+STAGES = ("cls", "seg")
 
-def paper() -> Config:
+
+def paper(stage: str = "cls") -> Config:
     """The paper's widths, voxels and schedule; what the paper leaves open as released."""
-    return Config(
+    config = Config(
         preset="paper",
         data=DataConfig(epoch_subclouds=6000, workers=6),
         # Ten full balls of 2 m at 4 cm hold about 100 000 points; half of it per device.
         pyramid=PyramidConfig(bucket_points=49152, percentile=80.0),
     )
+    if stage == "cls":
+        return config
+    return dataclasses.replace(
+        config,
+        pyramid=PyramidConfig(num_levels=5, bucket_points=49152, percentile=80.0),
+        model=ModelConfig(first_deformable=2, dropout=0.0, head_bias=True),
+        optim=dataclasses.replace(config.optim, epochs=500),
+    )
 
 
-def quick() -> Config:
+def quick(stage: str = "cls") -> Config:
     """Learns Rooms in minutes on two cores; `docs/differences.md` lists how it leaves the paper.
 
     Expected on rooms:quick: see `benchmarks/results/rooms_quality.json`.
     """
-    return Config(
+    config = Config(
         preset="quick",
         data=DataConfig(voxel_size=0.08),
         # Two levels end at 16 cm, as the paper's three do: with a third one, whose points see 1.5 m
@@ -48,11 +63,22 @@ def quick() -> Config:
         ),
         log=LogConfig(every_steps=20, save_minutes=2.0, eval_epochs=4),
     )
+    if stage == "cls":
+        return config
+    return dataclasses.replace(
+        config,
+        pyramid=PyramidConfig(num_levels=4, bucket_points=6144, percentile=60.0),
+        model=ModelConfig(
+            first_features=16, deformable=False, dropout=0.0, head_bias=True, height=True
+        ),
+        optim=dataclasses.replace(config.optim, learning_rate=5e-3, epochs=6),
+        log=dataclasses.replace(config.log, eval_epochs=3),
+    )
 
 
-def tiny() -> Config:
+def tiny(stage: str = "cls") -> Config:
     """Seconds on one core; for tests and for trying things out."""
-    return Config(
+    config = Config(
         preset="tiny",
         data=DataConfig(voxel_size=0.16),
         pyramid=PyramidConfig(bucket_points=1024, percentile=80.0),
@@ -62,6 +88,12 @@ def tiny() -> Config:
             optimizer="adamw", schedule="cosine", learning_rate=5e-3, warmup_steps=2, epochs=2
         ),
         log=LogConfig(every_steps=1, save_minutes=1.0),
+    )
+    if stage == "cls":
+        return config
+    return dataclasses.replace(
+        config,
+        model=ModelConfig(first_features=8, deformable=False, dropout=0.0, head_bias=True),
     )
 
 

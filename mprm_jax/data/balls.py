@@ -1,16 +1,19 @@
 """Balls cut out of voxel clouds: the clouds that networks are trained on and asked about."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from mprm_jax.config import Config
 from mprm_jax.data.packing import Cloud
 from mprm_jax.data.voxel_clouds import VoxelClouds
 from mprm_jax.geometry.augmentation import jitter, random_transform
+from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid
-from mprm_jax.geometry.subclouds import in_ball
+from mprm_jax.geometry.subclouds import ball_rows
 from mprm_jax.types import IGNORED, Array
 
 
@@ -73,13 +76,13 @@ class Balls:
 
     def read(self, index: int) -> Ball:
         """The points of one ball."""
-        coords, colors = self.clouds.cloud(int(self.scene_of[index]))
-        offsets = coords - self.centers[index][None]
-        rows = np.flatnonzero(in_ball(offsets, self.radii[index]))
+        scene, center = int(self.scene_of[index]), self.centers[index]
+        coords, colors = self.clouds.cloud(scene)
+        rows = ball_rows(coords, self._tree(scene), center, self.radii[index])
         if len(rows) > self.max_points:
             choice = np.random.default_rng((2, index)).permutation(len(rows))[: self.max_points]
             rows = rows[np.sort(choice)]
-        return Ball(rows.astype(np.int32), offsets[rows], colors[rows] / np.float32(255))
+        return Ball(rows, coords[rows] - center[None], colors[rows] / np.float32(255))
 
     def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
         """A ball with its pyramid and features; moved at random in a training epoch.
@@ -108,3 +111,7 @@ class Balls:
         rng = np.random.default_rng((self.config.seed, 1, epoch, index))
         points = points @ random_transform(rng, self.config.augment)
         return jitter(points, rng, self.config.augment)
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019  one instance lives as long as the process
+    def _tree(self, scene: int) -> cKDTree:
+        return make_tree(self.clouds.cloud(scene).coords)

@@ -20,11 +20,7 @@ _ROW_MULTIPLE = 128  # TPU lanes
 
 
 def pyramid_spec(config: Config) -> PyramidSpec:
-    """Radii in meters and list widths of a calibrated config.
-
-    With deformable kernels the blocks from level 1 on search the larger radius (DESIGN of the
-    backbone: the last three blocks deform).
-    """
+    """Radii in meters and list widths of a calibrated config; deformable blocks search further."""
     sizes = [config.data.voxel_size * 2**level for level in range(config.pyramid.num_levels)]
     radii = tuple(
         size * (config.pyramid.deform_radius if deforms else config.pyramid.conv_radius)
@@ -41,9 +37,8 @@ def pyramid_spec(config: Config) -> PyramidSpec:
 
 def deformable_levels(config: Config) -> tuple[bool, ...]:
     """Whether the blocks of each level have deformable kernels."""
-    return tuple(
-        config.model.deformable and level > 0 for level in range(config.pyramid.num_levels)
-    )
+    first = config.model.first_deformable if config.model.deformable else config.pyramid.num_levels
+    return tuple(level >= first for level in range(config.pyramid.num_levels))
 
 
 def num_features(config: Config) -> int:

@@ -23,11 +23,11 @@ class VoxelClouds(Protocol):
 
 
 class StoredClouds:
-    """The scenes of a split, read when needed."""
+    """Scenes of a split, read when needed; all of them if not told which."""
 
-    def __init__(self, store: SceneStore, split: str):
+    def __init__(self, store: SceneStore, split: str, scenes: Sequence[str] | None = None):
         self.store, self.split = store, split
-        self.scenes: Sequence[str] = tuple(store.scenes(split))
+        self.scenes = tuple(store.scenes(split) if scenes is None else scenes)
         self.origin = str(store.path)
 
     def num_voxels(self, scene: int) -> int:

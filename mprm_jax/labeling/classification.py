@@ -7,13 +7,13 @@ import jax
 
 from mprm_jax.config import Config
 from mprm_jax.data.exports import Export
-from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.labeling.measuring import BASELINES, CALIBRATED, RAW, measure_choices
 from mprm_jax.labeling.mining import export_pseudo_labels
 from mprm_jax.labeling.quality_table import measure_values
 from mprm_jax.labeling.showcase import draw_showcase
+from mprm_jax.labeling.start import start_run
 from mprm_jax.labeling.votes import make_mining
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.training.evaluation import tag_precision
@@ -21,7 +21,6 @@ from mprm_jax.training.loop import Validation, fit
 from mprm_jax.training.parallel import choose_devices, make_mesh, replicate
 from mprm_jax.training.stages import Stage, cls_stage
 from mprm_jax.training.steps import TrainState, make_predict_step
-from mprm_jax.training.workdir import open_workdir
 
 logger = logging.getLogger(__name__)
 
@@ -42,21 +41,7 @@ def train_classifier(
     """
     mesh = make_mesh(choose_devices(num_devices))
     train = _open_split(store, "train", config)
-    config = calibrate(config, train)
-    open_workdir(workdir, config, _identity(store), store.path)
-    if jax.config.jax_compilation_cache_dir is None:  # else set by JAX_COMPILATION_CACHE_DIR
-        cache = (workdir / "xla_cache").absolute()
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-    logger.info(
-        "%s: %d scenes, %d subclouds, %d classes; %d %s devices; work directory %s",
-        store.path,
-        len(train.scenes),
-        len(train),
-        len(store.classes),
-        mesh.size,
-        jax.default_backend(),
-        workdir,
-    )
+    config = start_run("cls", store, train, config, mesh, workdir)
     stage = cls_stage(config, len(store.classes))
     state = fit(stage, train, _validation(stage, store, config, mesh), config, mesh, workdir)
     export = export_split(stage.model, state, train, config, mesh, workdir / "pseudo_labels")
@@ -132,13 +117,3 @@ def _validation(
     return Validation(
         lambda state: tag_precision(predict, state, subclouds, config, mesh), score="precision"
     )
-
-
-def _identity(store: SceneStore) -> dict:
-    """What a work directory remembers of its data."""
-    return {
-        "stage": "cls",
-        "data": store.manifest.name,
-        "classes": list(store.classes),
-        "fingerprint": store.fingerprint("train"),
-    }

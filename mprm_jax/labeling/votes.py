@@ -1,6 +1,5 @@
 """Merges the class scores of overlapping subclouds into one score per point of a scene."""
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -8,16 +7,12 @@ import jax
 import numpy as np
 
 from mprm_jax.config import Config, MiningConfig
-from mprm_jax.data.loader import Loader
-from mprm_jax.data.plan import scene_plan
 from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.labeling.outputs import subcloud_outputs
+from mprm_jax.labeling.outputs import SceneSums, scene_sums
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.ops.pcam import merge_paths
 from mprm_jax.ops.upsampling import nearest_upsample
 from mprm_jax.types import Array, Batch, MprmOutput
-
-_CHUNK = 16  # scenes whose votes are collected at the same time
 
 
 class SceneVotes(NamedTuple):
@@ -75,37 +70,18 @@ def scene_votes(
       scenes: places in `subclouds.scenes`.
       progress: called with the number of votes just taken.
     """
-    bucket = config.pyramid.bucket_points, config.pyramid.max_clouds
-    with Loader(subclouds, config) as loader:
-        for chunk in _chunks(scenes):
-            plan = scene_plan(subclouds.scene_of, chunk, subclouds.num_points, *bucket, mesh.size)
-            sums = {scene: _no_votes(subclouds, scene) for scene in chunk}
-            for epoch in (None, *range(config.mining.votes - 1)):
-                outputs = subcloud_outputs(predict, state, loader, plan, mesh, epoch)
-                for index, scores in outputs:
-                    rows = subclouds.read(index).rows[: len(scores)]
-                    sums[int(subclouds.scene_of[index])][rows] += scores
-                    progress(1)
-            for scene in chunk:
-                yield scene, _votes(subclouds, scene, sums.pop(scene), config.mining.votes)
+    epochs = (None, *range(config.mining.votes - 1))
+    merged = scene_sums(predict, state, subclouds, config, mesh, scenes, epochs, progress)
+    for scene, found in merged:
+        yield scene, _votes(subclouds, scene, found)
 
 
-def _chunks(scenes: Sequence[int]) -> Iterator[list[int]]:
-    waiting = iter(scenes)
-    while chunk := list(itertools.islice(waiting, _CHUNK)):
-        yield chunk
-
-
-def _no_votes(subclouds: Subclouds, scene: int) -> Array:
-    return np.zeros((subclouds.num_voxels(scene), subclouds.tags.shape[1]), np.float32)
-
-
-def _votes(subclouds: Subclouds, scene: int, sums: Array, votes: int) -> SceneVotes:
+def _votes(subclouds: Subclouds, scene: int, found: SceneSums) -> SceneVotes:
     """Means of the sums, and counts of the balls and their tags."""
-    num_balls = np.zeros(len(sums), np.uint16)
-    num_tagged = np.zeros(sums.shape, np.uint16)
+    num_balls = np.zeros(len(found.sums), np.uint16)
+    num_tagged = np.zeros(found.sums.shape, np.uint16)
     for index in np.flatnonzero(subclouds.scene_of == scene):
         rows = subclouds.read(index).rows
         num_balls[rows] += 1
         num_tagged[rows] += subclouds.tags[index][None]
-    return SceneVotes(sums / np.maximum(votes * num_balls, 1)[:, None], num_balls, num_tagged)
+    return SceneVotes(found.sums / np.maximum(found.num_votes, 1)[:, None], num_balls, num_tagged)

@@ -16,7 +16,6 @@ class Encoder(nn.Module):
 
     config: ModelConfig
     voxel_size: float  # meters, of level 0
-    first_deformable: int = 1  # the level from which on kernels deform, if they do at all
 
     @nn.compact
     def __call__(
@@ -52,7 +51,7 @@ class Encoder(nn.Module):
         return ResnetBottleneckBlock(
             features=self.config.first_features * 2 ** (level + 1),
             extent=self._extent(level),
-            deformable=self.config.deformable and level >= self.first_deformable,
+            deformable=self.config.deformable and level >= self.config.first_deformable,
             strided=strided,
             config=self.config,
             name=f"level{level}_{'stride' if strided else 'block'}",

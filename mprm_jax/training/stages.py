@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mprm_jax.config import Config
 from mprm_jax.models.mprm import Mprm
-from mprm_jax.ops.losses import multilabel_loss
+from mprm_jax.models.unet import UNet
+from mprm_jax.ops.losses import multilabel_loss, point_accuracy, point_loss
 from mprm_jax.types import Array, Batch, MprmOutput, Ratio
 
 
@@ -30,9 +32,6 @@ def cls_stage(config: Config, num_classes: int) -> Stage:
     """
     model = Mprm(config.model, num_classes, config.data.voxel_size)
 
-    def inputs(batch: Batch) -> tuple[Any, ...]:
-        return batch.pyramid, batch.features, len(batch.real)
-
     def losses(output: MprmOutput, batch: Batch) -> dict[str, Ratio]:
         return {
             path: multilabel_loss(output.class_logits[i], batch.cloud_labels, batch.real)
@@ -40,7 +39,36 @@ def cls_stage(config: Config, num_classes: int) -> Stage:
         }
 
     def scores(variables: Any, batch: Batch) -> Array:
-        output = model.apply(variables, *inputs(batch), train=False)
+        output = model.apply(variables, *_inputs(batch), train=False)
         return jnp.mean(jax.nn.sigmoid(output.class_logits), axis=0)
 
-    return Stage(model, inputs, losses, lambda *_: {}, scores)
+    return Stage(model, _inputs, losses, lambda *_: {}, scores)
+
+
+def seg_stage(
+    config: Config, num_classes: int, class_weights: tuple[float, ...] | None = None
+) -> Stage:
+    """The segmentation network with one loss over labeled points (paper 5.2).
+
+    Its scores are those of rows, [T_0, num_classes].
+
+    Args:
+      class_weights: of a point by its label; all alike if None.
+    """
+    model = UNet(config.model, num_classes, config.data.voxel_size)
+    weights = np.array(class_weights or [1.0] * num_classes, np.float32)
+
+    def losses(logits: Array, batch: Batch) -> dict[str, Ratio]:
+        return {"points": point_loss(logits, batch.point_labels, weights)}
+
+    def metrics(logits: Array, batch: Batch) -> dict[str, Ratio]:
+        return {"accuracy": point_accuracy(logits, batch.point_labels)}
+
+    def scores(variables: Any, batch: Batch) -> Array:
+        return jax.nn.softmax(model.apply(variables, *_inputs(batch), train=False))
+
+    return Stage(model, _inputs, losses, metrics, scores)
+
+
+def _inputs(batch: Batch) -> tuple[Any, ...]:
+    return batch.pyramid, batch.features, len(batch.real)

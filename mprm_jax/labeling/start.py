@@ -1,0 +1,59 @@
+"""Starts a training run: shapes are calibrated and the work directory is claimed."""
+
+import logging
+import pathlib
+from typing import Any
+
+import jax
+
+from mprm_jax.config import Config
+from mprm_jax.data.balls import Balls
+from mprm_jax.data.shapes import calibrate
+from mprm_jax.data.store import SceneStore
+from mprm_jax.training.workdir import open_workdir
+
+logger = logging.getLogger(__name__)
+
+
+def start_run(
+    stage: str,
+    store: SceneStore,
+    train: Balls,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    workdir: pathlib.Path,
+    **identity: Any,
+) -> Config:
+    """The calibrated config of a run in a new work directory, or in that of the same run.
+
+    Args:
+      stage: "cls" or "seg".
+      train: balls to train on.
+      identity: JSON values that a resumed run must share, besides stage and data.
+
+    Raises:
+      ValueError: the work directory is of another run.
+      OSError: it cannot be written.
+    """
+    config = calibrate(config, train)
+    identity |= {
+        "stage": stage,
+        "data": store.manifest.name,
+        "classes": list(store.classes),
+        "fingerprint": store.fingerprint("train"),
+    }
+    open_workdir(workdir, config, identity, store.path)
+    if jax.config.jax_compilation_cache_dir is None:  # else set by JAX_COMPILATION_CACHE_DIR
+        cache = (workdir / "xla_cache").absolute()
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    logger.info(
+        "%s: %d scenes, %d subclouds, %d classes; %d %s devices; work directory %s",
+        store.path,
+        len(train.scenes),
+        len(train),
+        len(store.classes),
+        mesh.size,
+        jax.default_backend(),
+        workdir,
+    )
+    return config

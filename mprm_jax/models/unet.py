@@ -1,0 +1,54 @@
+"""The segmentation network: the backbone, and a decoder back to every point (KP-FCNN)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mprm_jax.config import ModelConfig
+from mprm_jax.models.encoder import Encoder
+from mprm_jax.models.layers import UnaryBlock
+from mprm_jax.ops.upsampling import nearest_upsample
+from mprm_jax.types import Array, PointPyramid
+
+
+class UNet(nn.Module):
+    """KPConv U-Net: each decoder level joins coarse features and skip by a 1x1 convolution.
+
+    With F first features, level l of the decoder has F * 2^l; the skips are the encoder's outputs
+    before each stride. Source: Thomas et al. 2019, supplementary B; mprm `training_segmentation.py`
+    and `models/network_blocks_original.py`.
+    """
+
+    config: ModelConfig
+    num_classes: int
+    voxel_size: float  # meters, of level 0
+
+    @nn.compact
+    def __call__(
+        self, pyramid: PointPyramid, features: Array, num_clouds: int, *, train: bool
+    ) -> Array:
+        """Scores the classes of every row of level 0.
+
+        Args:
+          pyramid: of a bucket.
+          features: [T_0, C].
+          num_clouds: B, places for clouds in the bucket.
+          train: batch statistics over the mesh axis `DATA_AXIS`, and dropout.
+
+        Returns:
+          Logits [T_0, num_classes]; without meaning on padding.
+        """
+        encoder = Encoder(self.config, self.voxel_size, name="encoder")
+        *skips, x = encoder(pyramid, features, num_clouds, train=train)
+        masks = [clouds < num_clouds for clouds in pyramid.clouds]
+        for level in reversed(range(len(skips))):
+            x = jnp.concatenate(
+                [nearest_upsample(x, pyramid.upsamples[level]), skips[level]], axis=-1
+            )
+            x = self._unary(level, f"level{level}_decoder")(x, masks[level], train=train)
+        x = self._unary(0, "head")(x, masks[0], train=train)
+        x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, use_bias=self.config.head_bias, name="classifier")(x)
+
+    def _unary(self, level: int, name: str) -> UnaryBlock:
+        width = self.config.first_features * 2**level
+        return UnaryBlock(width, self.config.keep, self.config.negative_slope, name=name)
