@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -54,11 +55,11 @@ def test_both_builders_agree():
 
 
 def test_a_lattice_that_does_not_fit_is_built_again(monkeypatch):
-    features, unary = cloud(2000)
-    wide = dataclasses.replace(SETTINGS, kernels=(KernelSettings((0, 1, 2), (0.02,) * 3, 1.0),))
+    features, unary = cloud(400)
+    settings = dataclasses.replace(SETTINGS, kernels=(KernelSettings((0, 1, 2), (0.02,) * 3, 1.0),))
     monkeypatch.setattr(point_kernels, "GUESSED_VERTICES", {3: 0.1})
-    device = dense_crf(features, unary, wide, builder="device")
-    assert_close(device, dense_crf(features, unary, wide, builder="host"))
+    device = dense_crf(features, unary, settings, builder="device")
+    assert_close(device, dense_crf(features, unary, settings, builder="host"))
 
 
 def test_lattice_is_near_the_exact_method():
@@ -70,16 +71,17 @@ def test_lattice_is_near_the_exact_method():
     assert (result.labels == exact.labels).mean() > 0.97
 
 
-@pytest.mark.parametrize("block_classes", [1, 2, 5, 8])
+@pytest.mark.parametrize("block_classes", [1, 3, 8])
 def test_blocks_of_classes_change_nothing(block_classes):
     features, unary = cloud()
     compatibility = np.random.default_rng(0).uniform(size=(5, 5))
+    kernels = build_kernels(features, SETTINGS)
     for matrix in (None, compatibility):
-        expected = dense_crf(features, unary, SETTINGS, compatibility=matrix)
-        result = dense_crf(
-            features, unary, SETTINGS, compatibility=matrix, block_classes=block_classes
+        run = functools.partial(
+            infer, kernels, unary, weights=WEIGHTS, num_iterations=3, compatibility=matrix
         )
-        np.testing.assert_allclose(result.marginals, expected.marginals, atol=1e-6)
+        result = run(block_classes=block_classes)
+        np.testing.assert_allclose(result.marginals, run().marginals, atol=1e-6)
 
 
 def test_order_of_points_does_not_matter():

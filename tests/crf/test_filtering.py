@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -79,7 +81,7 @@ def test_gradients_of_values():
     features, values = cloud(2, num_points=12)
     for operator in (build_lattice(features), pairs(features)):
         # Both directions of differentiation of a linear function; float32 differences.
-        run = lambda v, operator=operator: filtered(operator, v)  # noqa: E731
+        run = functools.partial(filtered, operator)
         check_grads(run, (values,), order=1, modes=["fwd", "rev"], atol=1e-2, rtol=1e-2)
 
 

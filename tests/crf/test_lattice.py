@@ -75,19 +75,19 @@ def test_a_full_lattice_is_an_error_on_the_host():
         build_lattice(cloud(3), capacity=Capacity(100, 1000))
 
 
-@pytest.mark.parametrize("short", [Capacity(20, 2000), Capacity(2000, 3)])
-def test_a_full_lattice_is_noticed_on_the_device(short):
+def test_a_full_lattice_is_noticed_on_the_device():
     features = cloud(2, spread=1.0)
-    needed = needed_capacity(on_device(features, np.ones(200, bool), capacity=short))
-    assert needed == needed_capacity(build_lattice(features))
-    assert needed.vertices > short.vertices or needed.tails > short.tails
+    lattice = on_device(features, np.ones(200, bool), capacity=Capacity(20, 3))
+    assert needed_capacity(lattice) == needed_capacity(build_lattice(features))
 
 
 def test_too_wide_keys_are_an_error():
     far = 1e4 * cloud(6)
     with pytest.raises(ValueError, match="widen the kernel"):
         build_lattice(1e3 * far)
-    lattice = on_device(far, np.ones(200, bool), capacity=Capacity(2048, 128))
+    padded = np.pad(far, ((0, 56), (0, 0)))
+    same_shape = capacity(build_lattice(cloud(6), num_rows=256))  # compiled already
+    lattice = on_device(padded, np.arange(256) < 200, capacity=same_shape)
     with pytest.raises(ValueError, match="build it on the host"):
         needed_capacity(lattice)
 
