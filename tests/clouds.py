@@ -1,8 +1,18 @@
 """Tiny packed pyramids by brute force, independent of `mprm_jax.geometry`."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mprm_jax.types import PointPyramid
+
+
+class Bucket(NamedTuple):
+    """What a network reads."""
+
+    pyramid: PointPyramid
+    features: np.ndarray  # [T_0, 4]
+    num_clouds: int  # places
 
 
 def surface_cloud(num_points: int, seed: int) -> np.ndarray:
@@ -54,6 +64,44 @@ def pack(
         ),
     )
     return _int32(pyramid)
+
+
+def bucket(clouds: list[np.ndarray], num_clouds: int = 3, **caps) -> Bucket:
+    """Packs clouds; the color of a point is a function of where it is."""
+    pyramid = pack(clouds, num_clouds=num_clouds, **caps)
+    points = pyramid.points[0]
+    colors = np.concatenate([np.ones((len(points), 1)), np.sin(20 * points) ** 2], axis=1)
+    valid = pyramid.clouds[0] < num_clouds
+    return Bucket(pyramid, (colors * valid[:, None]).astype(np.float32), num_clouds)
+
+
+def widened(full: Bucket) -> Bucket:
+    """With two more empty slots in each list."""
+
+    def widen(lists: np.ndarray, shadow: int) -> np.ndarray:
+        return np.pad(lists, ((0, 0), (0, 2)), constant_values=shadow)
+
+    pyramid = full.pyramid
+    rows = [len(points) for points in pyramid.points]
+    lists = {
+        "neighbors": tuple(map(widen, pyramid.neighbors, rows)),
+        "pools": tuple(map(widen, pyramid.pools, rows)),
+    }
+    return full._replace(pyramid=pyramid._replace(**lists))
+
+
+def emptied(full: Bucket) -> Bucket:
+    """The same shapes, but nothing except padding."""
+    pyramid = full.pyramid
+    rows = [len(points) for points in pyramid.points]
+    padding = PointPyramid(
+        points=tuple(points * 0 for points in pyramid.points),
+        clouds=tuple(np.full_like(clouds, full.num_clouds) for clouds in pyramid.clouds),
+        neighbors=tuple(map(np.full_like, pyramid.neighbors, rows)),
+        pools=tuple(map(np.full_like, pyramid.pools, rows)),
+        upsamples=tuple(map(np.full_like, pyramid.upsamples, rows[1:])),
+    )
+    return full._replace(pyramid=padding, features=full.features * 0)
 
 
 def _coarsen(points: np.ndarray, cell: float) -> np.ndarray:

@@ -113,6 +113,15 @@ def channel_attention(features, mask):
     return result
 
 
+def point_loss(logits, labels, weights):
+    total = count = 0.0
+    for row, label in zip(logits, labels, strict=True):
+        if label >= 0:
+            total += weights[label] * (np.log(np.sum(np.exp(row))) - row[label])
+            count += weights[label]
+    return total, count
+
+
 def multilabel_loss(logits, labels, real):
     total, count = 0.0, 0
     for cloud in np.flatnonzero(real):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clouds import pack, surface_cloud
+from clouds import bucket, emptied, surface_cloud, widened
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.mprm import Mprm
@@ -17,15 +17,6 @@ CLOUDS = [surface_cloud(40, 0), surface_cloud(30, 1)]
 # Compiles in a fifth of the time.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 NUM_CLOUDS = 3  # places in a bucket
-
-
-def bucket(clouds, num_clouds=NUM_CLOUDS, **caps):
-    """Pyramid, features and places for clouds; a point's color is a function of where it is."""
-    pyramid = pack(clouds, num_clouds=num_clouds, **caps)
-    points = pyramid.points[0]
-    colors = np.concatenate([np.ones((len(points), 1)), np.sin(20 * points) ** 2], axis=1)
-    valid = pyramid.clouds[0] < num_clouds
-    return pyramid, (colors * valid[:, None]).astype(np.float32), num_clouds
 
 
 def open_gates(params, value=0.5):
@@ -105,29 +96,14 @@ def test_other_clouds_and_their_order_change_no_result():
 
 
 def test_more_padding_changes_no_result():
-    pyramid, features, num_clouds = bucket(CLOUDS, rows=(128, 64, 32), num_clouds=4)
-    pyramid = pyramid._replace(
-        neighbors=tuple(
-            _widen(x, rows) for x, rows in zip(pyramid.neighbors, (128, 64, 32), strict=True)
-        ),
-        pools=tuple(_widen(x, rows) for x, rows in zip(pyramid.pools, (128, 64), strict=True)),
-    )
-    many = evaluate(variables(), pyramid, features, num_clouds)
+    many = evaluate(variables(), *widened(bucket(CLOUDS, rows=(128, 64, 32), num_clouds=4)))
     few = evaluate(variables(), *bucket(CLOUDS))
     np.testing.assert_allclose(many.class_logits[:, :3], few.class_logits, atol=1e-5)
     np.testing.assert_array_equal(many.class_logits[:, 3], 0)
 
 
 def test_bucket_of_padding_gives_finite_values_and_gradients():
-    pyramid, features, num_clouds = bucket(CLOUDS)
-    pyramid = pyramid._replace(
-        points=tuple(points * 0 for points in pyramid.points),
-        clouds=tuple(np.full_like(clouds, 3) for clouds in pyramid.clouds),
-        neighbors=tuple(np.full_like(x, len(x)) for x in pyramid.neighbors),
-        pools=tuple(np.full_like(x, 2 * len(x)) for x in pyramid.pools),
-        upsamples=tuple(np.full_like(x, len(x) // 2) for x in pyramid.upsamples),
-    )
-    empty = pyramid, features * 0, num_clouds
+    empty = emptied(bucket(CLOUDS))
     output, step = evaluate(variables(), *empty), train_step(variables(), *empty)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((output, step)))
     np.testing.assert_array_equal(output.class_logits, 0)
@@ -174,7 +150,3 @@ def test_clouds_can_be_pooled_by_log_mean_exp(key):
         output.point_scores[0], pyramid.clouds[-1], 3, config.pooling_sharpness
     )
     np.testing.assert_allclose(output.class_logits[0], expected, rtol=1e-5)
-
-
-def _widen(lists, shadow):
-    return np.pad(lists, ((0, 0), (0, 2)), constant_values=shadow)
