@@ -166,13 +166,14 @@ class MiningConfig:
 class SegConfig:
     """How the segmentation network goes over whole scenes, learns and is judged."""
 
+    radius: float = 2.0  # meters, of a ball
     covers: int = 4  # sets of balls that hold every voxel of a scene; epochs take them in turn
     class_weights: str = "none"  # of the loss (paper), or "inverse_sqrt" of the target frequencies
     validate: bool = True  # between epochs, where the split "val" has point labels
     rounds: int = 1  # covers of a scene that vote in a validation
 
     def __post_init__(self):
-        _check_positive(self, "covers", "rounds")
+        _check_positive(self, "radius", "covers", "rounds")
         _check_choice(self, "class_weights", ("none", "inverse_sqrt"))
 
 

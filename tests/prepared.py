@@ -5,7 +5,7 @@ import pathlib
 
 from fake_source import FakeSource, box_room
 
-from mprm_jax.config import Config, DataConfig, PyramidConfig
+from mprm_jax.config import Config, DataConfig, PyramidConfig, SegConfig
 from mprm_jax.data.prepare import prepare
 from mprm_jax.data.store import SceneStore
 from mprm_jax.presets import tiny
@@ -14,6 +14,7 @@ CONFIG: Config = dataclasses.replace(
     tiny(),
     data=DataConfig(voxel_size=0.16, sphere_radius=1.2),
     pyramid=PyramidConfig(bucket_points=512),
+    seg=SegConfig(radius=1.2),
 )
 
 

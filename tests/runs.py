@@ -3,12 +3,16 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from fake_source import FakeSource, box_room
 
 from mprm_jax.config import Config
@@ -22,14 +26,15 @@ SETTINGS = (
     "model.first_features=4",
     "model.attention_features=4",
     "data.sphere_radius=1.0",
+    "seg.radius=1.0",
     "pyramid.bucket_points=256",
     "optim.epochs=3",
 )
 
 
-def small_config(*settings: str) -> Config:
+def small_config(*settings: str, stage: str = "cls") -> Config:
     """The settings of all small runs, with more of them on top."""
-    return override(tiny(), [*SETTINGS, *settings])
+    return override(tiny(stage), [*SETTINGS, *settings])
 
 
 def small_store(path: pathlib.Path, num_train: int = 4) -> SceneStore:
@@ -39,11 +44,14 @@ def small_store(path: pathlib.Path, num_train: int = 4) -> SceneStore:
     return prepare(source, path / "store", small_config().data, workers=0).store
 
 
-def command(store: pathlib.Path, workdir: pathlib.Path, *settings: str) -> list[str]:
-    """The command line of a small run on one device."""
+def command(
+    store: pathlib.Path, workdir: pathlib.Path, *settings: str, targets: str | None = None
+) -> list[str]:
+    """The command line of a small run on one device: stage seg if there are targets to learn."""
     data = ["--data", f"store:{store}", "--workdir", str(workdir), "--devices", "1"]
+    stage = ["cls"] if targets is None else ["seg", "--pseudo-labels", targets]
     return [
-        *(sys.executable, str(SCRIPT), "--stage", "cls", "--preset", "tiny", *data),
+        *(sys.executable, str(SCRIPT), "--stage", *stage, "--preset", "tiny", *data),
         *("--set", *SETTINGS, *settings),
     ]
 
@@ -65,6 +73,53 @@ def run(arguments: list[str], cwd: pathlib.Path) -> subprocess.CompletedProcess:
     with started(arguments, cwd) as process:
         out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def saved_steps(workdir: pathlib.Path) -> list[int]:
+    """Steps of all checkpoints, and nothing half-written beside them."""
+    names = [path.name for path in (workdir / "checkpoints").iterdir()]
+    assert all(name.isdigit() for name in names)
+    return sorted(map(int, names))
+
+
+def final_state(workdir: pathlib.Path) -> list[np.ndarray]:
+    """All arrays of the newest checkpoint."""
+    path = workdir / "checkpoints" / str(saved_steps(workdir)[-1]) / "state"
+    with ocp.StandardCheckpointer() as checkpointer:
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(checkpointer.restore(path))]
+
+
+def begun(workdir: pathlib.Path, finished: pathlib.Path) -> pathlib.Path:
+    """A new work directory that shares the compiled programs of a finished run."""
+    workdir.mkdir()
+    shutil.copytree(finished / "xla_cache", workdir / "xla_cache")
+    return workdir
+
+
+def interrupt(
+    command: list[str], workdir: pathlib.Path, lines: int, send: Callable[[int], None]
+) -> tuple[int, str]:
+    """Calls `send(process id)` once the run has logged some steps.
+
+    Returns:
+      Its exit status, and what it said on stderr.
+    """
+    with started(command, workdir) as process:
+        metrics, deadline = workdir / "metrics.jsonl", time.monotonic() + 240
+        while not metrics.exists() or metrics.read_text().count("\n") < lines:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        send(process.pid)
+        said = process.communicate(timeout=240)[1]
+        return process.returncode, said
+
+
+def error_of(result) -> str:
+    """The one line with which a run ended."""
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
 
 
 def same_arrays(a: pathlib.Path, b: pathlib.Path) -> bool:

@@ -7,8 +7,9 @@ import re
 import pytest
 
 from mprm_jax.config import Config, DataConfig, from_json, to_json
+from mprm_jax.data.manifest import StoreSettings
 from mprm_jax.overrides import override, setting_names
-from mprm_jax.presets import PRESETS
+from mprm_jax.presets import PRESETS, STAGES
 from mprm_jax.types import PATHS
 
 CONFIG = Config()
@@ -29,13 +30,21 @@ def test_tuples_survive_json():
     assert from_json(to_json(config)) == config
 
 
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_bears_its_name(name):
-    assert PRESETS[name]().preset == name
+def test_every_preset_bears_its_name(name, stage):
+    assert PRESETS[name](stage).preset == name
 
 
 def test_presets_can_be_compared_and_hashed():
-    assert len({preset() for preset in PRESETS.values()}) == len(PRESETS)
+    configs = {preset(stage) for preset in PRESETS.values() for stage in STAGES}
+    assert len(configs) == len(PRESETS) * len(STAGES)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_both_stages_of_a_preset_read_the_same_store(name):
+    cls, seg = (StoreSettings.of(PRESETS[name](stage).data) for stage in STAGES)
+    assert cls == seg
 
 
 def test_json_with_an_unknown_setting_names_it():
@@ -164,6 +173,10 @@ def test_a_value_of_the_wrong_type_is_refused(assignment, wanted):
         "optim.clip_norm=0",
         "log.keep_last=0",
         "mining.fusion=mean",
+        "seg.radius=0",
+        "seg.covers=0",
+        "seg.class_weights=inverse",
+        "model.first_deformable=-1",
         "seed=-1",
     ],
 )
@@ -197,3 +210,11 @@ def test_the_paper_preset_has_the_paper_widths():
     assert (config.data.voxel_size, config.data.sphere_radius) == (0.04, 2.0)
     assert (config.model.first_features, config.model.num_kernel_points) == (64, 15)
     assert config.model.deformable and config.model.paths == PATHS
+
+
+def test_the_paper_preset_has_the_released_segmentation_network():
+    config = PRESETS["paper"]("seg")
+    assert (config.pyramid.num_levels, config.model.first_features) == (5, 64)
+    assert (config.model.first_deformable, config.seg.radius) == (2, 2.0)
+    assert config.model.head_bias and config.model.dropout == 0
+    assert config.seg.class_weights == "none"

@@ -28,7 +28,7 @@ class CoveringBalls(Balls):
     ):
         self._targets = targets
         self.num_covers = num_covers
-        radius, max_points = config.data.sphere_radius, config.pyramid.bucket_points
+        radius, max_points = config.seg.radius, config.pyramid.bucket_points
         places, covers = [], []
         with progress_bar(len(clouds.scenes), "scenes", "covering with balls") as bar:
             for scene in range(len(clouds.scenes)):

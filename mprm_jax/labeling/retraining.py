@@ -56,7 +56,7 @@ def train_segmenter(
     _report(store, targets, found)
     train = CoveringBalls(clouds, num_classes, config, config.seg.covers, targets)
     config = start_run("seg", store, train, config, mesh, workdir, targets=found.fingerprint)
-    stage = seg_stage(config, num_classes, _class_weights(found.counts, config))
+    stage = seg_stage(config, num_classes, class_weights(found.counts, config))
     true_labels = _true_labels(stage, store, config, mesh)
     validation = true_labels and Validation(true_labels, SCORE)
     state = fit(stage, train, validation, config, mesh, workdir)
@@ -67,6 +67,19 @@ def train_segmenter(
         "step": int(state.step),
         "measures": {VALIDATION: measure_values(true_labels.measure(state))} if true_labels else {},
     }
+
+
+def class_weights(counts: Array, config: Config) -> tuple[float, ...] | None:
+    """Weight 1 for the most frequent class, more for the others; None if all weigh alike.
+
+    Args:
+      counts: [num_classes], targets of each class.
+    """
+    if config.seg.class_weights == "none":
+        return None
+    # A class without a target has no point to weigh.
+    weights = np.sqrt(counts.max() / np.maximum(counts, 1))
+    return tuple(float(weight) for weight in weights)
 
 
 def summary(results: dict, workdir: pathlib.Path) -> str:
@@ -143,15 +156,6 @@ def _report(store: SceneStore, targets: Targets, found: Survey) -> None:
     left_out = len(store.scenes("train")) - len(targets.scenes)
     if left_out:
         logger.warning("%d scenes without pseudo-labels are left out", left_out)
-
-
-def _class_weights(counts: Array, config: Config) -> tuple[float, ...] | None:
-    """Weight 1 for the most frequent class, more for the others; None for equal weights."""
-    if config.seg.class_weights == "none":
-        return None
-    # A class without a target has no point to weigh.
-    weights = np.sqrt(counts.max() / np.maximum(counts, 1))
-    return tuple(float(weight) for weight in weights)
 
 
 def _true_labels(

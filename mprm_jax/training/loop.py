@@ -87,7 +87,8 @@ class _Run:
     ):
         self.config, self.mesh, self.train_set = config, mesh, train
         self.loader, self.checkpoints, self.stop = loader, checkpoints, stop
-        steps_per_epoch = len(self.plan(0))
+        # Passes over other lists of balls take about as many steps as each other.
+        steps_per_epoch = max(len(self.plan(epoch)) for epoch in range(len(train.passes)))
         self.total_steps = steps_per_epoch * config.optim.epochs
         self.schedule = make_schedule(config.optim, steps_per_epoch)
         optimizer = make_optimizer(config.optim, steps_per_epoch)

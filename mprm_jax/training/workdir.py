@@ -104,6 +104,11 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 def _require_same_data(path: pathlib.Path, identity: dict[str, Any]) -> None:
     found = _read(path)
     changed = [name for name in identity if found.get(name) != identity[name]]
+    if "stage" in changed:
+        raise ValueError(
+            f"{path}: of a run of stage {found.get('stage')}, this is stage {identity['stage']}; "
+            "choose another --workdir."
+        )
     if changed:
         raise ValueError(
             f"{path}: this run was started on other data ({', '.join(changed)} differ); "

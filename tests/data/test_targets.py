@@ -1,20 +1,13 @@
 """Targets: pseudo-labels or ground truth, each only when asked for by name."""
 
-import dataclasses
 import shutil
 
 import numpy as np
 import pytest
+from label_exports import pseudo_labels, write_export
 from prepared import make_store
 
-from mprm_jax.data.exports import (
-    ExportedScene,
-    ExportManifest,
-    as_stored,
-    finish_export,
-    save_scene,
-    scene_file,
-)
+from mprm_jax.data.exports import scene_file
 from mprm_jax.data.targets import open_targets, survey
 from mprm_jax.data.truth import voxel_labels
 from mprm_jax.data.voxel_clouds import StoredClouds
@@ -24,35 +17,6 @@ from mprm_jax.types import IGNORED
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("data"))
-
-
-def pseudo_labels(store):
-    """Labels of every training scene that differ from the truth."""
-    labels = {}
-    for number, scene in enumerate(store.scenes("train")):
-        rng = np.random.default_rng(number)
-        labels[scene] = rng.integers(-1, 3, store.info("train", scene).voxels).astype(np.int32)
-    return labels
-
-
-def write_export(folder, store, labels, **changes):
-    """An export with these labels; `changes` are of its manifest."""
-    folder.mkdir()
-    for scene, label in labels.items():
-        nothing = np.zeros((len(label), 3), np.float16)
-        arrays = ExportedScene(nothing, nothing > 0, as_stored(label), *[nothing[:, 0]] * 3)
-        save_scene(scene_file(folder, scene), arrays)
-    manifest = ExportManifest(
-        data="fake",
-        classes=tuple(store.classes),
-        split="train",
-        fingerprint=store.fingerprint("train"),
-        voxel_size=0.16,
-        scenes=tuple(labels),
-        settings={},
-    )
-    finish_export(folder, dataclasses.replace(manifest, **changes))
-    return folder
 
 
 @pytest.fixture(scope="module")

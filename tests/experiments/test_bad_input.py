@@ -15,6 +15,7 @@ import pytest
 import runs
 import train
 from commandline import run
+from label_exports import pseudo_labels, write_export
 from scan_folders import COLORS, COORDS, write_folder, write_scan, write_tags
 from scannet_files import COORDS as VERTICES
 from scannet_files import GROUPS, SCENE, SEGMENTS, mesh, write_annotation, write_mesh, write_scannet
@@ -311,3 +312,45 @@ def test_a_damaged_store(tmp_path, error_of):
     cut(path)
     error = error_of("--data", f"store:{other.path}", "--preset", "tiny")
     assert error.startswith(f"{path}: not readable as JSON of a store; prepare it again")
+
+
+SEG = ("--stage", "seg", "--pseudo-labels")
+
+
+def test_a_segmentation_run_without_targets(small, tmp_path, error_of):
+    assert error_of(*small, "--stage", "seg").startswith("--pseudo-labels says what --stage seg")
+    assert error_of(*small, "--pseudo-labels", "truth").startswith("--pseudo-labels says what")
+    assert_nothing_is_begun(tmp_path)
+
+
+def test_pseudo_labels_that_are_not_there(small, tmp_path, error_of):
+    error = error_of(*small, *SEG, tmp_path / "labels")
+    assert error.startswith(f"{tmp_path / 'labels'}: no export.json, so no complete export;")
+    assert_nothing_is_begun(tmp_path)
+
+
+def test_pseudo_labels_of_a_scene_are_missing(small, store, tmp_path, error_of):
+    export = write_export(tmp_path / "labels", store, pseudo_labels(store))
+    (export / "room1.npz").unlink()
+    assert error_of(*small, *SEG, export).startswith(f"{export / 'room1.npz'}: missing, with 0")
+    assert_nothing_is_begun(tmp_path)
+
+
+def test_damaged_pseudo_labels(small, store, tmp_path, error_of):
+    export = write_export(tmp_path / "labels", store, pseudo_labels(store))
+    cut(export / "room1.npz")
+    assert error_of(*small, *SEG, export).startswith(f"{export / 'room1.npz'}: damaged (")
+    assert_nothing_is_begun(tmp_path)
+
+
+def test_pseudo_labels_of_other_data(small, tmp_path, error_of):
+    other = runs.small_store(tmp_path / "other", num_train=3)
+    export = write_export(tmp_path / "labels", other, pseudo_labels(other))
+    error = error_of(*small, *SEG, export)
+    assert error.startswith(f"{export}: made from another version of the data than")
+
+
+def test_the_work_directory_of_the_other_stage(begun, small, error_of):
+    error = error_of(*small, *SEG, "truth")
+    assert error.startswith(f"{begun / 'data.json'}: of a run of stage cls, this is stage seg;")
+    assert "another --workdir" in error

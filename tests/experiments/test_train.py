@@ -5,12 +5,8 @@ import os
 import pathlib
 import shutil
 import signal
-import time
-from collections.abc import Callable
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 import runs
 
@@ -31,58 +27,11 @@ def finished(store, tmp_path_factory):
     return workdir
 
 
-def saved_steps(workdir: pathlib.Path) -> list[int]:
-    """Steps of all checkpoints, and nothing half-written beside them."""
-    names = [path.name for path in (workdir / "checkpoints").iterdir()]
-    assert all(name.isdigit() for name in names)
-    return sorted(map(int, names))
-
-
-def final_state(workdir: pathlib.Path) -> list[np.ndarray]:
-    """All arrays of the newest checkpoint."""
-    path = workdir / "checkpoints" / str(saved_steps(workdir)[-1]) / "state"
-    with ocp.StandardCheckpointer() as checkpointer:
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(checkpointer.restore(path))]
-
-
-def begun(workdir: pathlib.Path, finished: pathlib.Path) -> pathlib.Path:
-    """A new work directory that shares the compiled programs of a finished run."""
-    workdir.mkdir()
-    shutil.copytree(finished / "xla_cache", workdir / "xla_cache")
-    return workdir
-
-
-def interrupt(
-    command: list[str], workdir: pathlib.Path, lines: int, send: Callable[[int], None]
-) -> tuple[int, str]:
-    """Calls `send(process id)` once the run has logged some steps.
-
-    Returns:
-      Its exit status, and what it said on stderr.
-    """
-    with runs.started(command, workdir) as process:
-        metrics, deadline = workdir / "metrics.jsonl", time.monotonic() + 240
-        while not metrics.exists() or metrics.read_text().count("\n") < lines:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-        send(process.pid)
-        said = process.communicate(timeout=240)[1]
-        return process.returncode, said
-
-
 def copied(finished: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     """A finished run in another place, whose last checkpoint a test may break."""
     shutil.copytree(finished, workdir)
     (workdir / "results.json").unlink()
     return workdir
-
-
-def error_of(result) -> str:
-    """The one line with which a run ended."""
-    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
-    line = result.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: ")
-    return line.removeprefix("error: ")
 
 
 def test_a_run_leaves_results_picture_and_metrics(finished):
@@ -100,28 +49,28 @@ def test_the_step_compiles_once(finished):
 
 
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(store, finished, tmp_path):
-    workdir = begun(tmp_path / "run", finished)
+    workdir = runs.begun(tmp_path / "run", finished)
     # Saving every fraction of a second leaves checkpoints inside epochs too.
     command = runs.command(store.path, workdir, "log.save_minutes=0.005")
     lines = int(np.random.default_rng().integers(2, 12))
-    status, _ = interrupt(command, workdir, lines, lambda pid: os.kill(pid, signal.SIGKILL))
+    status, _ = runs.interrupt(command, workdir, lines, lambda pid: os.kill(pid, signal.SIGKILL))
     assert status == -signal.SIGKILL
     result = runs.run(command, tmp_path)
     assert result.returncode == 0, result.stderr
-    for ours, theirs in zip(final_state(workdir), final_state(finished), strict=True):
+    for ours, theirs in zip(runs.final_state(workdir), runs.final_state(finished), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert runs.same_arrays(workdir / "pseudo_labels", finished / "pseudo_labels")
 
 
 def test_sigterm_saves_and_ends_cleanly(store, finished, tmp_path):
-    workdir = begun(tmp_path / "run", finished)
+    workdir = runs.begun(tmp_path / "run", finished)
     command = runs.command(store.path, workdir)
-    status, said = interrupt(command, workdir, 3, lambda pid: os.kill(pid, signal.SIGTERM))
+    status, said = runs.interrupt(command, workdir, 3, lambda pid: os.kill(pid, signal.SIGTERM))
     assert status == 0, said
     assert not (workdir / "results.json").exists()
     result = runs.run(command, tmp_path)
     assert result.returncode == 0 and "resuming at step" in result.stderr
-    for ours, theirs in zip(final_state(workdir), final_state(finished), strict=True):
+    for ours, theirs in zip(runs.final_state(workdir), runs.final_state(finished), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -131,10 +80,10 @@ def test_deleting_all_point_labels_changes_nothing(store, finished, tmp_path):
     for path in deleted:
         path.unlink()
     assert deleted
-    workdir = begun(tmp_path / "run", finished)
+    workdir = runs.begun(tmp_path / "run", finished)
     result = runs.run(runs.command(blind, workdir), tmp_path)
     assert result.returncode == 0, result.stderr
-    for ours, theirs in zip(final_state(workdir), final_state(finished), strict=True):
+    for ours, theirs in zip(runs.final_state(workdir), runs.final_state(finished), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert runs.same_arrays(workdir / "pseudo_labels", finished / "pseudo_labels")
     assert "not measured" in result.stdout
@@ -142,29 +91,29 @@ def test_deleting_all_point_labels_changes_nothing(store, finished, tmp_path):
 
 def test_other_settings_are_refused_in_one_line(store, finished, tmp_path):
     command = runs.command(store.path, finished, "optim.learning_rate=0.5")
-    message = error_of(runs.run(command, tmp_path))
+    message = runs.error_of(runs.run(command, tmp_path))
     assert "optim.learning_rate: 0.005 there, 0.5 now" in message and "--workdir" in message
 
 
 def test_sigterm_to_all_processes_saves_and_ends_cleanly(store, finished, tmp_path):
     """As `timeout` and SLURM send it: input workers end at once, the run has to cope."""
-    workdir = begun(tmp_path / "run", finished)
+    workdir = runs.begun(tmp_path / "run", finished)
 
     def terminate(pid):
         os.kill(pid, signal.SIGTERM)
         os.killpg(pid, signal.SIGTERM)
 
     command = runs.command(store.path, workdir, "data.workers=1", "data.prefetch=1")
-    status, said = interrupt(command, workdir, 3, terminate)
+    status, said = runs.interrupt(command, workdir, 3, terminate)
     assert status == 0 and "Traceback" not in said, said
-    step = saved_steps(workdir)[-1]
+    step = runs.saved_steps(workdir)[-1]
     assert 3 <= step < 30
     assert f"SIGTERM: saved step {step}; the same command continues from there." in said
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_result_is_the_same(store, finished, tmp_path):
     workdir = copied(finished, tmp_path / "run")
-    before, last = saved_steps(workdir)[-2:]
+    before, last = runs.saved_steps(workdir)[-2:]
     for path in (workdir / "checkpoints" / str(last) / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -172,14 +121,16 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_result_is_the_same(store, fin
     assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
     assert f"checkpoints/{last} is damaged" in result.stderr
     assert f"resuming at step {before}" in result.stderr
-    for ours, theirs in zip(final_state(workdir), final_state(finished), strict=True):
+    for ours, theirs in zip(runs.final_state(workdir), runs.final_state(finished), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(store, finished, tmp_path):
-    workdir = begun(tmp_path / "run", finished)
+    workdir = runs.begun(tmp_path / "run", finished)
     shutil.copytree(finished / "checkpoints", workdir / "checkpoints")
-    message = error_of(runs.run(runs.command(store.path, workdir, "optim.momentum=0.5"), tmp_path))
+    message = runs.error_of(
+        runs.run(runs.command(store.path, workdir, "optim.momentum=0.5"), tmp_path)
+    )
     assert message.startswith(
         f"{workdir / 'checkpoints'}: this run was started with other settings"
     )
@@ -188,25 +139,25 @@ def test_a_checkpoint_of_other_settings_is_refused(store, finished, tmp_path):
 
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(store, finished, tmp_path):
     workdir = copied(finished, tmp_path / "run")
-    before, last = saved_steps(workdir)[-2:]
+    before, last = runs.saved_steps(workdir)[-2:]
     shutil.rmtree(workdir / "checkpoints" / str(last))
     command = runs.command(store.path, workdir)
     # Files of more than 80 blocks (40 kB) fail; the log is smaller, a checkpoint is not.
     full = ["sh", "-c", 'ulimit -f 80; exec "$@"', "sh", *command]
-    message = error_of(runs.run(full, tmp_path))
+    message = runs.error_of(runs.run(full, tmp_path))
     assert message.startswith(
         f"{workdir / 'checkpoints'}: a checkpoint cannot be written (File too"
     )
-    assert saved_steps(workdir) == [before]
+    assert runs.saved_steps(workdir) == [before]
     assert runs.run(command, tmp_path).returncode == 0
-    for ours, theirs in zip(final_state(workdir), final_state(finished), strict=True):
+    for ours, theirs in zip(runs.final_state(workdir), runs.final_state(finished), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(store, tmp_path):
     workdir = tmp_path / "run"
     settings = ("optim.learning_rate=1e30", "optim.warmup_steps=0", "log.save_minutes=0.0001")
-    message = error_of(runs.run(runs.command(store.path, workdir, *settings), tmp_path))
+    message = runs.error_of(runs.run(runs.command(store.path, workdir, *settings), tmp_path))
     assert message.startswith("step 1: norm/parameters is inf. Lower optim.learning_rate")
     assert "room" in message and "at (" in message
-    assert saved_steps(workdir) == []
+    assert runs.saved_steps(workdir) == []

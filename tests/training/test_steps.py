@@ -5,27 +5,45 @@ import numpy as np
 import pytest
 import runs
 
+from mprm_jax.data.covering import CoveringBalls
 from mprm_jax.data.loader import BucketBuilder
 from mprm_jax.data.packing import pack
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.data.targets import TrueLabels
+from mprm_jax.data.voxel_clouds import StoredClouds
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import make_mesh, replicate, shard_batch
-from mprm_jax.training.stages import cls_stage
+from mprm_jax.training.stages import cls_stage, seg_stage
 from mprm_jax.training.steps import init_state, make_train_step
 
 pytestmark = pytest.mark.slow
 
 
+STAGES = {"cls": cls_stage, "seg": seg_stage}
+
+
+def tagged_balls(store, config):
+    return Subclouds(store, "train", config)
+
+
+def labeled_balls(store, config):
+    clouds = StoredClouds(store, "train")
+    return CoveringBalls(clouds, len(store.classes), config, 2, TrueLabels(store, "train"))
+
+
+BALLS = {"cls": tagged_balls, "seg": labeled_balls}
+
+
 class Trainer:
     """A small run by hand, on some of the devices."""
 
-    def __init__(self, store, num_devices, *settings):
-        config = runs.small_config(*settings)
-        subclouds = Subclouds(store, "train", config)
-        config = calibrate(config, subclouds)
-        self.build = BucketBuilder(subclouds, config)
-        stage = cls_stage(config, len(store.classes))
+    def __init__(self, name, store, num_devices, *settings):
+        config = runs.small_config(*settings, stage=name)
+        balls = BALLS[name](store, config)
+        config = calibrate(config, balls)
+        self.build = BucketBuilder(balls, config)
+        stage = STAGES[name](config, len(store.classes))
         optimizer = make_optimizer(config.optim, steps_per_epoch=4)
         self.mesh = make_mesh(jax.devices()[:num_devices])
         example = pack([], self.build.shape).batch
@@ -43,14 +61,15 @@ def store(tmp_path_factory):
     return runs.small_store(tmp_path_factory.mktemp("data"))
 
 
-def test_four_devices_give_the_same_step_as_one(store):
+@pytest.mark.parametrize("name", STAGES)
+def test_four_devices_give_the_same_step_as_one(store, name):
     # One bucket holds what four buckets hold together: the same clouds, more padding. Dropout off,
     # since its keys differ by device on purpose.
     fixed = ("model.dropout=0.0", "pyramid.max_clouds=4", "model.deformable=True")
     # Plain descent: Adam turns the rounding of a gradient near zero into a step of full length.
     fixed += ("optim.optimizer=sgd", "optim.learning_rate=0.05", "optim.momentum=0.9")
-    one = Trainer(store, 1, *fixed, "pyramid.bucket_points=1024")
-    four = Trainer(store, 4, *fixed)
+    one = Trainer(name, store, 1, *fixed, "pyramid.bucket_points=1024")
+    four = Trainer(name, store, 4, *fixed)
     for clouds in ([0, 5, 9, 14], [2, 3, 7]):
         single = one.step([clouds])
         spread = four.step([clouds[i : i + 1] for i in range(4)])
@@ -63,7 +82,8 @@ def test_four_devices_give_the_same_step_as_one(store):
     assert one.step_fn._cache_size() == four.step_fn._cache_size() == 1
 
 
-def test_the_loss_falls_on_one_room(store):
-    trainer = Trainer(store, 1, "optim.warmup_steps=0", "model.dropout=0.0")
-    losses = [trainer.step([[0, 1]])["loss"] for _ in range(20)]
+@pytest.mark.parametrize("name", STAGES)
+def test_the_loss_falls_on_one_room(store, name):
+    trainer = Trainer(name, store, 1, "optim.warmup_steps=0", "model.dropout=0.0")
+    losses = [trainer.step([[0, 1]])["loss"] for _ in range(30)]
     assert losses[-1] < 0.7 * losses[0]
