@@ -4,6 +4,7 @@ Arrays are padded to buckets, so that clouds of similar size share compiled prog
 blocks: on a CPU they are spread over the cores, and a block bounds the memory of a lattice.
 """
 
+import functools
 import math
 import os
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mprm_jax.crf.mean_field import Kernel, gibbs, messages, updated_energies
+from mprm_jax.crf.mean_field import Kernel, messages, updated_energies
 from mprm_jax.crf.point_kernels import PointKernels, build_kernels
 from mprm_jax.crf.settings import CrfSettings
 from mprm_jax.types import Array
@@ -98,20 +99,17 @@ def infer(
         )
     if len(weights) != len(kernels.kernels):
         raise ValueError(f"{len(weights)} weights for {len(kernels.kernels)} kernels.")
-    marginals = np.zeros((num_points, num_classes), np.float32)
     if not num_points:
-        return CrfResult(marginals, np.zeros(0, np.int32))
-    used = np.flatnonzero((energies < np.inf).any(axis=0))  # the others stay 0
+        return CrfResult(np.zeros((0, num_classes), np.float32), np.zeros(0, np.int32))
+    used = np.flatnonzero((energies < np.inf).any(axis=0))
     width = _block_width(len(used), block_classes, kernels.kernels[0].send.device)
-    blocks = _split(energies[:, used], kernels, width)
+    blocks = _split(energies, used, kernels, width)
     if compatibility is not None:
         padding = (0, len(blocks) * width - len(used))
         used_only = np.asarray(compatibility, np.float32)[np.ix_(used, used)]
         compatibility = np.pad(used_only, (padding, padding))
     blocks = _iterate(kernels.kernels, blocks, weights, num_iterations, compatibility)
-    for start, block in zip(range(0, len(used), width), blocks, strict=True):
-        columns = used[start : start + width]
-        marginals[np.ix_(kernels.order, columns)] = block[:num_points, : len(columns)]
+    marginals = _join(blocks, used, kernels, num_classes)
     return CrfResult(marginals, marginals.argmax(axis=1).astype(np.int32))
 
 
@@ -158,18 +156,34 @@ def _block_width(num_classes: int, block_classes: int | None, device: jax.Device
     return math.ceil(num_classes / num_blocks)
 
 
-def _split(energies: Array, kernels: PointKernels, width: int) -> tuple[Array, ...]:
-    """Blocks of classes on the device, padded with rows of zeros and classes that are ruled out."""
-    num_points, num_classes = energies.shape
-    send = kernels.kernels[0].send
+def _split(energies: Array, used: Array, kernels: PointKernels, width: int) -> tuple[Array, ...]:
+    """Blocks of the used classes on the device, in the order of the kernels.
+
+    Rows that fill the bucket are 0, classes that fill the last block are ruled out.
+    """
+    num_points, num_rows = len(energies), len(kernels.kernels[0].send)
+    energies = np.take(energies, kernels.order, axis=0)
     blocks = []
-    for start in range(0, num_classes, width):
-        block = np.zeros((len(send), width), np.float32)
-        block[:, num_classes - start :] = np.inf
-        columns = energies[:, start : start + width]
-        block[:num_points, : columns.shape[1]] = columns[kernels.order]
-        blocks.append(jax.device_put(block, send.device))
+    for start in range(0, len(used), width):
+        columns = used[start : start + width]
+        block = np.zeros((num_rows, width), np.float32)
+        block[:, len(columns) :] = np.inf
+        for i, column in enumerate(columns):
+            block[:num_points, i] = energies[:, column]
+        blocks.append(jax.device_put(block, kernels.kernels[0].send.device))
     return tuple(blocks)
+
+
+def _join(blocks: tuple[Array, ...], used: Array, kernels: PointKernels, num_classes: int) -> Array:
+    """Undoes `_split`; classes not used get 0."""
+    num_points = len(kernels.order)
+    ordered = np.zeros((num_points, num_classes), np.float32)
+    columns = (column for block in blocks for column in np.asarray(block)[:num_points].T)
+    for column, values in zip(used, columns, strict=False):  # the last block may hold more
+        ordered[:, column] = values
+    marginals = np.empty_like(ordered)
+    marginals[kernels.order] = ordered
+    return marginals
 
 
 def _iterate(
@@ -185,7 +199,7 @@ def _iterate(
     reads of one filter on a single core. A program per kernel is compiled for fewer shapes.
     """
     weights = [np.float32(weight) for weight in weights]
-    marginals = _update(unary, None, None)
+    marginals = _softmax([_shares(block, None) for block in unary])
     for _ in range(num_iterations):
         heard = []
         for block in marginals:
@@ -193,9 +207,12 @@ def _iterate(
             for kernel, weight in zip(kernels, weights, strict=True):
                 total = _hear(kernel, weight, block, total)
             heard.append(total)
+        if compatibility is not None:
+            heard = _mix(tuple(heard), compatibility)
         # Waits, so that the arrays of one iteration are freed before the next needs them.
-        marginals = jax.block_until_ready(_update(unary, tuple(heard), compatibility))
-    return marginals
+        shares = [_shares(*block) for block in zip(unary, heard, strict=True)]
+        marginals = jax.block_until_ready(_softmax(shares))
+    return tuple(marginals)
 
 
 @jax.jit
@@ -205,10 +222,40 @@ def _hear(kernel: Kernel, weight: Array, marginals: Array, total: Array | None) 
 
 
 @jax.jit
-def _update(
-    unary: tuple[Array, ...], heard: tuple[Array, ...] | None, compatibility: Array | None
-) -> tuple[Array, ...]:
-    energies = jnp.concatenate(unary, axis=1)
-    if heard is not None:
-        energies = updated_energies(energies, jnp.concatenate(heard, axis=1), compatibility)
-    return tuple(jnp.split(gibbs(energies), len(unary), axis=1))
+def _mix(heard: tuple[Array, ...], compatibility: Array) -> tuple[Array, ...]:
+    """Messages after compatibility, with the sign of those of a Potts model."""
+    joined = jnp.concatenate(heard, axis=1)
+    cost = updated_energies(jnp.zeros_like(joined), joined, compatibility)
+    return tuple(jnp.split(-cost, len(heard), axis=1))
+
+
+class _Shares(NamedTuple):
+    """Part of a softmax over classes in several blocks."""
+
+    values: Array  # [N, width] exp(-energy - top)
+    top: Array  # [N] largest -energy of the block
+    total: Array  # [N] sum of the values
+
+
+@jax.jit
+def _shares(unary: Array, heard: Array | None) -> _Shares:
+    evidence = -(unary if heard is None else updated_energies(unary, heard))
+    # A block of a point may have no allowed class.
+    top = jnp.maximum(jnp.max(evidence, axis=1), jnp.finfo(jnp.float32).min)
+    values = jnp.exp(evidence - top[:, None])
+    return _Shares(values, top, jnp.sum(values, axis=1))
+
+
+def _softmax(blocks: list[_Shares]) -> list[Array]:
+    """The marginals of each block; see `mean_field.gibbs`."""
+    tops, totals = tuple(block.top for block in blocks), tuple(block.total for block in blocks)
+    return [_normalize(block.values, block.top, tops, totals) for block in blocks]
+
+
+@jax.jit
+def _normalize(
+    values: Array, top: Array, tops: tuple[Array, ...], totals: tuple[Array, ...]
+) -> Array:
+    highest = functools.reduce(jnp.maximum, tops)
+    total = sum(part * jnp.exp(one - highest) for one, part in zip(tops, totals, strict=True))
+    return values * (jnp.exp(top - highest) / total)[:, None]

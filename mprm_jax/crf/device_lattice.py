@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mprm_jax.crf.lattice import KEYS_TOO_WIDE, ROW_SIZE, Capacity, Lattice
+from mprm_jax.crf.lattice import KEYS_TOO_WIDE, Capacity, Lattice, row_size
 from mprm_jax.crf.simplex import Simplex, enclosing_simplex
 from mprm_jax.types import Array
 
@@ -143,17 +143,18 @@ def _distinct(entries: _Entries, num_points: int, none: int) -> tuple[tuple[Arra
 
 
 def _rows(entries: _Entries, weights: Array, num_points: int, capacity: Capacity) -> _Rows:
-    """Lists the points of each vertex in rows of ROW_SIZE."""
+    """Lists the points of each vertex in rows."""
+    size = row_size(len(entries.source) // num_points - 1)
     points, weights = entries.source % num_points, weights.ravel()[entries.source]
-    in_head = entries.slots < ROW_SIZE
+    in_head = entries.slots < size
     fits = entries.owners < capacity.vertices
-    column = entries.slots % ROW_SIZE
+    column = entries.slots % size
     tails = jnp.cumsum((entries.real & ~in_head & (column == 0)).astype(jnp.int32))
     head = jnp.where(in_head & fits, entries.owners, capacity.vertices + 1)
     tail = jnp.where(~in_head & fits, tails - 1, capacity.tails)
 
     def fill(row: Array, num_rows: int, values: Array) -> Array:
-        empty = jnp.zeros((ROW_SIZE, num_rows), values.dtype)
+        empty = jnp.zeros((size, num_rows), values.dtype)
         return empty.at[column, row].set(values, mode="drop")
 
     none = jnp.full((capacity.tails,), capacity.vertices, jnp.int32)

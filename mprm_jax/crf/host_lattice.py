@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mprm_jax.crf.lattice import ROW_SIZE, Capacity, Lattice, bucket_capacity
+from mprm_jax.crf.lattice import Capacity, Lattice, bucket_capacity, row_size
 from mprm_jax.crf.simplex import Simplex, enclosing_simplex
 from mprm_jax.types import Array
 
@@ -92,7 +92,7 @@ def _sort_remainder(simplex: Simplex, strides: list[int], remainder: int) -> _Ki
     owners = np.cumsum(new, dtype=np.int32) - 1
     counts = np.diff(starts, append=np.int32(len(keys)))
     slots = np.arange(len(keys), dtype=np.int32) - starts[owners]
-    tails = (counts - 1) // ROW_SIZE
+    tails = (counts - 1) // row_size(dims)
     return _Kind(keys[starts], points, simplex.weights[remainder][points], owners, slots, tails)
 
 
@@ -117,15 +117,15 @@ def _assemble(
     capacity = bucket_capacity(needed, num_rows) if capacity is None else capacity
     if needed.vertices > capacity.vertices or needed.tails > capacity.tails:
         raise ValueError(f"The lattice needs {needed}, but was given {capacity}.")
-    none = capacity.vertices
+    none, row = capacity.vertices, row_size(num_dims)
     return Lattice(
         vertices=np.full((num_dims + 1, num_rows), none, np.int32),
         weights=np.zeros((num_dims + 1, num_rows), np.float32),
         neighbors=np.full((num_dims + 1, 2, none + 1), none, np.int32),
-        head_points=np.zeros((ROW_SIZE, none + 1), np.int32),
-        head_weights=np.zeros((ROW_SIZE, none + 1), np.float32),
-        tail_points=np.zeros((ROW_SIZE, capacity.tails), np.int32),
-        tail_weights=np.zeros((ROW_SIZE, capacity.tails), np.float32),
+        head_points=np.zeros((row, none + 1), np.int32),
+        head_weights=np.zeros((row, none + 1), np.float32),
+        tail_points=np.zeros((row, capacity.tails), np.int32),
+        tail_weights=np.zeros((row, capacity.tails), np.float32),
         tail_vertices=np.full(capacity.tails, none, np.int32),
         num_vertices=np.int32(needed.vertices),
         num_tails=np.int32(needed.tails),
@@ -144,12 +144,13 @@ def _fill_points(lattice: Lattice, kinds: list[_Kind], remainder: int) -> None:
     num_tails = int(kind.tails.sum())
     of_tail = np.repeat(np.arange(len(kind.keys), dtype=np.int32), kind.tails)
     lattice.tail_vertices[first_tail : first_tail + num_tails] = of_tail + np.int32(first_vertex)
-    head = kind.slots < ROW_SIZE
+    size = len(lattice.head_points)
+    head = kind.slots < size
     column, row = kind.slots[head], owners[head]
     lattice.head_points[column, row] = kind.points[head]
     lattice.head_weights[column, row] = kind.weights[head]
     tail = ~head
-    column, row = np.divmod(kind.slots[tail], ROW_SIZE)[::-1]
+    column, row = np.divmod(kind.slots[tail], size)[::-1]
     row += tail_starts[kind.owners[tail]] - 1
     lattice.tail_points[column, row] = kind.points[tail]
     lattice.tail_weights[column, row] = kind.weights[tail]

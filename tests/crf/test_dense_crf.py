@@ -169,7 +169,7 @@ def test_clouds_of_similar_size_compile_once():
     sizes = []
     for size in (1180, 1200, 1220):
         dense_crf(*cloud(size, seed=size), SETTINGS)
-        sizes.append((module._hear._cache_size(), module._update._cache_size()))
+        sizes.append((module._hear._cache_size(), module._shares._cache_size()))
     assert sizes[1:] == sizes[:1] * 2
 
 
