@@ -74,15 +74,18 @@ def main() -> None:
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.labeling import classification, retraining
     from mprm_jax.training.parallel import use_cpu_cores
+    from mprm_jax.training.spent import SpentTime
 
     use_cpu_cores(args.devices or os.cpu_count() or 1)
+    spent = SpentTime(workdir, since=start)
     run_of = (store, config, workdir, args.devices)
     if args.stage == "cls":
         results, summary = classification.train_classifier(*run_of), classification.summary
     else:
         results = retraining.train_segmenter(*run_of, args.pseudo_labels)
         summary = retraining.summary
-    results["seconds"] = round(time.monotonic() - start, 1)
+    spent.note()
+    results["seconds"] = round(spent.seconds, 1)
     write_whole(workdir / "results.json", json.dumps(results, indent=1))
     print(summary(results, workdir))
 

@@ -47,6 +47,7 @@ class ExportManifest:
     classes: tuple[str, ...]
     split: str
     fingerprint: str  # of the split of the store
+    store: str  # where the prepared scenes were; they may have moved
     voxel_size: float  # meters
     scenes: tuple[str, ...]
     settings: dict[str, Any]  # how scores were mined and labels chosen, as JSON reads them back
@@ -179,7 +180,8 @@ def as_stored(labels: Array) -> Array:
 def _require_same(path: pathlib.Path, manifest: ExportManifest) -> None:
     """Raises `ValueError` if what is there is another export."""
     found = _read_manifest(path)
-    names = [field.name for field in dataclasses.fields(manifest) if field.name != "settings"]
+    names = [field.name for field in dataclasses.fields(manifest)]
+    names = [name for name in names if name not in ("settings", "store")]
     changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
     changed += [key for key, x in manifest.settings.items() if found.settings.get(key) != x]
     if changed:

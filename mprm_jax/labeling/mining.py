@@ -121,6 +121,7 @@ def _manifest(subclouds: Subclouds, config: Config, origin: dict[str, Any]) -> E
         classes=tuple(store.classes),
         split=subclouds.split,
         fingerprint=store.fingerprint(subclouds.split),
+        store=str(store.path.absolute()),
         voxel_size=store.manifest.settings.voxel_size,
         scenes=tuple(subclouds.scenes[i] for i in tagged),
         settings=json.loads(json.dumps(settings)),

@@ -17,6 +17,7 @@ from mprm_jax.training.optimizer import make_optimizer, make_schedule
 from mprm_jax.training.parallel import replicate, shard_batch
 from mprm_jax.training.recorder import Recorder
 from mprm_jax.training.signals import StoppedError, StopRequest
+from mprm_jax.training.spent import SpentTime
 from mprm_jax.training.stages import Stage
 from mprm_jax.training.steps import TrainState, init_state, make_train_step
 from mprm_jax.training.window import Window
@@ -64,7 +65,7 @@ def fit(
         Loader(train, config) as loader,
         Checkpoints(workdir / "checkpoints", config.log.keep_last) as checkpoints,
     ):
-        run = _Run(stage, train, config, mesh, loader, checkpoints, stop)
+        run = _Run(stage, train, config, mesh, loader, checkpoints, stop, workdir)
         run.restore()
         if run.position.epoch < config.optim.epochs:
             with Recorder(workdir, run.position.step, run.total_steps) as recorder:
@@ -84,6 +85,7 @@ class _Run:
         loader: Loader,
         checkpoints: Checkpoints,
         stop: StopRequest,
+        workdir: pathlib.Path,
     ):
         self.config, self.mesh, self.train_set = config, mesh, train
         self.loader, self.checkpoints, self.stop = loader, checkpoints, stop
@@ -100,6 +102,7 @@ class _Run:
         )
         self.window = Window(rows_per_step=loader.shape.rows[0] * mesh.size)
         self.saved_at = time.monotonic()
+        self.spent = SpentTime(workdir)
 
     def plan(self, epoch: int) -> list[list[list[int]]]:
         """Steps of an epoch, the same on every host."""
@@ -196,6 +199,7 @@ class _Run:
         notes["score"] = score
         self.checkpoints.save(self.position.step, self.state, notes, score)
         self.saved_at = time.monotonic()
+        self.spent.note()
         self.window.restart()
 
     def _leave(self, recorder: Recorder) -> None:

@@ -31,6 +31,7 @@ def manifest_of(store, **changes):
         classes=tuple(store.classes),
         split="train",
         fingerprint=store.fingerprint("train"),
+        store=str(store.path),
         voxel_size=store.manifest.settings.voxel_size,
         scenes=tuple(store.scenes("train")),
         settings={"fusion": "max"},

@@ -1,0 +1,90 @@
+"""Refines exported pseudo-labels with a dense CRF; see --help."""
+
+import argparse
+import json
+import pathlib
+
+from commandline import Parser, run
+
+DESCRIPTION = """\
+Smooths pseudo-labels with a fully connected CRF over position and color, within the classes that
+the tags allow.
+
+Reads an export and writes another beside it. Where the scans have point labels it says how good
+both are. An interrupted run continues where it stopped."""
+
+EXAMPLES = """\
+examples:
+  python experiments/refine_pseudo_labels.py --export runs/cls-rooms-quick-quick/pseudo_labels
+  python experiments/refine_pseudo_labels.py --export labels/scannet --tune 8
+  python experiments/refine_pseudo_labels.py --export labels/scannet --output labels/released \\
+      --classes all
+  python experiments/refine_pseudo_labels.py --export labels/lidar --color-width 0"""
+
+HELP = {
+    "position_width": "meters, reach of the kernel on position",
+    "position_weight": "weight of it",
+    "pair_width": "meters, reach of the kernel on position and color",
+    "color_width": "its reach in colors of [0, 1]; 0: look at positions alone",
+    "pair_weight": "weight of it",
+    "trust": "share of the network's probabilities in the evidence, the rest is uniform",
+    "iterations": "of the mean field",
+    "classes": "classes a point may have: allowed (as exported), scene (those of its scene),\n"
+    "all (the released code)",
+}
+
+
+def main() -> None:
+    args = vars(make_parser().parse_args())
+    # Reads no settings of JAX before the parser has said what is wrong.
+    from mprm_jax.labeling.refining import RefineSettings
+    from mprm_jax.labeling.refining_run import refine_run
+
+    settings = RefineSettings(**{name: args[name] for name in HELP if args[name] is not None})
+    report = refine_run(
+        args["export"],
+        store=args["store"],
+        output=args["output"],
+        settings=settings,
+        tune_scenes=args["tune"],
+        picture=args["picture"],
+    )
+    print(json.dumps(report.values, indent=1) if args["json"] else report.text)
+
+
+def make_parser() -> Parser:
+    """The flags of the script; those of the CRF default to the released values."""
+    parser = Parser(
+        description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--export", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="where to write (default: beside the export, its name with _crf)",
+    )
+    parser.add_argument(
+        "--store",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="prepared scenes (default: those the export was made from)",
+    )
+    parser.add_argument(
+        "--tune",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first choose weights and widths on N scenes, without point labels: label\n"
+        "boundaries should lie where colors change (default: 0, no tuning)",
+    )
+    parser.add_argument("--picture", action="store_true", help="draw a scene before and after")
+    parser.add_argument("--json", action="store_true", help="print the measures as JSON")
+    for name, text in HELP.items():
+        kind = str if name == "classes" else int if name == "iterations" else float
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,200 @@
+"""Refines exported pseudo-labels with the dense CRF (paper 5.2), scene by scene."""
+
+import concurrent.futures
+import dataclasses
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from mprm_jax.crf.refine import refine_marginals
+from mprm_jax.crf.settings import POSITION, POSITION_AND_COLOR, CrfSettings, KernelSettings
+from mprm_jax.data.exports import (
+    Export,
+    ExportedScene,
+    begin_export,
+    finish_export,
+    save_scene,
+    scene_file,
+)
+from mprm_jax.data.store import SceneStore
+from mprm_jax.labeling.pseudo_labels import ClassScale, standardise
+from mprm_jax.progress import progress_bar
+from mprm_jax.training.parallel import wait_for_all_hosts
+from mprm_jax.types import Array
+
+logger = logging.getLogger(__name__)
+
+CHOICES = ("allowed", "scene", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class RefineSettings:
+    """How labels are smoothed; the defaults are those of the released `crf_postprocessing.py`.
+
+    `classes` says which classes a point may have: "allowed", those of the export; "scene", those
+    that the export allows anywhere in the scene; "all", as the released code.
+    """
+
+    position_width: float = 0.2  # meters, of the kernel on position
+    position_weight: float = 3.0
+    pair_width: float = 0.2  # meters, of the kernel on position and color
+    color_width: float = 0.04  # of it, colors in [0, 1]; 0: no kernel looks at colors
+    pair_weight: float = 10.0
+    trust: float = 0.5  # share of the network's probabilities in the evidence, the rest uniform
+    iterations: int = 5
+    classes: str = "allowed"
+
+    def __post_init__(self):
+        if self.classes not in CHOICES:
+            raise ValueError(f"classes is {self.classes!r}; choose one of {', '.join(CHOICES)}.")
+        if self.color_width < 0:
+            raise ValueError(f"color_width is {self.color_width}; give 0 or more.")
+
+    @property
+    def crf(self) -> CrfSettings:
+        """The kernels."""
+        kernels = [KernelSettings(POSITION, (self.position_width,) * 3, self.position_weight)]
+        if self.color_width:
+            widths = (self.pair_width,) * 3 + (self.color_width,) * 3
+            kernels.append(KernelSettings(POSITION_AND_COLOR, widths, self.pair_weight))
+        return CrfSettings(tuple(kernels), self.iterations)
+
+
+def refine_export(
+    export: Export, store: SceneStore, settings: RefineSettings, directory: pathlib.Path
+) -> Export:
+    """Writes an export with the refined labels of another, or finishes writing it.
+
+    Scores become the CRF's marginals. Hosts share the scenes, and so do the accelerators of a
+    host; on a CPU one scene after the other runs on all cores.
+
+    Args:
+      directory: new, empty, or of this same export.
+
+    Raises:
+      ValueError: another export there, other data, scans without colors, scores that are not
+        finite.
+      OSError: the disk is full.
+    """
+    export.require_store(store)
+    _require_colors(export, store, settings)
+    refined = {"settings": dataclasses.asdict(settings), "of": export.manifest.settings}
+    manifest = dataclasses.replace(export.manifest, settings={"refined": refined})
+    if (found := begin_export(directory, manifest)) is not None:
+        logger.info("%s: complete already", directory)
+        return found
+    scenes = export.scenes[jax.process_index() :: jax.process_count()]
+    left = [scene for scene in scenes if not scene_file(directory, scene).exists()]
+    total = sum(store.info(export.manifest.split, scene).voxels for scene in left)
+    cpu = jax.default_backend() == "cpu"
+    devices = [None] if cpu else jax.local_devices()
+
+    def refine(job: tuple[int, str]) -> int:
+        number, name = job
+        scene = refine_scene(export, store, name, settings, devices[number % len(devices)])
+        save_scene(scene_file(directory, name), scene)
+        return len(scene.label)
+
+    with (
+        progress_bar(total, "points", "refining") as bar,
+        concurrent.futures.ThreadPoolExecutor(len(devices)) as pool,
+    ):
+        for num_points in pool.map(refine, enumerate(left)):
+            bar.update(num_points)
+    wait_for_all_hosts("refined")
+    if jax.process_index() == 0:
+        finish_export(directory, manifest)
+    wait_for_all_hosts("finished")
+    return Export(directory)
+
+
+def refine_scene(
+    export: Export,
+    store: SceneStore,
+    name: str,
+    settings: RefineSettings,
+    device: jax.Device | None = None,
+) -> ExportedScene:
+    """The refined labels of one scene.
+
+    A voxel without evidence of its own, in no ball, hears its neighbors and says nothing.
+
+    Raises:
+      ValueError: a score is not finite.
+    """
+    scene, split = export.load(name), export.manifest.split
+    cloud = store.voxel_cloud(split, name)
+    if not scene.allowed.any():
+        return scene
+    ignored = ~scene.allowed.any(axis=1)
+    allowed = refined_classes(scene.allowed, settings.classes)
+    probabilities = exported_probabilities(export, scene)
+    if not np.isfinite(probabilities).all():
+        bad = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
+        raise ValueError(
+            f"{scene_file(export.path, name)}: the scores of voxel {bad} are not finite; "
+            "export the pseudo-labels again."
+        )
+    result = refine_marginals(
+        cloud.coords,
+        cloud.colors / np.float32(255),
+        probabilities,
+        settings.crf,
+        allowed=allowed,
+        ignored=ignored,
+        trust=settings.trust,
+        device=device,
+    )
+    return scene._replace(
+        scores=result.marginals.astype(np.float16),
+        allowed=allowed,
+        label=result.labels.astype(np.uint8),
+        confidence=result.marginals.max(axis=1).astype(np.float16),
+    )
+
+
+def exported_probabilities(export: Export, scene: ExportedScene) -> Array:
+    """Softmax of the scores that labels were chosen by, over the allowed classes, [V, C] float32.
+
+    Rows without an allowed class are 0.
+    """
+    settings: dict[str, Any] = export.manifest.settings
+    scores = scene.scores.astype(np.float32)
+    if "refined" in settings:
+        return scores
+    if settings["mining"]["calibration"] == "class":
+        scale = ClassScale(**{key: np.array(x) for key, x in settings["class_scale"].items()})
+        scores = standardise(scores, scale)
+    scores = np.where(scene.allowed, scores, -np.inf)
+    best = np.where(scene.allowed.any(axis=1), scores.max(axis=1), 0.0)
+    exponentials = np.exp(scores - best[:, None])
+    return exponentials / np.maximum(exponentials.sum(axis=1, keepdims=True), 1e-30)
+
+
+def refined_classes(allowed: Array, choice: str) -> Array:
+    """Classes that the CRF may choose from at each voxel, [V, num_classes] bool.
+
+    Args:
+      allowed: [V, num_classes] of the export; where a row is empty, any class of the scene.
+      choice: see `RefineSettings`.
+    """
+    scene = np.broadcast_to(allowed.any(axis=0)[None], allowed.shape)
+    if choice == "all":
+        return np.ones_like(allowed)
+    if choice == "scene":
+        return scene.copy()
+    return np.where(allowed.any(axis=1, keepdims=True), allowed, scene)
+
+
+def _require_colors(export: Export, store: SceneStore, settings: RefineSettings) -> None:
+    if not settings.color_width:
+        return
+    for name in export.scenes:
+        if not store.info(export.manifest.split, name).has_colors:
+            raise ValueError(
+                f"{store.path}: scene {name} has no colors, which one kernel compares; "
+                "refine by position alone with --color-width 0."
+            )

@@ -1,0 +1,114 @@
+"""Refines an export from a command: finds its data, tunes if asked, measures before and after."""
+
+import dataclasses
+import json
+import logging
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mprm_jax.data.exports import Export, as_labels
+from mprm_jax.data.palette import class_palette, label_colors
+from mprm_jax.data.store import SceneStore
+from mprm_jax.data.truth import has_labels, voxel_labels
+from mprm_jax.labeling.measuring import measure_labels
+from mprm_jax.labeling.pictures import Panel, draw_panels
+from mprm_jax.labeling.quality import Measure
+from mprm_jax.labeling.quality_table import measure_values, quality_table
+from mprm_jax.labeling.refining import RefineSettings, refine_export
+from mprm_jax.labeling.tuning import tune
+
+logger = logging.getLogger(__name__)
+
+
+class RefineReport(NamedTuple):
+    """What a command says at its end."""
+
+    values: dict[str, Any]  # JSON
+    text: str
+
+
+def refine_run(
+    path: pathlib.Path,
+    *,
+    store: pathlib.Path | None,
+    output: pathlib.Path | None,
+    settings: RefineSettings,
+    tune_scenes: int,
+    picture: bool,
+) -> RefineReport:
+    """Refines the export at a path.
+
+    Args:
+      store: prepared scenes; those the export was made from if None.
+      output: folder of the refined export; beside the other, with `_crf`, if None.
+      tune_scenes: number of scenes on which the kernels are chosen first; 0: take `settings`.
+      picture: draw one scene before and after, as `refined.png` in the refined export.
+
+    Raises:
+      ValueError, OSError: in one line; see `refine_export`.
+    """
+    export = Export(path)
+    scenes = SceneStore(store or export.manifest.store)
+    export.require_store(scenes)
+    if tune_scenes:
+        settings = _tuned(export, scenes, settings, tune_scenes)
+    directory = output or path.with_name(f"{path.name}_crf")
+    refined = refine_export(export, scenes, settings, directory)
+    if picture:
+        draw_refined(export, refined, scenes, directory / "refined.png")
+    columns = {"before": measure_labels(export, scenes), "after": measure_labels(refined, scenes)}
+    values = {
+        "directory": str(directory),
+        "settings": dataclasses.asdict(settings),
+        "classes": list(export.classes),
+        **{name: found and measure_values(found) for name, found in columns.items()},
+    }
+    return RefineReport(values, _text(refined, columns))
+
+
+def draw_refined(export: Export, refined: Export, store: SceneStore, path: pathlib.Path) -> str:
+    """Draws input, labels before and after, and ground truth of the scene that changed most.
+
+    Returns:
+      The name of the scene.
+    """
+    changed = [
+        np.mean(export.load(name).label != refined.load(name).label) for name in export.scenes
+    ]
+    name = export.scenes[int(np.argmax(changed))]
+    split, palette = export.manifest.split, class_palette(len(export.classes))
+    cloud = store.voxel_cloud(split, name)
+    labels = {
+        "pseudo-labels": as_labels(export.load(name).label),
+        "after the CRF": as_labels(refined.load(name).label),
+    }
+    if has_labels(store, split, name):
+        labels["ground truth"] = voxel_labels(store, split, name)
+    panels = [Panel("input", cloud.colors / 255.0)]
+    panels += [Panel(title, label_colors(found, palette)) for title, found in labels.items()]
+    shown = np.unique(np.concatenate(list(labels.values())))
+    legend = [(export.classes[c], tuple(palette[c])) for c in shown[shown >= 0]]
+    draw_panels(path, cloud.coords, panels, legend)
+    return name
+
+
+def _tuned(
+    export: Export, store: SceneStore, settings: RefineSettings, num_scenes: int
+) -> RefineSettings:
+    """The best candidate on some scenes spread over the export."""
+    step = max(1, len(export.scenes) // num_scenes)
+    found = tune(export, store, export.scenes[::step][:num_scenes], settings)
+    (best, chosen), given = found[0], next(score for score, entry in found if entry == settings)
+    logger.info("tuned from %.4f to %.4f: %s", given, best, json.dumps(dataclasses.asdict(chosen)))
+    return chosen
+
+
+def _text(refined: Export, columns: dict[str, Measure | None]) -> str:
+    lines = [f"{refined.path}: refined pseudo-labels of {len(refined.scenes)} scenes"]
+    if any(found is None for found in columns.values()):
+        lines.append("not measured: the scenes have no point labels")
+    else:
+        lines.append(quality_table(columns, refined.classes))
+    return "\n".join(lines)
