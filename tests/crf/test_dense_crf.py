@@ -5,8 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from mprm_jax.crf import dense_crf as module
-from mprm_jax.crf import point_kernels
+from mprm_jax.crf import class_blocks, point_kernels
 from mprm_jax.crf.dense_crf import dense_crf, infer
 from mprm_jax.crf.mean_field import mean_field
 from mprm_jax.crf.point_kernels import build_kernels
@@ -169,8 +168,17 @@ def test_clouds_of_similar_size_compile_once():
     sizes = []
     for size in (1180, 1200, 1220):
         dense_crf(*cloud(size, seed=size), SETTINGS)
-        sizes.append((module._hear._cache_size(), module._shares._cache_size()))
+        sizes.append((class_blocks._hear._cache_size(), class_blocks._shares._cache_size()))
     assert sizes[1:] == sizes[:1] * 2
+
+
+def test_device_does_not_matter():
+    features, unary = cloud()
+    expected = dense_crf(features, unary, SETTINGS)
+    device = jax.devices()[1]
+    kernels = build_kernels(features, SETTINGS, device=device)
+    assert kernels.kernels[0].send.devices() == {device}
+    assert_close(infer(kernels, unary, weights=WEIGHTS, num_iterations=3), expected)
 
 
 def test_kernels_serve_many_inferences():

@@ -23,7 +23,7 @@ def pairs(features):
     return Pairs(features, np.ones(len(features), bool))
 
 
-@pytest.mark.parametrize("num_dims", [1, 2, 3, 6])
+@pytest.mark.parametrize("num_dims", [1, 3, 6])
 @pytest.mark.parametrize("transpose", [False, True])
 def test_lattice_matches_the_naive_loop(num_dims, transpose):
     features, values = cloud(num_dims)

@@ -29,7 +29,7 @@ def assert_same(host, device):
             np.testing.assert_array_equal(result, expected, err_msg=name)
 
 
-@pytest.mark.parametrize("num_dims", [1, 2, 3, 6])
+@pytest.mark.parametrize("num_dims", [1, 3, 6])
 def test_host_and_device_build_the_same_lattice(num_dims):
     features = cloud(num_dims)
     host = build_lattice(features, num_rows=256)
