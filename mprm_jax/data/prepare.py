@@ -91,6 +91,10 @@ def prepare(
     _list(broken)
     if broken and on_error == "stop":
         logger.info("reading the other scenes, to list all broken ones before stopping")
+    if previous and any(task.key in previous.scenes for task in found.tasks):
+        # From here on the arrays of a scene may be newer than what the manifest says of them.
+        (path / MANIFEST_FILE).unlink()
+        previous = None
     fresh, unread = _prepare_all(job, [t for t in found.tasks if t.key not in broken], workers)
     infos = found.kept | fresh
     unread |= _without_colors(infos)

@@ -41,6 +41,11 @@ def train_classifier(
     """
     mesh = make_mesh(choose_devices(num_devices))
     train = _open_split(store, "train", config)
+    if not train.tags.any():
+        raise ValueError(
+            f"{store.path}: no ball of split train is tagged with any class; fill in the tags, "
+            "then prepare again."
+        )
     config = start_run("cls", store, train, config, mesh, workdir)
     stage = cls_stage(config, len(store.classes))
     state = fit(stage, train, _validation(stage, store, config, mesh), config, mesh, workdir)

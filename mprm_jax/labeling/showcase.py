@@ -26,7 +26,10 @@ def draw_showcase(subclouds: Subclouds, export: Export, path: pathlib.Path) -> s
     cloud = subclouds.store.voxel_cloud(subclouds.split, name)
     result = export.load(name)
     palette = class_palette(len(subclouds.store.classes))
-    panels = [Panel("input", cloud.colors / 255.0)]
+    if subclouds.store.info(subclouds.split, name).has_colors:
+        panels = [Panel("input", cloud.colors / 255.0)]
+    else:
+        panels = [Panel("input, by height", map_colors(cloud.coords[:, 2]))]
     labels = as_labels(result.label)
     for label in _choose_classes(subclouds.tags.mean(axis=0), labels):
         scores = np.where(result.allowed[:, label], result.scores[:, label], -np.inf)

@@ -1,4 +1,4 @@
-"""Point class activation maps: class scores of points, merged over paths, limited to tags."""
+"""Point class activation maps: class scores of points, merged over paths."""
 
 import jax.numpy as jnp
 
@@ -24,13 +24,3 @@ def merge_paths(scores: Array, fusion: str) -> Array:
     if fusion == "sum":
         return jnp.sum(scores, axis=0)
     raise ValueError(f"fusion is {fusion!r}; choose 'max' or 'sum'.")
-
-
-def restrict(scores: Array, allowed: Array) -> Array:
-    """Excludes classes by -inf: multiplied by 0, as eq. 2 prints it, they beat negative scores.
-
-    Args:
-      scores: [T, num_classes].
-      allowed: [T, num_classes] bool.
-    """
-    return jnp.where(allowed, scores, -jnp.inf)

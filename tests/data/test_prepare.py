@@ -74,6 +74,22 @@ def test_a_changed_scan_is_prepared_again(tmp_path):
     assert again.store.fingerprint("train") != before
 
 
+def test_a_store_that_is_being_changed_is_not_complete(tmp_path, monkeypatch):
+    source = make_source(tmp_path, train_b=box_room(1))
+    run(source, tmp_path)
+    source.file("train/b").write_text("changed")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(FakeSource, "read", stop)
+        run(source, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no complete store"):
+        SceneStore(tmp_path / "store")
+    assert run(source, tmp_path)[1:] == (1, 1)
+
+
 def test_a_scene_that_left_the_source_leaves_the_manifest(tmp_path):
     run(make_source(tmp_path, train_b=box_room(1)), tmp_path)
     store = run(make_source(tmp_path), tmp_path).store

@@ -112,6 +112,15 @@ def test_a_broken_scene_of_scannet(scannet, tmp_path, error_of, spoil, named):
     assert_nothing_is_begun(tmp_path)
 
 
+def test_tags_that_nobody_filled_in(folder, tmp_path, error_of):
+    write_tags(folder, "scene,x,y,z,radius,wall,floor", "office,1,2,0.5,4,0,0")
+    error = error_of("--data", f"folder:{folder}", "--workdir", tmp_path / "run")
+    assert error.endswith(
+        "no ball of split train is tagged with any class; fill in the tags, then prepare again."
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_split_without_a_scene(scannet, tmp_path, error_of):
     (scannet / "scannetv2_train.txt").rename(scannet / "scannetv2_val.txt")
     error = error_of("--data", f"scannet:{scannet}")
