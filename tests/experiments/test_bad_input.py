@@ -113,6 +113,7 @@ def test_a_broken_scene_of_scannet(scannet, tmp_path, error_of, spoil, named):
 
 
 def test_tags_that_nobody_filled_in(folder, tmp_path, error_of):
+    (folder / "floor1" / "hall.npz").unlink()
     write_tags(folder, "scene,x,y,z,radius,wall,floor", "office,1,2,0.5,4,0,0")
     error = error_of("--data", f"folder:{folder}", "--workdir", tmp_path / "run")
     assert error.endswith(
