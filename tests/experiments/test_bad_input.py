@@ -115,7 +115,7 @@ def test_a_broken_scene_of_scannet(scannet, tmp_path, error_of, spoil, named):
 def test_tags_that_nobody_filled_in(folder, tmp_path, error_of):
     (folder / "floor1" / "hall.npz").unlink()
     write_tags(folder, "scene,x,y,z,radius,wall,floor", "office,1,2,0.5,4,0,0")
-    error = error_of("--data", f"folder:{folder}", "--workdir", tmp_path / "run")
+    error = error_of("--data", f"folder:{folder}", "--workdir", tmp_path / "run", "--devices", 4)
     assert error.endswith(
         "no ball of split train is tagged with any class; fill in the tags, then prepare again."
     )
