@@ -1,7 +1,8 @@
-"""Pseudo-label quality on Rooms: MPRM and PCAM, subcloud and scene tags, several seeds.
+"""Pseudo-label quality on Rooms: MPRM and PCAM, subcloud and scene tags, several seeds, the CRF.
 
-Runs `experiments/train.py --stage cls` once per combination, each in its own work directory, and
-writes the mean and deviation of every measure. A stopped measurement continues where it was.
+Runs `experiments/train.py --stage cls` once per combination, each in its own work directory, then
+`experiments/refine_pseudo_labels.py` on what it exported, and writes the mean and deviation of
+every measure. A stopped measurement continues where it was.
 
     python benchmarks/rooms_quality.py --workdir runs/rooms_quality
 """
@@ -16,10 +17,11 @@ import sys
 
 from machine import describe_machine
 
-TRAIN = pathlib.Path(__file__).parents[1] / "experiments" / "train.py"
+SCRIPTS = pathlib.Path(__file__).parents[1] / "experiments"
 RESULT = pathlib.Path(__file__).parent / "results" / "rooms_quality.json"
 NETWORKS = {"MPRM": [], "PCAM": ["model.paths=plain"]}
 TAGS = ("subcloud", "scene")
+REFINED = "calibrated, after the CRF"
 
 
 def main() -> None:
@@ -56,10 +58,30 @@ def run(args: argparse.Namespace, workdir: pathlib.Path, settings: list[str]) ->
     results = workdir / "results.json"
     if not results.exists():
         flags = ["--data", args.data, "--preset", args.preset, "--workdir", str(workdir)]
-        command = [sys.executable, str(TRAIN), "--stage", "cls", *flags, "--set", *settings]
+        command = [
+            sys.executable,
+            str(SCRIPTS / "train.py"),
+            "--stage",
+            "cls",
+            *flags,
+            "--set",
+            *settings,
+        ]
         subprocess.run(command, check=True)
     found = json.loads(results.read_text(encoding="utf-8"))
-    return {"seconds": found["seconds"], "measures": found["measures"]}
+    measures = {REFINED: refine(workdir), **found["measures"]}
+    return {"seconds": found["seconds"], "measures": measures}
+
+
+def refine(workdir: pathlib.Path) -> dict:
+    """The measure of the labels of a run after the dense CRF with its fixed settings."""
+    result = workdir / "refined.json"
+    if not result.exists():
+        script, export = SCRIPTS / "refine_pseudo_labels.py", workdir / "pseudo_labels"
+        command = [sys.executable, str(script), "--export", str(export), "--json"]
+        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        result.write_text(found, encoding="utf-8")
+    return json.loads(result.read_text(encoding="utf-8"))["after"]
 
 
 def summarize(runs: list[dict]) -> dict:
