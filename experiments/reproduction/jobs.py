@@ -1,0 +1,164 @@
+"""The commands of the paper's experiments, in the order in which one needs the results of another.
+
+Every job has a folder of its own below the work directory and leaves one JSON file there, last. A
+job whose file exists is done.
+"""
+
+import itertools
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mprm_jax.types import PATHS
+from mprm_jax.writing import write_whole
+
+SCRIPTS = pathlib.Path(__file__).parents[1]
+NETWORKS = {"PCAM": ("model.paths=plain",), "MPRM": ()}
+TAGS = ("scene", "subcloud")
+# Table 3: one network, different paths merged; the maximum unless it says sum.
+FUSIONS = {
+    **{path: ((path,), "max") for path in PATHS},
+    **{f"plain+{path}": (("plain", path), "max") for path in PATHS[1:]},
+    "all": (PATHS, "max"),
+    "all, sum": (PATHS, "sum"),
+}
+GROUPS = ("tags", "labels", "paths", "retraining")
+
+
+class Job(NamedTuple):
+    """One command."""
+
+    title: str
+    command: tuple[str, ...]
+    result: pathlib.Path  # JSON
+    prints: bool  # the JSON comes on the standard output, the command writes no such file itself
+
+
+class Setting(NamedTuple):
+    """What all jobs share."""
+
+    root: pathlib.Path  # work directory
+    data: str
+    preset: str
+    store: pathlib.Path
+    devices: int | None
+    overrides: Sequence[str]
+
+
+def make_jobs(setting: Setting, seeds: Sequence[int], groups: Sequence[str]) -> list[Job]:
+    """All jobs of some groups of experiments."""
+    jobs = [_tag_statistics(setting)] if "tags" in groups else []
+    for seed in seeds:
+        if {"labels", "paths", "retraining"} & set(groups):
+            jobs += _label_jobs(setting, seed)
+        if "paths" in groups:
+            jobs += _path_jobs(setting, seed)
+        if "retraining" in groups:
+            jobs += _retraining_jobs(setting, seed)
+    return jobs
+
+
+def run_job(job: Job) -> None:
+    """Runs a command; its progress and errors go to the terminal.
+
+    Raises:
+      ValueError: it failed.
+    """
+    job.result.parent.mkdir(parents=True, exist_ok=True)
+    output = subprocess.PIPE if job.prints else None
+    finished = subprocess.run(job.command, stdout=output, text=True)
+    if finished.returncode:
+        raise ValueError(
+            f"{job.title} failed with status {finished.returncode} (see above); the same command "
+            f"continues there: {' '.join(job.command)}"
+        )
+    if job.prints:
+        write_whole(job.result, finished.stdout)
+
+
+def _tag_statistics(setting: Setting) -> Job:
+    flags = ("stats", "--labels", str(setting.store), "--json")
+    return _printing(setting, "tag statistics", "weak_labels.py", flags, "tags.json")
+
+
+def _label_jobs(setting: Setting, seed: int) -> list[Job]:
+    """Table 2: trains, exports and refines."""
+    jobs = []
+    for tags, (network, paths) in itertools.product(TAGS, NETWORKS.items()):
+        name = f"{network}-{tags}-{seed}"
+        settings = (f"seed={seed}", f"data.labels={tags}", *paths)
+        jobs.append(_training(setting, f"cls/{name}", ("--stage", "cls"), settings))
+        export = setting.root / "cls" / name / "pseudo_labels"
+        flags = ("--export", str(export), "--output", str(setting.root / "crf" / name))
+        flags += ("--picture", "--json")
+        jobs.append(
+            _printing(setting, f"CRF {name}", "refine_pseudo_labels.py", flags, f"crf/{name}.json")
+        )
+    return jobs
+
+
+def _path_jobs(setting: Setting, seed: int) -> list[Job]:
+    """Table 3: merges different paths of one network, on both splits."""
+    jobs = []
+    for (fusion, (paths, kind)), split in itertools.product(FUSIONS.items(), ("train", "val")):
+        mining = (f"mining.paths={','.join(paths)}", f"mining.fusion={kind}")
+        name = f"paths/{fusion.replace(', ', '-')}-{split}-{seed}"
+        jobs.append(_export(setting, f"MPRM-subcloud-{seed}", split, name, mining))
+    return jobs
+
+
+def _retraining_jobs(setting: Setting, seed: int) -> list[Job]:
+    """Tables 4 and 5: maps on the validation split, and segmentation networks."""
+    jobs = []
+    for network in NETWORKS:
+        name = f"val/{network}-{seed}"
+        jobs.append(_export(setting, f"{network}-subcloud-{seed}", "val", name, ()))
+    flags = ("--export", str(setting.root / "val" / f"MPRM-{seed}"))
+    flags += ("--output", str(setting.root / "val" / f"MPRM-CRF-{seed}"), "--json")
+    result = f"val/MPRM-CRF-{seed}.json"
+    jobs.append(_printing(setting, f"CRF on val, {seed}", "refine_pseudo_labels.py", flags, result))
+    targets = {
+        "pseudo": setting.root / "cls" / f"MPRM-subcloud-{seed}" / "pseudo_labels",
+        "crf": setting.root / "crf" / f"MPRM-subcloud-{seed}",
+        "truth": "truth",
+    }
+    for target, labels in targets.items():
+        name = f"seg/{target}-{seed}"
+        stage = ("--stage", "seg", "--pseudo-labels", str(labels))
+        jobs.append(_training(setting, name, stage, (f"seed={seed}",)))
+        flags = ("--workdir", str(setting.root / name), "--split", "val", "--tags", "--json")
+        flags += ("--picture", str(setting.root / f"{name}.png"))
+        jobs.append(_printing(setting, f"evaluate {name}", "evaluate.py", flags, f"{name}.json"))
+    return jobs
+
+
+def _training(
+    setting: Setting, name: str, stage: tuple[str, ...], settings: tuple[str, ...]
+) -> Job:
+    workdir = setting.root / name
+    flags = (*stage, "--data", setting.data, "--preset", setting.preset, "--workdir", str(workdir))
+    flags += (*_devices(setting), "--set", *settings, *setting.overrides)
+    return Job(f"train {name}", _script("train.py", flags), workdir / "results.json", False)
+
+
+def _export(setting: Setting, run: str, split: str, name: str, mining: tuple[str, ...]) -> Job:
+    flags = ("--workdir", str(setting.root / "cls" / run), "--split", split, "--json")
+    flags += ("--output", str(setting.root / name), *_devices(setting))
+    flags += ("--set", *mining) if mining else ()
+    return _printing(setting, f"export {name}", "export_pseudo_labels.py", flags, f"{name}.json")
+
+
+def _printing(
+    setting: Setting, title: str, script: str, flags: tuple[str, ...], result: str
+) -> Job:
+    return Job(title, _script(script, flags), setting.root / result, True)
+
+
+def _devices(setting: Setting) -> tuple[str, ...]:
+    return () if setting.devices is None else ("--devices", str(setting.devices))
+
+
+def _script(name: str, flags: tuple[str, ...]) -> tuple[str, ...]:
+    return (sys.executable, str(SCRIPTS / name), *flags)

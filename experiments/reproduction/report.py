@@ -1,0 +1,84 @@
+"""Puts tables and pictures together into `report.md` and `report.html`."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import shutil
+from collections.abc import Sequence
+
+from mprm_jax.data.scannet import CLASSES as SCANNET_CLASSES
+from mprm_jax.data.store import SceneStore
+from mprm_jax.writing import write_whole
+from reproduction.jobs import Setting
+from reproduction.render import Block, Heading, Picture, Text, to_html, to_markdown
+from reproduction.results import Results
+from reproduction.tables import (
+    class_table,
+    cost_table,
+    label_table,
+    path_table,
+    supervision_table,
+    tag_table,
+    validation_table,
+)
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+# Pictures of the first seed: where a job leaves them, their name beside the report, what they show.
+_PICTURES = (
+    ("cls/MPRM-subcloud-0/pseudo_labels.png", "maps.png", "Figure 5: maps and pseudo-labels"),
+    ("crf/MPRM-subcloud-0/refined.png", "crf.png", "Pseudo-labels before and after the CRF"),
+    ("seg/crf-0.png", "retrained.png", "Figure 6: validation, retrained on tags alone"),
+    ("seg/truth-0.png", "supervised.png", "Figure 6: validation, fully supervised"),
+)
+
+
+def write_report(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> pathlib.Path:
+    """Writes the report of what is done; returns its place."""
+    setting.root.mkdir(parents=True, exist_ok=True)
+    results = Results(setting.root, seeds)
+    # Rooms have ScanNet's classes too, but the paper's numbers say nothing about them.
+    with_paper = store.manifest.name == "scannet" and tuple(store.classes) == tuple(SCANNET_CLASSES)
+    blocks: list[Block] = [
+        Heading(f"MPRM on {store.manifest.name}", 1),
+        *_introduction(setting, store, seeds),
+        *tag_table(results, with_paper),
+        *label_table(results, with_paper),
+        *class_table(results),
+        *path_table(results, with_paper),
+        *validation_table(results, with_paper),
+        *supervision_table(results, with_paper),
+        *cost_table(results),
+        *_pictures(setting.root),
+    ]
+    write_whole(setting.root / "report.html", to_html(blocks))
+    write_whole(setting.root / "report.md", to_markdown(blocks))
+    return setting.root / "report.md"
+
+
+def _introduction(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> list[Block]:
+    scenes = ", ".join(f"{len(store.scenes(split))} {split}" for split in store.splits)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+    return [
+        Text(
+            f"Data {setting.data} ({scenes} scenes, voxels of "
+            f"{100 * store.manifest.settings.voxel_size:g} cm), preset {setting.preset}, "
+            f"{len(seeds)} seeds, changed settings: {' '.join(setting.overrides) or 'none'}. "
+            "Mean ± sample deviation over seeds; in per cent, on voxels. "
+            "A blank was not measured yet."
+        ),
+        Text(
+            f"Measured with `python experiments/reproduce.py` on {os.cpu_count()} cores, "
+            f"{platform.system()}, Python {platform.python_version()}, {versions}."
+        ),
+    ]
+
+
+def _pictures(root: pathlib.Path) -> list[Block]:
+    """The pictures that are there, copied beside the report."""
+    blocks: list[Block] = []
+    for place, name, caption in _PICTURES:
+        if (root / place).exists():
+            shutil.copyfile(root / place, root / name)
+            blocks.append(Picture(name, caption))
+    return [Heading("Pictures"), *blocks] if blocks else []

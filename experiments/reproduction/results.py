@@ -1,0 +1,44 @@
+"""Reads what the jobs have left so far, and sums it up over seeds."""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+
+class Results(NamedTuple):
+    """The results in a work directory."""
+
+    root: pathlib.Path
+    seeds: Sequence[int]
+
+    def load(self, file: str) -> Any | None:
+        """The JSON of a job; None if it is not done."""
+        path = self.root / file
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def numbers(self, file: str, pick: Callable[[Any], float | None]) -> list[float]:
+        """One number of every seed that is done.
+
+        Args:
+          file: of a job, with `{seed}` in its name.
+          pick: the number in its JSON; None if it is not there.
+        """
+        found = [self.load(file.format(seed=seed)) for seed in self.seeds]
+        numbers = [pick(values) for values in found if values is not None]
+        return [number for number in numbers if number is not None]
+
+
+def spread(numbers: Sequence[float]) -> str:
+    """Mean and sample deviation; empty if there is no number."""
+    if not numbers:
+        return ""
+    if len(numbers) == 1:
+        return f"{numbers[0]:.1f} (1 seed)"
+    return f"{statistics.mean(numbers):.1f} ± {statistics.stdev(numbers):.1f}"
+
+
+def mean(numbers: Sequence[float]) -> float | None:
+    """The mean; None if there is no number."""
+    return statistics.mean(numbers) if numbers else None

@@ -1,0 +1,145 @@
+"""The report: jobs in a working order, numbers over seeds, blanks for what is not measured."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+from prepared import make_store
+from reproduction.jobs import FUSIONS, GROUPS, Job, Setting, make_jobs, run_job
+from reproduction.render import Heading, Picture, Table, Text, to_html, to_markdown
+from reproduction.report import write_report
+from reproduction.results import Results, spread
+from reproduction.tables import (
+    PAPER,
+    label_table,
+    path_table,
+    supervision_table,
+    tag_table,
+    validation_table,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("data"))
+
+
+def setting_of(root):
+    return Setting(root, "rooms:tiny", "tiny", pathlib.Path("prepared/x"), None, ())
+
+
+def put(root, file, values):
+    path = root / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
+def rows_of(blocks):
+    """The rows of the one table among some blocks, by their first cell."""
+    (table,) = [block for block in blocks if isinstance(block, Table)]
+    return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+
+
+def test_every_job_finds_what_it_needs_made_before(tmp_path):
+    made = set()
+    for job in make_jobs(setting_of(tmp_path), range(2), GROUPS):
+        for flag in ("--export", "--pseudo-labels", "--workdir"):
+            if flag in job.command:
+                needed = pathlib.Path(job.command[job.command.index(flag) + 1])
+                own = needed == job.result.parent  # train.py makes its work directory
+                inside = {needed, needed.parent} & made
+                assert own or inside or str(needed) == "truth", job.command
+        made |= {job.result.parent, job.result.with_suffix("")}
+    assert len(made) > 20
+
+
+def test_jobs_do_not_share_results(tmp_path):
+    results = [job.result for job in make_jobs(setting_of(tmp_path), range(3), GROUPS)]
+    assert len(set(results)) == len(results)
+
+
+def test_one_group_runs_only_what_it_needs(tmp_path):
+    titles = [job.title for job in make_jobs(setting_of(tmp_path), [0], ["tags"])]
+    assert titles == ["tag statistics"]
+    labels = make_jobs(setting_of(tmp_path), [0], ["labels"])
+    assert not [job for job in labels if "seg" in job.title]
+
+
+def test_a_job_keeps_what_its_command_prints(tmp_path):
+    command = (sys.executable, "-c", "print('{\"a\": 1}')")
+    run_job(Job("prints", command, tmp_path / "new" / "a.json", True))
+    assert json.loads((tmp_path / "new" / "a.json").read_text()) == {"a": 1}
+
+
+def test_a_failed_job_is_named_and_leaves_no_result(tmp_path):
+    job = Job("breaks", (sys.executable, "-c", "raise SystemExit(3)"), tmp_path / "a.json", True)
+    with pytest.raises(ValueError, match="breaks failed with status 3"):
+        run_job(job)
+    assert not job.result.exists()
+
+
+def test_spread_is_mean_and_sample_deviation():
+    assert spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
+    assert spread([4.0]) == "4.0 (1 seed)"
+    assert spread([]) == ""
+
+
+def test_labels_are_summed_up_over_the_seeds_that_are_done(tmp_path):
+    for seed, miou in ((0, 40.0), (1, 44.0)):
+        measures = {"calibrated": {"miou": miou}, "raw": {"miou": 20.0}}
+        put(tmp_path, f"cls/MPRM-subcloud-{seed}/results.json", {"measures": measures})
+    put(tmp_path, "crf/MPRM-subcloud-0.json", {"after": {"miou": 50.0}})
+    row = rows_of(label_table(Results(tmp_path, range(3)), True))["MPRM, subcloud tags"]
+    assert row["calibrated"] == "42.0 ± 2.8"
+    assert row["calibrated + CRF"] == "50.0 (1 seed)"
+    assert row["random allowed class"] == ""
+    assert row["paper"] == "46.6, CRF 47.4"
+
+
+def test_the_share_of_full_supervision_is_that_of_the_means(tmp_path):
+    for seed in range(2):
+        for target, miou in (("crf", 30.0 + seed), ("truth", 61.0)):
+            columns = {"voxels without tags": {"miou": miou}, "voxels with tags": {"miou": 70.0}}
+            put(tmp_path, f"seg/{target}-{seed}.json", {"columns": columns})
+    rows = rows_of(supervision_table(Results(tmp_path, range(2)), True))
+    assert rows["share reached by tags"]["ours"] == "50 %"
+    assert rows["share reached by tags"]["paper, hidden test"] == "60 %"
+    val = rows_of(validation_table(Results(tmp_path, range(2)), False))["fully supervised"]
+    assert (val["with tags"], val["without tags"]) == ("70.0 ± 0.0", "61.0 ± 0.0")
+
+
+def test_networks_that_need_tags_have_no_number_without(tmp_path):
+    rows = rows_of(validation_table(Results(tmp_path, [0]), True))
+    assert rows["MPRM"]["without tags"] == "needs tags"
+    assert rows["fully supervised"]["without tags"] == ""
+
+
+def test_the_papers_numbers_are_complete():
+    assert set(PAPER["paths"]) == set(FUSIONS)
+    assert {len(x) for x in PAPER["class_frequency"].values()} == {20}
+
+
+def test_paths_and_tags_have_rows(tmp_path):
+    put(tmp_path, "paths/all-sum-val-0.json", {"measure": {"miou": 12.0}})
+    assert rows_of(path_table(Results(tmp_path, [0]), False))["all, sum"]["val"] == "12.0 (1 seed)"
+    tags = {"scenes": 2, "subclouds": 9, "scene": {"wall": 99.0}, "subcloud": {"wall": 80.0}}
+    put(tmp_path, "tags.json", tags)
+    row = rows_of(tag_table(Results(tmp_path, [0]), True))["wall"]
+    assert list(row.values()) == ["wall", "99.0", "80.0", "97.3", "77.6"]
+
+
+def test_markdown_and_html_say_the_same():
+    blocks = [Heading("A & B", 1), Text("x < y"), Table(["a"], [["1|2"]]), Picture("p.png", "p")]
+    assert to_markdown(blocks) == ("# A & B\n\nx < y\n\n| a |\n| --- |\n| 1\\|2 |\n\n![p](p.png)\n")
+    page = to_html(blocks)
+    for part in ("<h1>A &amp; B</h1>", "<p>x &lt; y</p>", "<td>1|2</td>", 'src="p.png"'):
+        assert part in page
+
+
+def test_a_report_of_nothing_is_blank_but_complete(store, tmp_path):
+    path = write_report(setting_of(tmp_path / "root"), store, range(3))
+    text = path.read_text()
+    for number in range(1, 6):
+        assert f"Table {number}" in text
+    assert (tmp_path / "root" / "report.html").read_text().startswith("<!doctype html>")
