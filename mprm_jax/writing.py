@@ -1,6 +1,7 @@
 """Writes files that are either whole or not there, and says in one line what went wrong."""
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -43,3 +44,22 @@ def explain_failed_write(path: pathlib.Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}); free disk space or choose "
             "another place, then run the same command again."
         ) from error
+
+
+def require_place(path: pathlib.Path) -> None:
+    """Raises `FailedWriteError` if a file can hardly be written at a path; makes nothing.
+
+    For commands that compute for long before they write.
+    """
+    place = path.absolute().parent
+    while not place.exists():
+        place = place.parent
+    if path.is_dir():
+        reason = "a folder of that name is there"
+    elif not place.is_dir():
+        reason = f"{place} is a file"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        reason = f"{place} is not writable"
+    else:
+        return
+    raise FailedWriteError(f"{path}: cannot be written ({reason}); choose another place.")

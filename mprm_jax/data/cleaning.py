@@ -85,6 +85,17 @@ def select_points(cloud: CloudFile, rows: Array) -> CloudFile:
     )
 
 
+def warn_of_millimeters(path: str | Path, coords: Array, remedy: str) -> None:
+    """Logs that a scan spans more than scans in meters do, and what to add to a command then.
+
+    Args:
+      coords: [N, 3] taken for meters.
+    """
+    if looks_like_millimeters(coords):
+        extent = " x ".join(f"{length:.0f}" for length in np.ptp(coords, axis=0))
+        logger.warning("%s: spans %s m; if it is in millimeters, add %s", path, extent, remedy)
+
+
 def looks_like_millimeters(coords: Array) -> bool:
     """Says whether [N, 3] coordinates are too large, and too whole or too high, for meters."""
     extent = np.ptp(coords, axis=0)

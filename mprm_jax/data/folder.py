@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mprm_jax.data.class_list import ClassList, read_class_list, suggest, to_class_indices
-from mprm_jax.data.cleaning import clean_cloud, looks_like_millimeters
+from mprm_jax.data.cleaning import clean_cloud, warn_of_millimeters
 from mprm_jax.data.csv_rows import read_csv_rows
 from mprm_jax.data.formats import READERS, read_cloud
 from mprm_jax.data.formats.text import is_text_cloud, read_text
@@ -57,7 +57,7 @@ class Folder:
             raise ValueError(f"data.scale is {scale}; give meters per unit of the scans, above 0.")
         self.root = Path(root)
         self.scale = scale
-        self._scans = _find_scans(self.root)
+        self._scans = find_scans(self.root)
         self._class_list = self._read_class_list()
         self._tags = self._read_tags()
         self.classes: Sequence[str] = self._tags.classes
@@ -82,11 +82,7 @@ class Folder:
         path = self._scan(split, name)
         cloud = clean_cloud(path, read_cloud(path)).cloud
         coords = cloud.coords * self.scale
-        if looks_like_millimeters(coords):
-            extent = " x ".join(f"{length:.0f}" for length in np.ptp(coords, axis=0))
-            logger.warning(
-                "%s: spans %s m; if it is in millimeters, add --set data.scale=0.001", path, extent
-            )
+        warn_of_millimeters(path, coords, "--set data.scale=0.001")
         labels = None
         if cloud.labels is not None and self._class_list is not None:
             labels = to_class_indices(cloud.labels, self._class_list)
@@ -159,7 +155,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + " ..." * (len(names) > MAX_LISTED)
 
 
-def _find_scans(root: Path) -> dict[str, Path]:
+def find_scans(root: Path) -> dict[str, Path]:
     """Finds the readable scans below a folder, by scene name, in order of their paths."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; give the one that holds the scans.")

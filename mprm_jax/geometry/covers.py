@@ -1,4 +1,4 @@
-"""Covers a cloud with balls, so that every point of it lies in one."""
+"""Covers a cloud with balls, so that every point of it, or of a part of it, lies in one."""
 
 from typing import NamedTuple
 
@@ -10,14 +10,20 @@ from mprm_jax.types import Array
 
 
 class Cover(NamedTuple):
-    """Balls that together hold all points of a cloud."""
+    """Balls that together hold the points to be covered."""
 
     centers: Array  # [S, 3] float32, meters
     radii: Array  # [S] float64, meters
     num_points: Array  # [S] int64
 
 
-def cover(coords: Array, radius: float, max_points: int, rng: np.random.Generator) -> Cover:
+def cover(
+    coords: Array,
+    radius: float,
+    max_points: int,
+    rng: np.random.Generator,
+    wanted: Array | None = None,
+) -> Cover:
     """Covers a cloud with balls around its own points.
 
     Centers are drawn one after the other among the points that no ball holds yet. A ball of more
@@ -26,9 +32,10 @@ def cover(coords: Array, radius: float, max_points: int, rng: np.random.Generato
     Args:
       coords: [N, 3] float32, meters, N >= 1, no two alike.
       radius: meters.
+      wanted: [N] bool, points to be covered, at least one; all if None.
     """
     tree = make_tree(coords)
-    covered = np.zeros(len(coords), bool)
+    covered = np.zeros(len(coords), bool) if wanted is None else ~wanted
     balls = []
     for point in rng.permutation(len(coords)):
         if covered[point]:

@@ -1,6 +1,7 @@
 """Starts a training run: shapes are calibrated and the work directory is claimed."""
 
 import logging
+import os
 import pathlib
 from typing import Any
 
@@ -42,10 +43,11 @@ def start_run(
         "classes": list(store.classes),
         "fingerprint": store.fingerprint("train"),
     }
+    # Only noted if not, so that runs of earlier versions, on data with colors, can be resumed.
+    if not any(store.info("train", scene).has_colors for scene in store.scenes("train")):
+        identity["has_colors"] = False
     open_workdir(workdir, config, identity, store.path)
-    if jax.config.jax_compilation_cache_dir is None:  # else set by JAX_COMPILATION_CACHE_DIR
-        cache = (workdir / "xla_cache").absolute()
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_programs(workdir)
     logger.info(
         "%s: %d scenes, %d subclouds, %d classes; %d %s devices; work directory %s",
         store.path,
@@ -57,3 +59,13 @@ def start_run(
         workdir,
     )
     return config
+
+
+def keep_programs(workdir: pathlib.Path) -> None:
+    """Keeps compiled programs in the work directory, for the next command on it.
+
+    Does nothing where the user chose another place, or where nothing can be written.
+    """
+    # Not None: set by JAX_COMPILATION_CACHE_DIR.
+    if jax.config.jax_compilation_cache_dir is None and os.access(workdir, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str((workdir / "xla_cache").absolute()))
