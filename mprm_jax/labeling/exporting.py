@@ -3,7 +3,6 @@
 import logging
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from mprm_jax.labeling.classification import export_split
 from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.quality import Measure
 from mprm_jax.labeling.quality_table import measure_values, quality_table
+from mprm_jax.labeling.reports import Report
 from mprm_jax.labeling.spreading import spread_to_points
 from mprm_jax.labeling.trained import open_network, open_store
 from mprm_jax.overrides import override
@@ -30,13 +30,6 @@ logger = logging.getLogger(__name__)
 _SETTINGS = ("mining.", "data.workers", "data.prefetch")
 
 
-class ExportReport(NamedTuple):
-    """What a command says at its end."""
-
-    values: dict[str, Any]  # JSON
-    text: str
-
-
 def export_run(
     workdir: pathlib.Path,
     *,
@@ -47,7 +40,7 @@ def export_run(
     settings: Sequence[str],
     num_devices: int | None,
     as_ply: bool,
-) -> ExportReport:
+) -> Report:
     """Exports a split with the network of a run.
 
     Args:
@@ -85,7 +78,7 @@ def export_run(
     values = {"directory": str(directory), "split": split, "step": network.step}
     values |= {"settings": export.manifest.settings["mining"], "classes": list(export.classes)}
     values["measure"] = None if found is None else measure_values(found)
-    return ExportReport(values, _text(export, found))
+    return Report(values, _text(export, found))
 
 
 def mining_config(config: Config, settings: Sequence[str]) -> Config:

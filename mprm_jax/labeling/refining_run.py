@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import pathlib
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,16 +16,10 @@ from mprm_jax.labeling.pictures import Panel, draw_panels
 from mprm_jax.labeling.quality import Measure
 from mprm_jax.labeling.quality_table import measure_values, quality_table
 from mprm_jax.labeling.refining import RefineSettings, refine_export
+from mprm_jax.labeling.reports import Report
 from mprm_jax.labeling.tuning import tune
 
 logger = logging.getLogger(__name__)
-
-
-class RefineReport(NamedTuple):
-    """What a command says at its end."""
-
-    values: dict[str, Any]  # JSON
-    text: str
 
 
 def refine_run(
@@ -37,7 +30,7 @@ def refine_run(
     settings: RefineSettings,
     tune_scenes: int,
     picture: bool,
-) -> RefineReport:
+) -> Report:
     """Refines the export at a path.
 
     Args:
@@ -65,7 +58,7 @@ def refine_run(
         "classes": list(export.classes),
         **{name: found and measure_values(found) for name, found in columns.items()},
     }
-    return RefineReport(values, _text(refined, columns))
+    return Report(values, _text(refined, columns))
 
 
 def draw_refined(export: Export, refined: Export, store: SceneStore, path: pathlib.Path) -> str:
