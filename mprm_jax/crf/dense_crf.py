@@ -102,6 +102,7 @@ def infer(
     used = np.flatnonzero((energies < np.inf).any(axis=0))
     width = _block_width(len(used), block_classes, kernels.kernels[0].send.device)
     blocks = _split(energies, used, kernels, width)
+    del energies  # as large as the result
     if compatibility is not None:
         padding = (0, len(blocks) * width - len(used))
         used_only = np.asarray(compatibility, np.float32)[np.ix_(used, used)]

@@ -1,7 +1,6 @@
 """From feature columns of a cloud to normalized kernels on a device: host-side preparation."""
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -87,9 +86,8 @@ def build_kernels(
             operator = _device_lattice(scaled, num_rows, device)
         return _make_kernel(operator, sender, settings.normalization)
 
-    with ThreadPoolExecutor(len(settings.kernels)) as pool:
-        kernels = tuple(pool.map(build, settings.kernels))
-    return PointKernels(kernels, order, ignored)
+    # One after another, for their memory; each takes all cores.
+    return PointKernels(tuple(map(build, settings.kernels)), order, ignored)
 
 
 _make_kernel = jax.jit(make_kernel, static_argnames="normalization")
