@@ -45,7 +45,7 @@ def main() -> None:
     if args.areas:
         report = combine_areas(args.areas)
     elif args.labels:
-        report = evaluate_export(args.labels, args.store)
+        report = evaluate_export(args.labels, args.store, args.picture)
     else:
         use_cpu_cores(args.devices or os.cpu_count() or 1)
         how = {"checkpoint": args.checkpoint, "store": args.store, "votes": args.votes}
@@ -53,10 +53,9 @@ def main() -> None:
         if args.submission:
             report = submit(args.workdir, args.submission, **how)
         else:
-            report = evaluate_network(args.workdir, split=args.split, tags=args.tags, **how)
+            how |= {"split": args.split, "tags": args.tags, "picture": args.picture}
+            report = evaluate_network(args.workdir, **how)
     if args.output:
-        with explain_failed_write(args.output):
-            args.output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(args.output, json.dumps(report.values, indent=1))
     print(json.dumps(report.values, indent=1) if args.json else report.text)
 
@@ -87,6 +86,9 @@ def make_parser() -> Parser:
         help="prepared scenes (default: those that the export or the run was made from)",
     )
     parser.add_argument("--output", **path, metavar="FILE.json", help="also write the result there")
+    parser.add_argument(
+        "--picture", **path, metavar="FILE.png", help="draw the scene with the most classes"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -140,8 +142,11 @@ def check(args: argparse.Namespace, parser: Parser) -> None:
     check_devices(args.devices)
     if args.votes < 1:
         raise ValueError(f"--votes {args.votes}: give 1 or more.")
-    if args.output:
-        require_place(args.output)
+    for path in (args.output, args.picture, args.submission):
+        if path is not None:
+            require_place(path)
+            with explain_failed_write(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from mprm_jax.data.exports import Export, as_labels
 from mprm_jax.data.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.truth import has_labels, point_labels, voxel_labels
+from mprm_jax.labeling.evaluation_picture import draw_evaluation, telling_scene
 from mprm_jax.labeling.pseudo_labels import decide
 from mprm_jax.labeling.quality import Measure, confusion_matrix, measure
 from mprm_jax.labeling.quality_table import measure_values, quality_table
@@ -31,11 +32,14 @@ WITH_TAGS, WITHOUT_TAGS = "with tags", "without tags"
 S3DIS = "s3dis"  # name of the source
 
 
-def evaluate_export(path: pathlib.Path, store: pathlib.Path | None = None) -> Report:
+def evaluate_export(
+    path: pathlib.Path, store: pathlib.Path | None = None, picture: pathlib.Path | None = None
+) -> Report:
     """Measures the labels of an export, all of which are `WITH_TAGS`.
 
     Args:
       store: prepared scenes; those the export was made from if None.
+      picture: PNG of one scene, to be drawn there.
 
     Raises:
       FileNotFoundError: no complete export, or no store.
@@ -45,7 +49,7 @@ def evaluate_export(path: pathlib.Path, store: pathlib.Path | None = None) -> Re
     scenes = SceneStore(store or pathlib.Path(export.manifest.store))
     export.require_store(scenes)
     split = export.manifest.split
-    found = Evaluation(scenes, split, labeled_scenes(scenes, split, export.scenes))
+    found = Evaluation(scenes, split, labeled_scenes(scenes, split, export.scenes), picture)
     for scene in found.scenes:
         found.add(scene, {WITH_TAGS: as_labels(export.load(scene).label)})
     values = {"measured": "pseudo-labels", "labels": str(path)} | found.values()
@@ -62,6 +66,7 @@ def evaluate_network(
     votes: int = 1,
     augment: bool = False,
     tags: bool = False,
+    picture: pathlib.Path | None = None,
     num_devices: int | None = None,
 ) -> Report:
     """Measures a segmentation network `WITHOUT_TAGS`, and on demand also `WITH_TAGS`.
@@ -71,6 +76,7 @@ def evaluate_network(
       store: prepared scenes; those of the run if None.
       votes: balls in which each voxel is seen at least.
       augment: move the balls at random.
+      picture: PNG of one scene, to be drawn there.
       num_devices: all if None.
 
     Raises:
@@ -81,7 +87,8 @@ def evaluate_network(
     mesh = make_mesh(choose_devices(num_devices))
     network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
     scenes = open_store(network, store)
-    found = Evaluation(scenes, split, labeled_scenes(scenes, split, scenes.scenes(split)))
+    labeled = labeled_scenes(scenes, split, scenes.scenes(split))
+    found = Evaluation(scenes, split, labeled, picture)
     if tags:
         require_tags(scenes, split, found.scenes)
     keep_programs(workdir)
@@ -118,10 +125,20 @@ def labeled_scenes(store: SceneStore, split: str, scenes: Sequence[str]) -> tupl
 
 
 class Evaluation:
-    """Confusion matrices summed over scenes, a column for each way labels were chosen."""
+    """Confusion matrices summed over scenes, a column for each way labels were chosen.
 
-    def __init__(self, store: SceneStore, split: str, scenes: Sequence[str]):
-        self.store, self.split, self.scenes = store, split, scenes
+    Where a `picture` is wanted, the scene with the most classes is drawn there when it is added.
+    """
+
+    def __init__(
+        self,
+        store: SceneStore,
+        split: str,
+        scenes: Sequence[str],
+        picture: pathlib.Path | None = None,
+    ):
+        self.store, self.split, self.scenes, self.picture = store, split, scenes, picture
+        self._drawn = picture and telling_scene(store, split, scenes)
         is_scannet = tuple(store.classes) == SCANNET_CLASSES
         self.points = "vertices" if is_scannet else "points"
         self.rules = "ScanNet" if is_scannet else "S3DIS" if self._is_s3dis else "all points"
@@ -136,6 +153,8 @@ class Evaluation:
             spread = spread_to_points(label, point_voxel)
             self._count(f"{self.points} {tags}", of_points, spread)
             self._count(f"voxels {tags}", of_voxels, label)
+        if scene == self._drawn:
+            draw_evaluation(self.picture, self.store, self.split, scene, labels)
 
     def measures(self) -> dict[str, Measure]:
         """The measure of each column.

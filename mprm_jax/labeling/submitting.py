@@ -19,7 +19,6 @@ from mprm_jax.labeling.trained import open_network, open_store
 from mprm_jax.labeling.voting import segment_scenes
 from mprm_jax.training.parallel import choose_devices, make_mesh
 from mprm_jax.training.stages import seg_stage
-from mprm_jax.writing import explain_failed_write, require_place
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def submit(
 
     Args:
       workdir: of a run of stage seg.
-      path: of the archive.
+      path: of the archive, in a folder that is there.
       store, votes, augment, num_devices: as of `evaluate_network`.
 
     Raises:
@@ -48,7 +47,6 @@ def submit(
       ValueError: a run of the other stage, or a store without just the benchmark's test scans.
       OSError: the archive cannot be written.
     """
-    require_place(path)
     mesh = make_mesh(choose_devices(num_devices))
     network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
     scenes = open_store(network, store)
@@ -61,8 +59,6 @@ def submit(
     for scene, segmented in voted:
         label = segmented.probabilities.argmax(axis=1).astype(np.uint8)
         labels[scene] = spread_to_points(label, scenes.point_voxel(SPLIT, scene))
-    with explain_failed_write(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     write_submission(path, labels, counts)
     check_submission(path, counts)
     values = {"submission": str(path), "workdir": str(workdir), "step": network.step}

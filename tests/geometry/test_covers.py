@@ -75,3 +75,13 @@ def test_covers_differ():
 def test_one_point_is_one_ball():
     found = cover_of(cloud(1))
     assert found.num_points.tolist() == [1] and found.centers.shape == (1, 3)
+
+
+def test_of_some_points_only_those_are_covered():
+    coords = cloud()
+    wanted = coords[:, 0] < 0.7
+    found = cover(coords, RADIUS, 1000, np.random.default_rng(0), wanted)
+    rows = np.concatenate(members(coords, found))
+    assert set(np.flatnonzero(wanted)) <= set(rows)
+    assert np.all(found.centers[:, 0] < 0.7)
+    assert found.num_points.tolist() == [len(ball) for ball in members(coords, found)]
