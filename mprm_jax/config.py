@@ -19,6 +19,7 @@ class DataConfig:
 
     scale: float = 1.0  # meters per unit of the scans and tags of a folder; 0.001: millimeters
     test_area: int = 5  # of S3DIS, validates
+    colors: str = "auto"  # "none" leaves out the colors of scans that have them
     voxel_size: float = 0.04  # meters, level 0 of every network; fixed by `prepare`
     sphere_radius: float = 2.0  # meters, radius r of a subcloud (paper 5.1)
     seeds: str = "ends"  # "ends": grid with both ends (released); "centres": cell centers
@@ -29,6 +30,7 @@ class DataConfig:
 
     def __post_init__(self):
         _check_positive(self, "scale", "test_area", "voxel_size", "sphere_radius", "prefetch")
+        _check_choice(self, "colors", ("auto", "none"))
         _check_choice(self, "seeds", ("ends", "centres"))
         _check_choice(self, "labels", ("subcloud", "scene"))
         _check_not_negative(self, "epoch_subclouds", "workers")

@@ -79,6 +79,7 @@ def default_store(spec: str, config: Config) -> pathlib.Path:
     name += f"-{100 * data.voxel_size:g}cm-r{data.sphere_radius:g}-{data.seeds}"
     name += f"-scale{data.scale:g}" if data.scale != usual.scale else ""
     name += f"-area{data.test_area}" if data.test_area != usual.test_area else ""
+    name += "-colorless" if data.colors == "none" else ""
     return STORES_ROOT / name
 
 

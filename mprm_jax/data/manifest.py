@@ -27,12 +27,14 @@ class StoreSettings:
     tags: str = "auto"  # "auto": people's tags, else from point labels; "archive:DIR"
     scale: float = 1.0  # meters per unit of the scans
     test_area: int = 5  # of S3DIS, the split "val"
+    colors: str = "auto"  # "none": those of the scans were left out
 
     @classmethod
     def of(cls, data: DataConfig, tags: str = "auto") -> "StoreSettings":
         """The settings of a store that serves `data`."""
         return cls(
-            *(data.voxel_size, data.sphere_radius, data.seeds, tags, data.scale, data.test_area)
+            *(data.voxel_size, data.sphere_radius, data.seeds, tags),
+            *(data.scale, data.test_area, data.colors),
         )
 
 

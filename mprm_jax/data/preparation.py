@@ -39,6 +39,8 @@ def prepare_scene(scene: Scene, settings: StoreSettings, num_classes: int) -> Pr
       ValueError: the scan is empty, not finite, inconsistent, or absurdly large for its unit.
     """
     check_scene(scene, num_classes)
+    if settings.colors == "none":
+        scene = scene._replace(colors=None)
     origin = _origin(scene.coords)
     coords = scene.coords - origin[None]
     colors = scene.colors if scene.colors is not None else np.zeros(coords.shape, np.uint8)

@@ -188,7 +188,10 @@ def _without_colors(infos: Mapping[str, SceneInfo]) -> dict[str, str]:
     """Scenes without colors in a data set that has them elsewhere."""
     if not any(info.has_colors for info in infos.values()):
         return {}
-    reason = "it has no colors, other scenes do; export it with colors, or strip them from all."
+    reason = (
+        "it has no colors, other scenes do; export it with colors, or leave them out everywhere "
+        "with --set data.colors=none."
+    )
     return {key: reason for key, info in infos.items() if not info.has_colors}
 
 

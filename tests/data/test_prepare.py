@@ -1,5 +1,6 @@
 """Preparation: resuming, broken scenes, and everything that can be wrong with a place or a scan."""
 
+import dataclasses
 import errno
 import logging
 
@@ -200,6 +201,17 @@ def test_a_data_set_without_any_colors_is_stored_with_zeros(tmp_path, caplog):
     assert "no colors" in caplog.text
     assert not store.info("train", "a").has_colors
     assert not store.voxel_cloud("train", "a").colors.any()
+
+
+def test_colors_can_be_left_out_of_all_scans(tmp_path):
+    source = make_source(tmp_path, train_gray=box_room(1)._replace(colors=None))
+    with pytest.raises(ValueError, match=r"train/gray: it has no colors.*data\.colors=none"):
+        run(source, tmp_path)
+    data = dataclasses.replace(DATA, colors="none")
+    store = prepare(source, tmp_path / "gray", data, workers=0).store
+    assert not any(store.info("train", scene).has_colors for scene in store.scenes("train"))
+    assert not store.voxel_cloud("train", "a").colors.any()
+    assert not store.points("train", "a").colors.any()
 
 
 def test_no_scene_to_train_on_is_an_error(tmp_path):
