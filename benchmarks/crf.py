@@ -19,12 +19,12 @@ import time
 import jax
 import numpy as np
 from crf_clouds import Cloud, make_cloud
-from machine import describe_machine
 
 from mprm_jax.crf.dense_crf import dense_crf, infer
 from mprm_jax.crf.point_kernels import build_kernels
 from mprm_jax.crf.refine import unary_energies
 from mprm_jax.crf.settings import RELEASED
+from mprm_jax.machine import describe_machine
 from mprm_jax.types import Array
 
 HERE = pathlib.Path(__file__).parent

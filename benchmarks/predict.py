@@ -14,7 +14,6 @@ import subprocess
 import sys
 
 import numpy as np
-from machine import describe_machine
 
 from mprm_jax.config import from_json
 from mprm_jax.data.formats.cloud import CloudFile
@@ -22,6 +21,7 @@ from mprm_jax.data.formats.labeled import write_labeled
 from mprm_jax.data.formats.labeled_cloud import LabeledCloud
 from mprm_jax.data.rooms.generate import scan_scene
 from mprm_jax.geometry.surfaces import sample_surface
+from mprm_jax.machine import describe_machine
 
 PREDICT = pathlib.Path(__file__).parents[1] / "experiments" / "predict.py"
 RESULT = pathlib.Path(__file__).parent / "results" / "predict.json"

@@ -10,7 +10,6 @@ import multiprocessing
 from typing import NamedTuple
 
 import numpy as np
-from machine import describe_machine
 from scipy.spatial import cKDTree
 
 from mprm_jax.data.rooms import SIZES, VERSION
@@ -19,6 +18,7 @@ from mprm_jax.data.rooms.scan import vertex_nyu40_ids
 from mprm_jax.data.scannet import CLASSES, to_benchmark_labels
 from mprm_jax.data.statistics import SceneTags, TagStatistics, count_tags, to_json
 from mprm_jax.data.weak_labels import tags_from_labels
+from mprm_jax.machine import describe_machine
 from mprm_jax.types import IGNORED, Array
 
 # Source: counted in the released tags of MPRM, training scenes. Divided by all seeds, the balls

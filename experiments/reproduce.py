@@ -54,8 +54,8 @@ def main() -> None:
         if not job.result.exists():
             print(f"[{number}/{len(jobs)}] {job.title}", flush=True)
             run_job(job)
-            write_report(setting, store, range(args.seeds))
-    print(f"report: {write_report(setting, store, range(args.seeds))}")
+            write_report(setting, store, range(args.seeds), jobs)
+    print(f"report: {write_report(setting, store, range(args.seeds), jobs)}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""Puts tables and pictures together into `report.md` and `report.html`."""
+"""Puts tables and pictures together into `report.md` and `report.html`, numbers into JSON."""
 
-import importlib.metadata
-import os
+import json
 import pathlib
-import platform
 import shutil
 from collections.abc import Sequence
 
 from mprm_jax.data.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.data.store import SceneStore
+from mprm_jax.machine import describe_machine
 from mprm_jax.writing import write_whole
-from reproduction.jobs import Setting
-from reproduction.render import Block, Heading, Picture, Text, to_html, to_markdown
+from reproduction.jobs import Job, Setting
+from reproduction.render import Block, Heading, Picture, Table, Text, to_html, to_markdown
 from reproduction.results import Results
 from reproduction.tables import (
     class_table,
@@ -23,7 +22,6 @@ from reproduction.tables import (
     validation_table,
 )
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 # Pictures of the first seed: where a job leaves them, their name beside the report, what they show.
 _PICTURES = (
     ("cls/MPRM-subcloud-0/pseudo_labels.png", "maps.png", "Figure 5: maps and pseudo-labels"),
@@ -33,8 +31,10 @@ _PICTURES = (
 )
 
 
-def write_report(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> pathlib.Path:
-    """Writes the report of what is done; returns its place."""
+def write_report(
+    setting: Setting, store: SceneStore, seeds: Sequence[int], jobs: Sequence[Job]
+) -> pathlib.Path:
+    """Writes the report of the jobs that are done; returns its place."""
     setting.root.mkdir(parents=True, exist_ok=True)
     results = Results(setting.root, seeds)
     # Rooms have ScanNet's classes too, but the paper's numbers say nothing about them.
@@ -51,6 +51,8 @@ def write_report(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> p
         *cost_table(results),
         *_pictures(setting.root),
     ]
+    numbers = _numbers(setting, seeds, results, jobs, blocks)
+    write_whole(setting.root / "report.json", json.dumps(numbers, indent=1))
     write_whole(setting.root / "report.html", to_html(blocks))
     write_whole(setting.root / "report.md", to_markdown(blocks))
     return setting.root / "report.md"
@@ -58,7 +60,7 @@ def write_report(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> p
 
 def _introduction(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> list[Block]:
     scenes = ", ".join(f"{len(store.scenes(split))} {split}" for split in store.splits)
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+    machine = ", ".join(f"{name} {value}" for name, value in describe_machine().items())
     return [
         Text(
             f"Data {setting.data} ({scenes} scenes, voxels of "
@@ -67,11 +69,35 @@ def _introduction(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> 
             "Mean ± sample deviation over seeds; in per cent, on voxels. "
             "A blank was not measured yet."
         ),
-        Text(
-            f"Measured with `python experiments/reproduce.py` on {os.cpu_count()} cores, "
-            f"{platform.system()}, Python {platform.python_version()}, {versions}."
-        ),
+        Text(f"Measured with `python experiments/reproduce.py`: {machine}."),
     ]
+
+
+def _numbers(
+    setting: Setting,
+    seeds: Sequence[int],
+    results: Results,
+    jobs: Sequence[Job],
+    blocks: Sequence[Block],
+) -> dict:
+    """The report for programs: tables as they are printed, and the result of every job."""
+    titles: list[str] = []
+    tables = {}
+    for block in blocks:
+        titles += [block.text] if isinstance(block, Heading) else []
+        if isinstance(block, Table):
+            tables[titles[-1]] = [block.columns, *block.rows]
+    files = [str(job.result.relative_to(setting.root)) for job in jobs]
+    return {
+        "command": "python experiments/reproduce.py",
+        "data": setting.data,
+        "preset": setting.preset,
+        "settings": list(setting.overrides),
+        "seeds": list(seeds),
+        "machine": describe_machine(),
+        "tables": tables,
+        "jobs": {file: found for file in files if (found := results.load(file)) is not None},
+    }
 
 
 def _pictures(root: pathlib.Path) -> list[Block]:

@@ -137,9 +137,15 @@ def test_markdown_and_html_say_the_same():
         assert part in page
 
 
-def test_a_report_of_nothing_is_blank_but_complete(store, tmp_path):
-    path = write_report(setting_of(tmp_path / "root"), store, range(3))
+def test_a_report_of_next_to_nothing_is_blank_but_complete(store, tmp_path):
+    setting = setting_of(tmp_path / "root")
+    jobs = make_jobs(setting, range(3), GROUPS)
+    put(setting.root, "val/MPRM-CRF-1.json", {"after": {"miou": 50.0}})
+    path = write_report(setting, store, range(3), jobs)
     text = path.read_text()
     for number in range(1, 6):
         assert f"Table {number}" in text
     assert (tmp_path / "root" / "report.html").read_text().startswith("<!doctype html>")
+    numbers = json.loads((tmp_path / "root" / "report.json").read_text())
+    assert numbers["jobs"] == {"val/MPRM-CRF-1.json": {"after": {"miou": 50.0}}}
+    assert numbers["tables"]["Table 4: validation split"][3][:2] == ["MPRM, CRF", "50.0 (1 seed)"]
