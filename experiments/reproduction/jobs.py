@@ -50,13 +50,12 @@ class Setting(NamedTuple):
 def make_jobs(setting: Setting, seeds: Sequence[int], groups: Sequence[str]) -> list[Job]:
     """All jobs of some groups of experiments."""
     jobs = [_tag_statistics(setting)] if "tags" in groups else []
-    for seed in seeds:
-        if {"labels", "paths", "retraining"} & set(groups):
-            jobs += _label_jobs(setting, seed)
-        if "paths" in groups:
-            jobs += _path_jobs(setting, seed)
-        if "retraining" in groups:
-            jobs += _retraining_jobs(setting, seed)
+    if {"labels", "retraining", "paths"} & set(groups):
+        jobs += [job for seed in seeds for job in _label_jobs(setting, seed)]
+    if "retraining" in groups:
+        jobs += [job for seed in seeds for job in _retraining_jobs(setting, seed)]
+    if "paths" in groups:
+        jobs += [job for seed in seeds for job in _path_jobs(setting, seed)]
     return jobs
 
 
@@ -103,7 +102,7 @@ def _path_jobs(setting: Setting, seed: int) -> list[Job]:
     """Table 3: merges different paths of one network, on both splits."""
     jobs = []
     for (fusion, (paths, kind)), split in itertools.product(FUSIONS.items(), ("train", "val")):
-        mining = (f"mining.paths={','.join(paths)}", f"mining.fusion={kind}")
+        mining = (f"mining.paths={','.join(paths)}", f"mining.fusion={kind}", "mining.votes=1")
         name = f"paths/{fusion.replace(', ', '-')}-{split}-{seed}"
         jobs.append(_export(setting, f"MPRM-subcloud-{seed}", split, name, mining))
     return jobs

@@ -102,7 +102,10 @@ def path_table(results: Results, with_paper: bool) -> list[Block]:
         ]
         row = [fusion, *cells]
         rows.append(row + ([str(x) for x in PAPER["paths"][fusion]] if with_paper else []))
-    note = "One MPRM network a seed, with tags; the maximum over paths unless it says sum."
+    note = (
+        "One MPRM network a seed, with tags, one vote a ball; the maximum over paths unless it "
+        "says sum."
+    )
     return [Heading("Table 3: paths and fusion"), Text(note), Table(columns, rows)]
 
 
@@ -157,8 +160,13 @@ def cost_table(results: Results) -> list[Block]:
             for seed in results.seeds
             if (speed := _speed(results.root / run.format(seed=seed))) is not None
         ]
-        rows.append([run.removesuffix("-{seed}"), spread(seconds), spread(speeds)])
-    return [Heading("Cost"), Table(["training", "minutes", "thousand points/s"], rows)]
+        found = (results.load(f"{run}/results.json".format(seed=seed)) for seed in results.seeds)
+        devices = {values["devices"] for values in found if values}
+        name = run.removesuffix("-{seed}")
+        rows.append([name, spread(seconds), spread(speeds), ", ".join(sorted(devices))])
+    note = "Minutes of the whole command; speed of its training steps."
+    columns = ["training", "minutes", "thousand points/s", "devices"]
+    return [Heading("Cost"), Text(note), Table(columns, rows)]
 
 
 def _speed(workdir: pathlib.Path) -> float | None:

@@ -18,7 +18,7 @@ from mprm_jax.labeling.votes import make_mining
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.training.evaluation import tag_precision
 from mprm_jax.training.loop import Validation, fit
-from mprm_jax.training.parallel import choose_devices, make_mesh, replicate
+from mprm_jax.training.parallel import choose_devices, describe_devices, make_mesh, replicate
 from mprm_jax.training.stages import Stage, cls_stage
 from mprm_jax.training.steps import TrainState, make_predict_step
 
@@ -54,6 +54,7 @@ def train_classifier(
     measures = measure_choices(export, store, config.seed)
     return {
         "classes": list(store.classes),
+        "devices": describe_devices(mesh),
         "labels": config.data.labels,
         "measures": {way: measure_values(found) for way, found in measures.items()},
     }

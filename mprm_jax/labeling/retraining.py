@@ -17,7 +17,7 @@ from mprm_jax.labeling.quality_table import measure_values
 from mprm_jax.labeling.segmentation import segment
 from mprm_jax.labeling.start import start_run
 from mprm_jax.training.loop import Validation, fit
-from mprm_jax.training.parallel import choose_devices, make_mesh
+from mprm_jax.training.parallel import choose_devices, describe_devices, make_mesh
 from mprm_jax.training.stages import Stage, seg_stage
 from mprm_jax.training.steps import TrainState, make_predict_step
 from mprm_jax.types import Array
@@ -62,6 +62,7 @@ def train_segmenter(
     state = fit(stage, train, validation, config, mesh, workdir)
     return {
         "classes": list(store.classes),
+        "devices": describe_devices(mesh),
         "targets": targets.name,
         "labeled": float(found.counts.sum() / found.num_voxels),
         "step": int(state.step),

@@ -30,6 +30,11 @@ def make_mesh(devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
     return jax.make_mesh((len(devices),), (DATA_AXIS,), axis_types=(axis_type,), devices=devices)
 
 
+def describe_devices(mesh: jax.sharding.Mesh) -> str:
+    """Number and kind of the devices of all hosts, e.g. "2 x cpu"."""
+    return f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+
+
 def use_cpu_cores(num_devices: int) -> None:
     """Makes `num_devices` devices of the CPU, if that is what computes; before any other JAX call.
 
