@@ -49,12 +49,17 @@ class PyramidConfig:
     conv_neighbors: tuple[int, ...] = ()  # H_l per level
     pool_neighbors: tuple[int, ...] = ()  # P_l per strided block
     percentile: float = 90.0  # of neighbor counts; what lies beyond is cut, farthest first
+    builder: str = "auto"  # of lists: "host", "device" (accelerators), or by what computes
+    candidates: tuple[int, ...] = ()  # per level, points near another that "device" looks at
+    upsample_candidates: tuple[int, ...] = ()  # per strided block, the same for the nearest one
 
     def __post_init__(self):
         _check_positive(self, "num_levels", "conv_radius", "deform_radius", "bucket_points")
         _check_not_negative(self, "max_clouds")
-        _check_lengths(self, self.num_levels, "conv_neighbors")
-        _check_lengths(self, self.num_levels - 1, "coarse_points", "pool_neighbors")
+        _check_choice(self, "builder", ("auto", "host", "device"))
+        _check_lengths(self, self.num_levels, "conv_neighbors", "candidates")
+        finer = self.num_levels - 1
+        _check_lengths(self, finer, "coarse_points", "pool_neighbors", "upsample_candidates")
         if not 0 < self.percentile <= 100:
             raise ValueError(f"pyramid.percentile is {self.percentile}; give one in (0, 100].")
 

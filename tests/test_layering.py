@@ -11,7 +11,7 @@ MAX_LINES = 300
 
 # A module imports from its own folder and from the rows above its row only.
 LAYERS = (
-    ("types", "progress", "writing"),
+    ("types", "machine", "progress", "writing"),
     ("config", "overrides", "presets"),
     ("geometry",),
     ("ops",),
@@ -25,6 +25,7 @@ SETTINGS = ("config", "overrides", "presets")  # may also import each other
 
 ON_THE_HOST = (
     "types",
+    "machine",
     "progress",
     "writing",
     *SETTINGS,

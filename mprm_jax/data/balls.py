@@ -22,7 +22,7 @@ class Ball(NamedTuple):
 
     rows: Array  # [N] int32, ascending rows of the scene's voxel cloud
     points: Array  # [N, 3] float32, meters, relative to the ball's center
-    colors: Array  # [N, 3] float32 in [0, 1]
+    colors: Array  # [N, 3] uint8
 
 
 class Places(NamedTuple):
@@ -82,7 +82,7 @@ class Balls:
         if len(rows) > self.max_points:
             choice = np.random.default_rng((2, index)).permutation(len(rows))[: self.max_points]
             rows = rows[np.sort(choice)]
-        return Ball(rows, coords[rows] - center[None], colors[rows] / np.float32(255))
+        return Ball(rows, coords[rows] - center[None], colors[rows])
 
     def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
         """A ball with its pyramid and features; moved at random in a training epoch.
@@ -92,7 +92,7 @@ class Balls:
         rows, points, colors = self.read(index)
         if epoch is not None:
             points = self.moved(points, index, epoch)
-        features = [np.ones((len(rows), 1), np.float32), colors]
+        features = [np.ones((len(rows), 1), np.float32), colors / np.float32(255)]
         if self.config.model.height:
             features.append(points[:, 2:] - points[:, 2:].min())
         return Cloud(

@@ -12,6 +12,7 @@ import numpy as np
 from mprm_jax.config import Config
 from mprm_jax.data.balls import Balls
 from mprm_jax.data.packing import BucketShape, Packed, pack
+from mprm_jax.data.raw_buckets import RawBatch, RawBucketBuilder
 from mprm_jax.data.shapes import bucket_shape, pyramid_spec
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool
 from mprm_jax.types import Array, Batch
@@ -22,10 +23,11 @@ logger = logging.getLogger(__name__)
 class LoadedBatch(NamedTuple):
     """The buckets of one step on this host."""
 
-    batch: Batch  # buckets concatenated along the first axis
+    batch: Batch | RawBatch  # buckets concatenated along the first axis
     members: list[list[int]]  # balls of each bucket
+    clouds: Array  # [num_buckets * T_0] int32, cloud of each level-0 row; B on padding
     points: int  # level-0 rows that hold a point
-    cut_rows: Array  # [L] int64, as of `Packed`
+    cut_rows: Array | None  # [L] int64, as of `Packed`; None of bare points
     waited: float  # seconds the caller waited for it
 
 
@@ -49,6 +51,13 @@ class BucketBuilder:
         )
 
 
+def make_builder(balls: Balls, config: Config) -> BucketBuilder | RawBucketBuilder:
+    """Builds complete buckets, or bare ones if the device computes the geometry."""
+    if config.pyramid.builder == "device":
+        return RawBucketBuilder(balls, config)
+    return BucketBuilder(balls, config)
+
+
 class Loader:
     """Loads steps in order with a fixed number of them under way.
 
@@ -56,7 +65,8 @@ class Loader:
     """
 
     def __init__(self, balls: Balls, config: Config):
-        self._builder = BucketBuilder(balls, config)
+        self._balls = balls
+        self._builder = make_builder(balls, config)
         self._warned = False
         self._prefetch = max(config.data.prefetch, config.data.workers)
         if config.data.workers == 0:
@@ -78,7 +88,7 @@ class Loader:
         return self._builder.shape
 
     def example(self) -> Batch:
-        """A bucket of padding."""
+        """A complete bucket of padding."""
         return pack([], self.shape).batch
 
     def load(
@@ -90,7 +100,7 @@ class Loader:
           ChildProcessError: a worker process was killed.
         """
         remedy = "lower data.workers; the same command continues from the last checkpoint"
-        with explain_lost_workers(self._builder.balls.clouds.origin, remedy):
+        with explain_lost_workers(self._balls.clouds.origin, remedy):
             yield from self._load(steps, epoch)
 
     def _load(self, steps: Sequence[list[list[int]]], epoch: int | None) -> Iterator[LoadedBatch]:
@@ -105,11 +115,16 @@ class Loader:
                 return
             members, future = waiting.popleft()
             start = time.perf_counter()
-            batch, cut_rows = future.result()
+            built = future.result()
             waited = time.perf_counter() - start
-            points = int(np.sum(batch.pyramid.clouds[0] < self.shape.clouds))
-            self._warn(int(np.sum(cut_rows)))
-            yield LoadedBatch(batch, members, points, cut_rows, waited)
+            if isinstance(built, RawBatch):
+                batch, clouds, cut_rows = built, built.clouds, None
+            else:
+                batch, cut_rows = built
+                clouds = batch.pyramid.clouds[0]
+                self._warn(int(np.sum(cut_rows)))
+            points = int(np.sum(clouds < self.shape.clouds))
+            yield LoadedBatch(batch, members, clouds, points, cut_rows, waited)
 
     def _warn(self, num_cut: int) -> None:
         """Says, once, that the coarser levels are too small."""
@@ -117,20 +132,20 @@ class Loader:
             self._warned = True
             logger.warning(
                 "a step leaves out %d coarse rows that exceed pyramid.coarse_points=%s; if the "
-                "count of bucket/cut_* grows, give a larger one in a new --workdir",
+                "count of cut/rows_* grows, give a larger one in a new --workdir",
                 *(num_cut, self.shape.rows[1:]),
             )
 
 
-_worker_builder: BucketBuilder | None = None
+_worker_builder: BucketBuilder | RawBucketBuilder | None = None
 
 
 def _start_worker(balls: Balls, config: Config) -> None:
     global _worker_builder
-    _worker_builder = BucketBuilder(balls, config)
+    _worker_builder = make_builder(balls, config)
 
 
-def _build_in_worker(members: list[list[int]], epoch: int | None) -> Packed:
+def _build_in_worker(members: list[list[int]], epoch: int | None) -> Packed | RawBatch:
     return _worker_builder(members, epoch)
 
 

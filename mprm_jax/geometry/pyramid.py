@@ -20,6 +20,14 @@ class PyramidSpec(NamedTuple):
     pool_neighbors: tuple[int, ...]
 
 
+class Capacities(NamedTuple):
+    """Static sizes of a pyramid that is built in traced code, besides its list widths."""
+
+    coarse_rows: tuple[int, ...]  # T_1 ... T_{L-1}
+    candidates: tuple[int, ...]  # L, points near a query in the cells of each level
+    upsample_candidates: tuple[int, ...]  # L-1, the same for the search of one nearest point
+
+
 class CloudPyramid(NamedTuple):
     """One cloud at every resolution, without padding; shadow index = rows of the level."""
 

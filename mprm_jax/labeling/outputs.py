@@ -77,7 +77,7 @@ def ball_outputs(
     for loaded in loader.load(plan, epoch):
         results = np.asarray(predict(state, shard_batch(loaded.batch, mesh)))
         results = results.reshape(mesh.size, loader.shape.rows[0], *results.shape[1:])
-        clouds = loaded.batch.pyramid.clouds[0].reshape(mesh.size, -1)
+        clouds = loaded.clouds.reshape(mesh.size, -1)
         for bucket, members in enumerate(loaded.members):
             sizes = np.bincount(clouds[bucket], minlength=len(members))[: len(members)]
             parts = np.split(results[bucket], np.cumsum(sizes))[:-1]

@@ -11,6 +11,7 @@ from mprm_jax.config import Config
 from mprm_jax.data.balls import Balls
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.store import SceneStore
+from mprm_jax.training.capacities import calibrate_candidates, choose_builder
 from mprm_jax.training.workdir import open_workdir
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def start_run(
       ValueError: the work directory is of another run.
       OSError: it cannot be written.
     """
-    config = calibrate(config, train)
+    config = calibrate_candidates(calibrate(choose_builder(config), train), train)
     identity |= {
         "stage": stage,
         "data": store.manifest.name,

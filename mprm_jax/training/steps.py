@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mprm_jax.data.raw_buckets import RawBatch
+from mprm_jax.training.inputs import complete, overflow_metrics
+from mprm_jax.training.overflow import check_overflow
 from mprm_jax.training.stages import Stage
 from mprm_jax.types import DATA_AXIS, Array, Batch, Ratio
 
@@ -57,14 +60,16 @@ def make_train_step(
     *,
     seed: int,
     offset_loss: float,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-    """Returns step(state, batch) -> (state, metrics); the given state is consumed.
+) -> Callable[[TrainState, Batch | RawBatch], tuple[TrainState, dict[str, Array]]]:
+    """Returns step(state, buckets) -> (state, metrics); the given state is consumed.
 
     Args:
       offset_loss: weight of the losses that modules sow, fitting and repulsion of offsets.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, bucket: Batch | RawBatch) -> tuple[TrainState, dict[str, Array]]:
+        batch, overflow = complete(bucket)
+
         def loss_fn(params: Any) -> tuple[Array, _Losses]:
             found = _losses(stage, state, params, batch, seed)
             return sum(found.means.values()) + offset_loss * sum(found.sown.values()), found
@@ -82,6 +87,7 @@ def make_train_step(
             "norm/gradient": optax.tree.norm(grads),
             "norm/parameters": optax.tree.norm(params),
             "norm/update": optax.tree.norm(updates),
+            **overflow_metrics(overflow, DATA_AXIS),
         }
         return TrainState(state.step + 1, params, found.batch_stats, opt_state), metrics
 
@@ -120,18 +126,28 @@ def _losses(stage: Stage, state: TrainState, params: Any, batch: Batch, seed: in
 
 def make_predict_step(
     predict: Callable[[Any, Batch], Any], mesh: jax.sharding.Mesh
-) -> Callable[[TrainState, Batch], Any]:
-    """Returns predict(state, batch) -> arrays of all buckets, concatenated along the first axis.
+) -> Callable[[TrainState, Batch | RawBatch], Any]:
+    """Returns predict(state, buckets) -> arrays of all buckets, concatenated along the first axis.
 
     Args:
       predict: (variables, bucket) -> arrays with rows or clouds of the bucket first.
     """
 
-    def step(state: TrainState, batch: Batch) -> Any:
-        return predict({"params": state.params, "batch_stats": state.batch_stats}, batch)
+    def step(state: TrainState, bucket: Batch | RawBatch) -> tuple[Any, dict[str, Array]]:
+        batch, overflow = complete(bucket)
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        return predict(variables, batch), overflow_metrics(overflow, DATA_AXIS)
 
     spread, whole = jax.P(DATA_AXIS), jax.P()
-    return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=spread))
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=(spread, whole))
+    compiled = jax.jit(mapped)
+
+    def predict_and_check(state: TrainState, buckets: Batch | RawBatch) -> Any:
+        found, cut = compiled(state, buckets)
+        check_overflow(jax.device_get(cut))
+        return found
+
+    return predict_and_check
 
 
 def device_means(terms: dict[str, Ratio]) -> dict[str, Array]:

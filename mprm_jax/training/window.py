@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mprm_jax.data.loader import LoadedBatch
+from mprm_jax.training.overflow import check_overflow
 from mprm_jax.types import Array
 
 
@@ -43,7 +44,8 @@ class Window:
         self._points += loaded.points
         self._clouds += sum(len(bucket) for bucket in loaded.members)
         self._waited += loaded.waited
-        self._cut_rows = loaded.cut_rows + (self._cut_rows if len(self._cut_rows) else 0)
+        if loaded.cut_rows is not None:
+            self._cut_rows = loaded.cut_rows + (self._cut_rows if len(self._cut_rows) else 0)
 
     def flush(self, name: Callable[[int], str]) -> dict[str, float]:
         """Means over the stretch, and its speed; starts the next stretch.
@@ -60,16 +62,22 @@ class Window:
             _check_finite(entry, metrics, name)
         seconds = time.perf_counter() - self._start
         steps = len(pending)
-        values = {key: float(np.mean([m[key] for m in pending])) for key in pending[0]}
+        values = {key: float(_over_steps(key)([m[key] for m in pending])) for key in pending[0]}
+        check_overflow(values)
         values |= {
             "speed/points_per_second": self._points / seconds,
             "speed/clouds_per_second": self._clouds / seconds,
             "speed/waiting_share": self._waited / seconds,
             "bucket/fill": self._points / (steps * self._rows_per_step),
-            **{f"bucket/cut_rows_level{i}": float(cut) for i, cut in enumerate(self._cut_rows)},
+            **{f"cut/rows_level{i}": float(cut) for i, cut in enumerate(self._cut_rows)},
         }
         self._reset()
         return values
+
+
+def _over_steps(name: str) -> Callable[[list[Any]], Any]:
+    """Counts of what was cut add up, everything else is a mean."""
+    return np.sum if name.startswith("cut/") else np.mean
 
 
 def _check_finite(entry: _Pending, metrics: dict[str, Any], name: Callable[[int], str]) -> None:

@@ -6,12 +6,12 @@ import pytest
 import runs
 
 from mprm_jax.data.covering import CoveringBalls
-from mprm_jax.data.loader import BucketBuilder
-from mprm_jax.data.packing import pack
+from mprm_jax.data.loader import Loader
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.data.targets import TrueLabels
 from mprm_jax.data.voxel_clouds import StoredClouds
+from mprm_jax.training.capacities import calibrate_candidates
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import make_mesh, replicate, shard_batch
 from mprm_jax.training.stages import cls_stage, seg_stage
@@ -41,18 +41,18 @@ class Trainer:
     def __init__(self, name, store, num_devices, *settings):
         config = runs.small_config(*settings, stage=name)
         balls = BALLS[name](store, config)
-        config = calibrate(config, balls)
-        self.build = BucketBuilder(balls, config)
+        config = calibrate_candidates(calibrate(config, balls), balls)
+        self.loader = Loader(balls, config)
         stage = STAGES[name](config, len(store.classes))
         optimizer = make_optimizer(config.optim, steps_per_epoch=4)
         self.mesh = make_mesh(jax.devices()[:num_devices])
-        example = pack([], self.build.shape).batch
+        example = self.loader.example()
         self.state = replicate(init_state(stage, optimizer, example, seed=0), self.mesh)
         self.step_fn = make_train_step(stage, optimizer, self.mesh, seed=0, offset_loss=0.1)
 
     def step(self, members):
-        batch = self.build(members, epoch=0).batch
-        self.state, metrics = self.step_fn(self.state, shard_batch(batch, self.mesh))
+        (loaded,) = self.loader.load([members], epoch=0)
+        self.state, metrics = self.step_fn(self.state, shard_batch(loaded.batch, self.mesh))
         return {name: float(value) for name, value in metrics.items()}
 
 
@@ -61,13 +61,14 @@ def store(tmp_path_factory):
     return runs.small_store(tmp_path_factory.mktemp("data"))
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_four_devices_give_the_same_step_as_one(store, name):
+@pytest.mark.parametrize(("name", "builder"), [("cls", "host"), ("seg", "host"), ("cls", "device")])
+def test_four_devices_give_the_same_step_as_one(store, name, builder):
     # One bucket holds what four buckets hold together: the same clouds, more padding. Dropout off,
     # since its keys differ by device on purpose.
     fixed = ("model.dropout=0.0", "pyramid.max_clouds=4", "model.deformable=True")
     # Plain descent: Adam turns the rounding of a gradient near zero into a step of full length.
     fixed += ("optim.optimizer=sgd", "optim.learning_rate=0.05", "optim.momentum=0.9")
+    fixed += (f"pyramid.builder={builder}",)
     one = Trainer(name, store, 1, *fixed, "pyramid.bucket_points=1024")
     four = Trainer(name, store, 4, *fixed)
     for clouds in ([0, 5, 9, 14], [2, 3, 7]):

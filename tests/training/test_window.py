@@ -12,7 +12,7 @@ from mprm_jax.training.window import Window
 
 def loaded(members=((0,), (1, 2)), points=60, cut_rows=(0, 0)):
     members = [list(bucket) for bucket in members]
-    return LoadedBatch(None, members, points, np.array(cut_rows), waited=0.5)
+    return LoadedBatch(None, members, None, points, np.array(cut_rows), waited=0.5)
 
 
 def name(index):
@@ -40,7 +40,17 @@ def test_cut_rows_are_summed_by_level():
     for step in range(3):
         window.add(step, {"loss": jnp.float32(0)}, loaded(cut_rows=(0, 5)))
     values = window.flush(name)
-    assert (values["bucket/cut_rows_level0"], values["bucket/cut_rows_level1"]) == (0, 15)
+    assert (values["cut/rows_level0"], values["cut/rows_level1"]) == (0, 15)
+
+
+def test_what_the_device_cut_is_summed_over_the_steps():
+    window = Window(rows_per_step=100)
+    for step in range(3):
+        metrics = {"loss": jnp.float32(1), "cut/candidates_level1": jnp.int32(step)}
+        window.add(step, metrics, loaded()._replace(cut_rows=None))
+    values = window.flush(name)
+    assert values["cut/candidates_level1"] == 3
+    assert "cut/rows_level0" not in values
 
 
 def test_speeds_have_the_ratio_of_points_to_clouds():

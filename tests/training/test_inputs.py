@@ -1,0 +1,112 @@
+"""Input made inside the step: what the host makes, and what did not fit is said."""
+
+import functools
+import logging
+
+import jax
+import numpy as np
+import pytest
+from prepared import CONFIG, make_store
+
+from mprm_jax.data.loader import BucketBuilder
+from mprm_jax.data.raw_buckets import RawBucketBuilder
+from mprm_jax.data.shapes import calibrate
+from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.overrides import override
+from mprm_jax.training import overflow
+from mprm_jax.training.capacities import calibrate_candidates, choose_builder
+from mprm_jax.training.inputs import complete
+from mprm_jax.training.overflow import check_overflow
+
+MEMBERS = [[0, 3]]
+BARE = override(CONFIG, ["pyramid.builder=device", "model.height=True"])
+
+
+@pytest.fixture(scope="module")
+def subclouds(tmp_path_factory):
+    return Subclouds(make_store(tmp_path_factory.mktemp("data")), "train", BARE)
+
+
+@pytest.fixture(scope="module")
+def config(subclouds):
+    return calibrate_candidates(calibrate(BARE, subclouds), subclouds)
+
+
+@functools.cache
+def compiled():
+    return jax.jit(complete)
+
+
+@pytest.fixture(scope="module")
+def at_rest(config, subclouds):
+    """Input of the same bucket: the host's, and the step's."""
+    raw = RawBucketBuilder(subclouds, config)(MEMBERS, None)
+    host = BucketBuilder(subclouds, config)(MEMBERS, None).batch
+    return host, jax.device_get(compiled()(raw))
+
+
+def test_a_bucket_at_rest_is_that_of_the_host(at_rest):
+    host, (batch, cut) = at_rest
+    assert not any(np.any(x) for x in cut)
+    np.testing.assert_allclose(batch.features, host.features, atol=1e-6)
+    for name in ("cloud_labels", "real", "point_labels"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(host, name))
+    for found, expected in zip(batch.pyramid.clouds, host.pyramid.clouds, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_lists_at_rest_are_those_of_the_host(at_rest):
+    """Neighbors at equal distance may change places, on the grid of box rooms there are many."""
+    host, (batch, _) = at_rest
+    for level, (found, expected) in enumerate(
+        zip(batch.pyramid.neighbors, host.pyramid.neighbors, strict=True)
+    ):
+        shadow = len(host.pyramid.points[level])
+        np.testing.assert_array_equal(found == shadow, expected == shadow)
+
+
+def test_clouds_move_anew_in_every_epoch(config, subclouds):
+    build = RawBucketBuilder(subclouds, config)
+    first, again, later = (compiled()(build(MEMBERS, epoch)).batch for epoch in (0, 0, 1))
+    np.testing.assert_array_equal(first.pyramid.points[0], again.pyramid.points[0])
+    assert np.abs(np.asarray(first.pyramid.points[0] - later.pyramid.points[0])).max() > 0.05
+
+
+def test_calibrated_candidates_hold_moved_clouds(config, subclouds):
+    build = RawBucketBuilder(subclouds, config)
+    for epoch in range(3):
+        cut = compiled()(build(MEMBERS, epoch)).overflow
+        assert not np.any(cut.candidates) and not np.any(cut.rows)
+
+
+def test_a_builder_that_is_chosen_stays_and_auto_is_the_host_on_a_cpu():
+    for choice, expected in (("auto", "host"), ("host", "host"), ("device", "device")):
+        chosen = choose_builder(override(CONFIG, [f"pyramid.builder={choice}"]))
+        assert chosen.pyramid.builder == expected
+
+
+def test_candidates_that_are_given_stay(config, subclouds):
+    given = override(config, ["pyramid.candidates=11,12,13", "pyramid.upsample_candidates=14,15"])
+    assert calibrate_candidates(given, subclouds) == given
+
+
+def test_too_many_balls_for_a_bucket_are_an_error(config, subclouds):
+    with pytest.raises(ValueError, match="do not fit a bucket"):
+        RawBucketBuilder(subclouds, config)([[0] * 50], None)
+
+
+def test_overflow_is_said_once_for_each_kind_and_level(caplog):
+    overflow._warn_once.cache_clear()
+    values = {"cut/rows_level1": 3.0, "cut/candidates_level0": 0, "loss": 1.0}
+    with caplog.at_level(logging.WARNING):
+        check_overflow(values)
+        check_overflow(values)
+        check_overflow({"cut/candidates_level2": 5})
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "level 1 exceed pyramid.coarse_points" in said[0] and "level 2" in said[1]
+
+
+def test_balls_too_wide_for_the_device_are_an_error():
+    with pytest.raises(ValueError, match=r"pyramid\.builder=host"):
+        check_overflow({"cut/too_wide": 1})
