@@ -25,6 +25,13 @@ class Ball(NamedTuple):
     colors: Array  # [N, 3] uint8
 
 
+class BarePoints(NamedTuple):
+    """Points of one ball without their rows."""
+
+    points: Array  # [N, 3] float32, meters, relative to the ball's center
+    colors: Array  # [N, 3] uint8
+
+
 class Places(NamedTuple):
     """Where S balls lie; none of them is empty."""
 
@@ -83,6 +90,11 @@ class Balls:
             choice = np.random.default_rng((2, index)).permutation(len(rows))[: self.max_points]
             rows = rows[np.sort(choice)]
         return Ball(rows, coords[rows] - center[None], colors[rows])
+
+    def bare(self, index: int) -> tuple[BarePoints, Array]:
+        """The points of one ball and the labels to learn, int32."""
+        rows, points, colors = self.read(index)
+        return BarePoints(points, colors), self.labels_of(index, rows)
 
     def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
         """A ball with its pyramid and features; moved at random in a training epoch.

@@ -59,14 +59,14 @@ class RawBucketBuilder:
         for bucket, balls in enumerate(members):
             start = bucket * rows
             for cloud, index in enumerate(balls):
-                ball = self._balls.read(index)
-                end = start + len(ball.rows)
+                ball, labels = self._balls.bare(index)
+                end = start + len(labels)
                 if end > (bucket + 1) * rows or cloud == places:
                     raise ValueError(f"{len(balls)} balls do not fit a bucket; calibrate again.")
                 batch.points[start:end] = ball.points
                 batch.colors[start:end] = ball.colors
                 batch.clouds[start:end] = cloud
-                batch.point_labels[start:end] = self._balls.labels_of(index, ball.rows)
+                batch.point_labels[start:end] = labels
                 place = bucket * places + cloud
                 batch.balls[place] = index
                 batch.cloud_labels[place] = self._balls.tags_of(index)

@@ -3,13 +3,16 @@
 Reads voxel coordinates, colors and tags of a prepared store; never a point label.
 """
 
+import pathlib
+
 import numpy as np
 
 from mprm_jax.config import Config
-from mprm_jax.data.balls import Balls, Places
+from mprm_jax.data.ball_arrays import BallArrays, write_ball_arrays
+from mprm_jax.data.balls import Balls, BarePoints, Places
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.voxel_clouds import StoredClouds
-from mprm_jax.types import Array
+from mprm_jax.types import IGNORED, Array
 
 
 class Subclouds(Balls):
@@ -36,5 +39,21 @@ class Subclouds(Balls):
         else:
             self.tags = np.concatenate([labels.tags for labels in weak])
 
+        self._arrays: BallArrays | None = None
+
+    def keep_arrays(self, folder: pathlib.Path) -> None:
+        """Cuts all balls out of their scenes now, so that `bare` is a slice from then on.
+
+        Raises:
+          OSError: the disk is full.
+        """
+        self._arrays = write_ball_arrays(self, folder)
+
     def tags_of(self, index: int) -> Array:
         return self.tags[index]
+
+    def bare(self, index: int) -> tuple[BarePoints, Array]:
+        if self._arrays is None:
+            return super().bare(index)
+        ball = self._arrays.read(index)
+        return ball, np.full(len(ball.points), IGNORED, np.int32)

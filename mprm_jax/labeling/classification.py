@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import shutil
 
 import jax
 
@@ -48,7 +49,11 @@ def train_classifier(
         )
     config = start_run("cls", store, train, config, mesh, workdir)
     stage = cls_stage(config, len(store.classes))
+    balls = workdir / f"balls-of-host{jax.process_index()}"  # gone after training
+    if config.pyramid.builder == "device":
+        train.keep_arrays(balls)
     state = fit(stage, train, _validation(stage, store, config, mesh), config, mesh, workdir)
+    shutil.rmtree(balls, ignore_errors=True)
     export = export_split(stage.model, state, train, config, mesh, workdir / "pseudo_labels")
     draw_showcase(train, export, workdir / "pseudo_labels.png")
     measures = measure_choices(export, store, config.seed)
