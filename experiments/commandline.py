@@ -1,15 +1,16 @@
 """What all scripts share: the common flags, the settings they lead to, and one-line errors."""
 
 import argparse
+import contextlib
 import logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from mprm_jax.config import Config
-from mprm_jax.overrides import override, setting_names
+from mprm_jax.overrides import override, setting_values
 from mprm_jax.presets import PRESETS
 
 DATA_HELP = """\
@@ -20,6 +21,12 @@ where the scans are:
   pointcept:PATH                  a data set already prepared for Pointcept
   folder:PATH                     PLY, LAS/LAZ, PCD, XYZ/TXT or NPZ/NPY scans with tags.csv
   store:PATH                      what prepare.py made of them, without the scans (only to train)"""
+
+HOSTS_HELP = """\
+several hosts work as one; give the same command on each of them (docs/pods.md)
+  auto                  on a TPU pod, and under SLURM or Open MPI, which know the hosts
+  ADDRESS:PORT,COUNT,I  elsewhere: address of host 0 and a free port there, number of
+                        hosts, and which of them this is, 0 to COUNT - 1"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,9 +83,6 @@ def make_run_parser(description: str, epilog: str) -> Parser:
         metavar="WHICH",
         help="last, best (by validation score), or a step (default: last)",
     )
-    parser.add_argument(
-        "--devices", type=int, help="number of devices (default: all; on a CPU one per core)"
-    )
     return parser
 
 
@@ -90,6 +94,42 @@ def add_store_flag(parser: Parser) -> None:
         metavar="DIR",
         help="prepared scenes (default: those the network was trained on)",
     )
+
+
+def add_devices_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of scripts that compute: devices and hosts."""
+    parser.add_argument(
+        "--devices",
+        type=int,
+        help="number of devices, of each host (default: all; on a CPU one per core)",
+    )
+    parser.add_argument("--hosts", metavar="HOSTS", help=HOSTS_HELP)
+    parser.add_argument(
+        "--wait-for-hosts",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long to wait for hosts that have not come yet (default: 300)",
+    )
+
+
+def together(
+    args: argparse.Namespace, settings: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[None]:
+    """Joins the hosts that `--hosts` names, for a body that is to run on all of them.
+
+    Args:
+      settings: have to be equal on all hosts, as the flags have.
+    """
+    if args.hosts is None:
+        return contextlib.nullcontext()
+    from mprm_jax.training.joining import joined_hosts
+    from mprm_jax.training.parallel import use_cpu_cores
+
+    use_cpu_cores(args.devices or os.cpu_count() or 1)
+    flags = {f"--{name.replace('_', '-')}": str(value) for name, value in vars(args).items()}
+    del flags["--hosts"]
+    return joined_hosts(args.hosts, flags | dict(settings or {}), args.wait_for_hosts)
 
 
 def check_devices(num_devices: int | None) -> None:
@@ -147,11 +187,7 @@ def _default_preset(data: str) -> str:
 
 def _describe(config: Config) -> str:
     lines = [f"Settings of preset {config.preset}; 0 and () are calibrated from the data."]
-    for name in setting_names(config):
-        value = config
-        for key in name.split("."):
-            value = getattr(value, key)
-        lines.append(f"  {name}={value}")
+    lines += [f"  {name}={value}" for name, value in setting_values(config).items()]
     return "\n".join(lines)
 
 

@@ -1,10 +1,19 @@
 """Exports the pseudo-labels of a trained MPRM; see --help."""
 
+import argparse
 import json
 import os
 import pathlib
 
-from commandline import Parser, add_store_flag, check_devices, make_run_parser, run
+from commandline import (
+    Parser,
+    add_devices_flags,
+    add_store_flag,
+    check_devices,
+    make_run_parser,
+    run,
+    together,
+)
 
 from mprm_jax.training.heap import keep_heap
 
@@ -37,8 +46,15 @@ def main() -> None:
     args = make_parser().parse_args()
     check_devices(args.devices)
     keep_heap()
+    with together(args):
+        export(args)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Exports, and prints what came out."""
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.labeling.exporting import export_run
+    from mprm_jax.training.hosts import is_first_host
     from mprm_jax.training.parallel import use_cpu_cores
 
     use_cpu_cores(args.devices or os.cpu_count() or 1)
@@ -52,12 +68,14 @@ def main() -> None:
         num_devices=args.devices,
         as_ply=args.ply,
     )
-    print(json.dumps(report.values, indent=1) if args.json else report.text)
+    if is_first_host():
+        print(json.dumps(report.values, indent=1) if args.json else report.text)
 
 
 def make_parser() -> Parser:
     """The flags of the script."""
     parser = make_run_parser(DESCRIPTION, EXAMPLES)
+    add_devices_flags(parser)
     add_store_flag(parser)
     parser.add_argument("--split", default="train", help="whose scenes (default: train)")
     parser.add_argument(

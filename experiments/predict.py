@@ -64,6 +64,9 @@ def main() -> None:
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the script."""
     parser = make_run_parser(DESCRIPTION, EXAMPLES)
+    parser.add_argument(
+        "--devices", type=int, help="number of devices (default: all; on a CPU one per core)"
+    )
     path = {"type": pathlib.Path}
     parser.add_argument("scans", **path, help="a scan, or a folder of them")
     parser.add_argument(

@@ -1,14 +1,25 @@
 """Trains a network from the command line; see --help."""
 
+import argparse
 import json
 import os
 import pathlib
 import sys
 import time
 
-from commandline import check_devices, make_parser, resolve_config, run
+from commandline import (
+    add_devices_flags,
+    check_devices,
+    make_parser,
+    resolve_config,
+    run,
+    together,
+)
 
-from mprm_jax.data.datasets import ensure_store
+from mprm_jax.config import Config
+from mprm_jax.data.datasets import ROOMS_ROOT, default_store, ensure_store
+from mprm_jax.data.store import SceneStore
+from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
 from mprm_jax.training.heap import keep_heap
 from mprm_jax.training.signals import StoppedError
@@ -55,9 +66,7 @@ def main() -> None:
         type=pathlib.Path,
         help="checkpoints, metrics and results go here (default: runs/<stage>-<data>-<preset>)",
     )
-    parser.add_argument(
-        "--devices", type=int, help="number of devices (default: all; on a CPU one per core)"
-    )
+    add_devices_flags(parser)
     args = parser.parse_args()
     config = resolve_config(args, args.stage)
     check_devices(args.devices)
@@ -65,14 +74,21 @@ def main() -> None:
         raise ValueError(
             "--pseudo-labels says what --stage seg learns; give both, or --stage cls alone."
         )
+    with together(args, setting_values(config)):
+        train(args, config)
+
+
+def train(args: argparse.Namespace, config: Config) -> None:
+    """Prepares what is missing, trains, writes the results and prints a summary."""
     start = time.monotonic()
     require_writable(args.workdir or DEFAULT_WORKDIRS)
-    store = ensure_store(args.data, config, args.store)
+    store = open_data(args, config)
     name = f"{args.stage}-{store.manifest.name}-{config.preset}"
     workdir = args.workdir or DEFAULT_WORKDIRS / name
     keep_heap()
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.labeling import classification, retraining
+    from mprm_jax.training.hosts import is_first_host
     from mprm_jax.training.parallel import use_cpu_cores
     from mprm_jax.training.spent import SpentTime
 
@@ -86,8 +102,23 @@ def main() -> None:
         summary = retraining.summary
     spent.note()
     results["seconds"] = round(spent.seconds, 1)
-    write_whole(workdir / "results.json", json.dumps(results, indent=1))
-    print(summary(results, workdir))
+    if is_first_host():
+        write_whole(workdir / "results.json", json.dumps(results, indent=1))
+        print(summary(results, workdir))
+
+
+def open_data(args: argparse.Namespace, config: Config) -> SceneStore:
+    """The prepared data; what is missing is made, once per disk if several hosts train."""
+
+    def make() -> SceneStore:
+        return ensure_store(args.data, config, args.store)
+
+    if args.hosts is None or args.data.startswith("store:"):
+        return make()
+    from mprm_jax.training.hosts import first_on_each_disk
+
+    folders = [args.store or default_store(args.data, config), ROOMS_ROOT]
+    return first_on_each_disk(folders, make, "the prepared data")
 
 
 if __name__ == "__main__":

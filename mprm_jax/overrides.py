@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import difflib
+import functools
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -37,6 +38,15 @@ def setting_names(config: Any, prefix: str = "") -> list[str]:
         else:
             names.append(prefix + field.name)
     return names
+
+
+def setting_values(config: Config) -> dict[str, str]:
+    """Every setting by its full name, as text."""
+
+    def value(name: str) -> str:
+        return str(functools.reduce(getattr, name.split("."), config))
+
+    return {name: value(name) for name in setting_names(config)}
 
 
 def _assign(node: Any, keys: list[str], text: str, path: str) -> Any:

@@ -1,5 +1,6 @@
 """The progress bar of everything that takes more than a few seconds."""
 
+import logging
 import sys
 
 import tqdm
@@ -8,7 +9,10 @@ _TERMINAL_SECONDS, _FILE_SECONDS = 0.1, 20.0
 
 
 def progress_bar(total: int, unit: str, description: str = "", done: int = 0) -> tqdm.tqdm:
-    """A bar on stderr with rate and ETA; in a log file it speaks rarely, one line at a time."""
+    """A bar on stderr with rate and ETA; in a log file it speaks rarely, one line at a time.
+
+    It is silent where the log is limited to warnings, as on all hosts but the first.
+    """
     terminal = sys.stderr.isatty()
     return tqdm.tqdm(
         total=total,
@@ -19,4 +23,5 @@ def progress_bar(total: int, unit: str, description: str = "", done: int = 0) ->
         smoothing=0.05,
         mininterval=_TERMINAL_SECONDS if terminal else _FILE_SECONDS,
         ascii=not terminal,
+        disable=not logging.getLogger(__name__).isEnabledFor(logging.INFO),
     )

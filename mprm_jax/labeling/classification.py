@@ -18,8 +18,15 @@ from mprm_jax.labeling.start import start_run
 from mprm_jax.labeling.votes import make_mining
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.training.evaluation import tag_precision
+from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.loop import Validation, fit
-from mprm_jax.training.parallel import choose_devices, describe_devices, make_mesh, replicate
+from mprm_jax.training.parallel import (
+    choose_devices,
+    describe_devices,
+    local_copy,
+    local_mesh,
+    make_mesh,
+)
 from mprm_jax.training.stages import Stage, cls_stage
 from mprm_jax.training.steps import TrainState, make_predict_step
 
@@ -55,7 +62,8 @@ def train_classifier(
     state = fit(stage, train, _validation(stage, store, config, mesh), config, mesh, workdir)
     shutil.rmtree(balls, ignore_errors=True)
     export = export_split(stage.model, state, train, config, mesh, workdir / "pseudo_labels")
-    draw_showcase(train, export, workdir / "pseudo_labels.png")
+    if is_first_host():
+        draw_showcase(train, export, workdir / "pseudo_labels.png")
     measures = measure_choices(export, store, config.seed)
     return {
         "classes": list(store.classes),
@@ -74,10 +82,10 @@ def export_split(
     directory: pathlib.Path,
 ) -> Export:
     """Exports the pseudo-labels of a split; see `export_pseudo_labels`."""
-    here = make_mesh([d for d in mesh.devices.flat if d.process_index == jax.process_index()])
+    here = local_mesh(mesh)
     predict = make_predict_step(make_mining(model, config.mining), here)
     origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
-    state = replicate(jax.device_get(state), here)
+    state = local_copy(state, here)
     return export_pseudo_labels(predict, state, subclouds, config, here, directory, origin)
 
 

@@ -21,8 +21,6 @@ from mprm_jax.data.exports import (
     ExportedScene,
     ExportManifest,
     as_stored,
-    begin_export,
-    finish_export,
     load_scene,
     save_scene,
     scene_file,
@@ -37,9 +35,10 @@ from mprm_jax.labeling.pseudo_labels import (
     score_sums,
     standardise,
 )
+from mprm_jax.labeling.shared_exports import begin_together, finish_together
 from mprm_jax.labeling.votes import scene_votes
 from mprm_jax.progress import progress_bar
-from mprm_jax.training.parallel import wait_for_all_hosts
+from mprm_jax.training.hosts import is_first_host, wait_for_all_hosts
 from mprm_jax.types import Array
 from mprm_jax.writing import explain_failed_write
 
@@ -84,7 +83,7 @@ def export_pseudo_labels(
       OSError: the disk is full.
     """
     manifest = _manifest(subclouds, config, origin)
-    if (found := begin_export(directory, manifest)) is not None:
+    if (found := begin_together(directory, manifest)) is not None:
         logger.info("%s: complete already", directory)
         return found
     with explain_failed_write(directory):
@@ -98,13 +97,11 @@ def export_pseudo_labels(
         for mined in (_load_mined(directory, scene) for scene in manifest.scenes)
     )
     _choose(subclouds, config, scale, directory, manifest.scenes[share])
-    wait_for_all_hosts("chosen")
-    if jax.process_index() == 0:
-        values = {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
-        finish_export(directory, manifest, class_scale=values)
+    values = {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
+    export = finish_together(directory, manifest, class_scale=values)
+    if is_first_host():
         shutil.rmtree(directory / MINED)
-    wait_for_all_hosts("exported")
-    return Export(directory)
+    return export
 
 
 def _manifest(subclouds: Subclouds, config: Config, origin: dict[str, Any]) -> ExportManifest:

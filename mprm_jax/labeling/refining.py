@@ -14,15 +14,13 @@ from mprm_jax.crf.settings import POSITION, POSITION_AND_COLOR, CrfSettings, Ker
 from mprm_jax.data.exports import (
     Export,
     ExportedScene,
-    begin_export,
-    finish_export,
     save_scene,
     scene_file,
 )
 from mprm_jax.data.store import SceneStore
 from mprm_jax.labeling.pseudo_labels import ClassScale, standardise
+from mprm_jax.labeling.shared_exports import begin_together, finish_together
 from mprm_jax.progress import progress_bar
-from mprm_jax.training.parallel import wait_for_all_hosts
 from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
@@ -83,7 +81,7 @@ def refine_export(
     _require_colors(export, store, settings)
     refined = {"settings": dataclasses.asdict(settings), "of": export.manifest.settings}
     manifest = dataclasses.replace(export.manifest, settings={"refined": refined})
-    if (found := begin_export(directory, manifest)) is not None:
+    if (found := begin_together(directory, manifest)) is not None:
         logger.info("%s: complete already", directory)
         return found
     scenes = export.scenes[jax.process_index() :: jax.process_count()]
@@ -104,11 +102,7 @@ def refine_export(
     ):
         for num_points in pool.map(refine, enumerate(left)):
             bar.update(num_points)
-    wait_for_all_hosts("refined")
-    if jax.process_index() == 0:
-        finish_export(directory, manifest)
-    wait_for_all_hosts("finished")
-    return Export(directory)
+    return finish_together(directory, manifest)
 
 
 def refine_scene(

@@ -16,8 +16,15 @@ from mprm_jax.labeling.quality import Measure, confusion_matrix, measure
 from mprm_jax.labeling.quality_table import measure_values
 from mprm_jax.labeling.segmentation import segment
 from mprm_jax.labeling.start import start_run
+from mprm_jax.training.hosts import sum_over_hosts
 from mprm_jax.training.loop import Validation, fit
-from mprm_jax.training.parallel import choose_devices, describe_devices, make_mesh
+from mprm_jax.training.parallel import (
+    choose_devices,
+    describe_devices,
+    local_copy,
+    local_mesh,
+    make_mesh,
+)
 from mprm_jax.training.stages import Stage, seg_stage
 from mprm_jax.training.steps import TrainState, make_predict_step
 from mprm_jax.types import Array
@@ -105,7 +112,10 @@ def summary(results: dict, workdir: pathlib.Path) -> str:
 
 
 class ValidationLabels:
-    """Measures a network on the voxels of labeled scenes; it sees no tags."""
+    """Measures a network on the voxels of labeled scenes; it sees no tags.
+
+    Every host takes its share of the scenes.
+    """
 
     def __init__(
         self,
@@ -115,11 +125,11 @@ class ValidationLabels:
         config: Config,
         mesh: jax.sharding.Mesh,
     ):
-        self._store, self._config, self._mesh = store, config, mesh
+        self._store, self._config, self._here = store, config, local_mesh(mesh)
         clouds = StoredClouds(store, VALIDATION, scenes)
         num_classes = len(store.classes)
         self._balls = CoveringBalls(clouds, num_classes, config, config.seg.rounds)
-        self._predict = make_predict_step(stage.scores, mesh)
+        self._predict = make_predict_step(stage.scores, self._here)
         self._last: tuple[int, Measure] | None = None
 
     def __call__(self, state: TrainState) -> dict[str, float]:
@@ -139,12 +149,14 @@ class ValidationLabels:
     def _measure(self, state: TrainState) -> Measure:
         num_classes = self._balls.num_classes
         confusion = np.zeros((num_classes, num_classes + 1), np.int64)
-        found = segment(self._predict, state, self._balls, self._config, self._mesh)
+        scenes = range(jax.process_index(), len(self._balls.scenes), jax.process_count())
+        state = local_copy(state, self._here)
+        found = segment(self._predict, state, self._balls, self._config, self._here, scenes=scenes)
         for scene, segmented in found:
             truth = voxel_labels(self._store, VALIDATION, scene)
             labels = segmented.probabilities.argmax(axis=1)
             confusion += confusion_matrix(truth, labels, num_classes)
-        return measure(confusion)
+        return measure(sum_over_hosts(confusion))
 
 
 def _report(store: SceneStore, targets: Targets, found: Survey) -> None:

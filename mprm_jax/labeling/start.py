@@ -1,5 +1,6 @@
 """Starts a training run: shapes are calibrated and the work directory is claimed."""
 
+import json
 import logging
 import os
 import pathlib
@@ -11,7 +12,14 @@ from mprm_jax.config import Config
 from mprm_jax.data.balls import Balls
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.store import SceneStore
+from mprm_jax.overrides import setting_values
 from mprm_jax.training.capacities import calibrate_candidates, choose_builder
+from mprm_jax.training.hosts import (
+    is_first_host,
+    require_equal,
+    require_shared,
+    wait_for_all_hosts,
+)
 from mprm_jax.training.workdir import open_workdir
 
 logger = logging.getLogger(__name__)
@@ -34,7 +42,7 @@ def start_run(
       identity: JSON values that a resumed run must share, besides stage and data.
 
     Raises:
-      ValueError: the work directory is of another run.
+      ValueError: the work directory is of another run, or hosts differ or do not share it.
       OSError: it cannot be written.
     """
     config = calibrate_candidates(calibrate(choose_builder(config), train), train)
@@ -47,7 +55,12 @@ def start_run(
     # Only noted if not, so that runs of earlier versions, on data with colors, can be resumed.
     if not any(store.info("train", scene).has_colors for scene in store.scenes("train")):
         identity["has_colors"] = False
-    open_workdir(workdir, config, identity, store.path)
+    facts = {name: json.dumps(value) for name, value in identity.items()}
+    require_equal(setting_values(config) | facts, "settings and data")
+    require_shared(workdir)
+    if is_first_host():
+        open_workdir(workdir, config, identity, store.path)
+    wait_for_all_hosts("work directory")
     keep_programs(workdir)
     logger.info(
         "%s: %d scenes, %d subclouds, %d classes; %d %s devices; work directory %s",

@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from mprm_jax.training.hosts import is_first_host, wait_for_all_hosts
 
 logger = logging.getLogger(__name__)
 
@@ -159,10 +160,11 @@ class Checkpoints:
         if not steps:
             return
         aside = self.directory.with_name("damaged")
-        if jax.process_index() == 0:
+        if is_first_host():
             aside.mkdir(exist_ok=True)
             for step in steps:
                 (self.directory / str(step)).rename(_free_name(aside / str(step)))
+        wait_for_all_hosts("damaged checkpoints set aside")
         self._manager.reload()
 
     @contextlib.contextmanager

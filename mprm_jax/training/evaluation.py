@@ -10,8 +10,9 @@ from mprm_jax.config import Config
 from mprm_jax.data.loader import Loader
 from mprm_jax.data.plan import sequential_plan
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.training.hosts import sum_over_hosts
 from mprm_jax.training.metrics import average_precision
-from mprm_jax.training.parallel import shard_batch
+from mprm_jax.training.parallel import local_buckets, local_rows, shard_batch
 from mprm_jax.training.steps import TrainState
 
 
@@ -33,12 +34,13 @@ def tag_precision(
     )
     scores = np.zeros(subclouds.tags.shape, np.float32)
     with Loader(subclouds, config) as loader:
-        for loaded in loader.load(plan):
-            found = np.asarray(predict(state, shard_batch(loaded.batch, mesh)))
+        for loaded in loader.load(local_buckets(plan, mesh)):
+            found = local_rows(predict(state, shard_batch(loaded.batch, mesh)))
             found = found.reshape(len(loaded.members), pyramid.max_clouds, -1)
             for bucket, members in enumerate(loaded.members):
                 scores[members] = found[bucket, : len(members)]
-    precision = average_precision(scores, subclouds.tags)
+    # Each ball was scored by one host; the others left 0.
+    precision = average_precision(sum_over_hosts(scores), subclouds.tags)
     classes = subclouds.store.classes
     values = {f"precision/{name}": value for name, value in zip(classes, precision, strict=True)}
     return values | {"precision": float(np.nanmean(precision))}

@@ -12,10 +12,12 @@ from mprm_jax.config import Config, to_values
 from mprm_jax.data.balls import Balls
 from mprm_jax.data.loader import LoadedBatch, Loader
 from mprm_jax.data.plan import epoch_plan
+from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE, SIGNALS, Agreement
 from mprm_jax.training.checkpoints import Checkpoints
+from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.optimizer import make_optimizer, make_schedule
-from mprm_jax.training.parallel import replicate, shard_batch
-from mprm_jax.training.recorder import Recorder
+from mprm_jax.training.parallel import local_buckets, replicate, shard_batch
+from mprm_jax.training.recorder import NoRecorder, Recorder
 from mprm_jax.training.signals import StoppedError, StopRequest
 from mprm_jax.training.spent import SpentTime
 from mprm_jax.training.stages import Stage
@@ -58,7 +60,7 @@ def fit(
     Raises:
       ValueError: a loss was not finite, or a checkpoint is of other settings.
       OSError: the disk is full, or an input worker was killed.
-      StoppedError: SIGTERM or Ctrl-C, after a checkpoint was written.
+      StoppedError: SIGTERM or Ctrl-C on any host, after all have written a checkpoint.
     """
     with (
         StopRequest() as stop,
@@ -68,7 +70,8 @@ def fit(
         run = _Run(stage, train, config, mesh, loader, checkpoints, stop, workdir)
         run.restore()
         if run.position.epoch < config.optim.epochs:
-            with Recorder(workdir, run.position.step, run.total_steps) as recorder:
+            progress = run.position.step, run.total_steps
+            with Recorder(workdir, *progress) if is_first_host() else NoRecorder() as recorder:
                 run.train(recorder, validation)
         return run.state
 
@@ -100,8 +103,11 @@ class _Run:
         self.step_fn = make_train_step(
             stage, optimizer, mesh, seed=config.seed, offset_loss=config.optim.offset_loss
         )
-        self.window = Window(rows_per_step=loader.shape.rows[0] * mesh.size)
-        self.saved_at = time.monotonic()
+        rows_per_step = loader.shape.rows[0] * len(mesh.local_devices)
+        self.window = Window(rows_per_step, num_hosts=jax.process_count())
+        self.agreement = Agreement(mesh)
+        self.decision = NOTHING
+        self.saved_at, self.wished_to_save = time.monotonic(), False
         self.spent = SpentTime(workdir)
 
     def plan(self, epoch: int) -> list[list[list[int]]]:
@@ -137,19 +143,20 @@ class _Run:
             for epoch in range(self.position.epoch, self.config.optim.epochs):
                 self._epoch(epoch, recorder, validation)
         except ChildProcessError:
-            # A SIGTERM to the whole process group ends the input workers too.
-            if not self.stop.wait():
+            # A SIGTERM to the whole process group ends input workers that are just starting.
+            if jax.process_count() > 1 or not self.stop.wait():
                 raise
             self._leave(recorder)
 
     def _epoch(self, epoch: int, recorder: Recorder, validation: Validation | None) -> None:
         steps = self.plan(epoch)
-        for loaded in self.loader.load(steps[self.position.epoch_step :], epoch):
+        left = local_buckets(steps[self.position.epoch_step :], self.mesh)
+        for loaded in self.loader.load(left, epoch):
             self._step(loaded, recorder)
-            done = self.position.epoch_step
-            if self.stop.signal and done < len(steps):
+            self._decide()
+            if self.decision >= INTERRUPT and self.position.epoch_step < len(steps):
                 self._leave(recorder)
-            elif time.monotonic() - self.saved_at > 60 * self.config.log.save_minutes:
+            elif self.decision == SAVE:
                 self._save(recorder, None)
         self.position = Position(epoch + 1, 0, self.position.step)
         self._log(recorder)
@@ -157,8 +164,17 @@ class _Run:
         due = last or (epoch + 1) % self.config.log.eval_epochs == 0
         score = self._evaluate(validation, recorder) if validation and due else None
         self._save(recorder, score)
-        if self.stop.signal and not last:
+        self._decide()
+        if self.decision >= INTERRUPT and not last:
             self._leave(recorder)
+
+    def _decide(self) -> None:
+        """Asks all hosts what to do; a decision stays until it is carried out."""
+        wish = SIGNALS.get(self.stop.signal, NOTHING)
+        late = time.monotonic() - self.saved_at > 60 * self.config.log.save_minutes
+        if wish == NOTHING and late and not self.wished_to_save and is_first_host():
+            wish, self.wished_to_save = SAVE, True
+        self.decision = max(self.decision, self.agreement.decide(wish))
 
     def _step(self, loaded: LoadedBatch, recorder: Recorder) -> None:
         self.state, metrics = self.step_fn(self.state, shard_batch(loaded.batch, self.mesh))
@@ -198,10 +214,13 @@ class _Run:
         notes = {"position": self.position._asdict(), "settings": to_values(self.config)}
         notes["score"] = score
         self.checkpoints.save(self.position.step, self.state, notes, score)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.wished_to_save = time.monotonic(), False
+        if self.decision == SAVE:
+            self.decision = NOTHING
         self.spent.note()
         self.window.restart()
 
     def _leave(self, recorder: Recorder) -> None:
         self._save(recorder, None)
-        raise StoppedError(f"{self.stop.signal}: saved step {self.position.step}")
+        name = next(name for name, code in SIGNALS.items() if code == self.decision)
+        raise StoppedError(f"{name}: saved step {self.position.step}")

@@ -1,33 +1,55 @@
 """Spreads buckets over all devices of all hosts and keeps one copy of the state on each."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
+import numpy as np
 
 from mprm_jax.types import DATA_AXIS, Array, Batch
 
 
 def choose_devices(count: int | None) -> list[jax.Device]:
-    """The first `count` devices of all hosts; all of them if None.
+    """The first `count` devices of each host; all of them if None.
 
     Raises:
       ValueError: there are fewer.
     """
-    devices = jax.devices()
-    if count is not None and count > len(devices):
+    here = jax.local_device_count()
+    if count is not None and count > here:
         raise ValueError(
-            f"--devices {count}: there are only {len(devices)} {jax.default_backend()} devices; "
-            "give fewer, or leave it out to use all."
+            f"--devices {count}: there are only {here} {jax.default_backend()} devices"
+            f"{' on each host' * (jax.process_count() > 1)}; give fewer, or leave it out to use "
+            "all."
         )
-    return devices[:count]
+    hosts = range(jax.process_count())
+    return [device for host in hosts for device in jax.local_devices(process_index=host)[:count]]
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
-    """A one-axis mesh over `devices`, by default all devices of all hosts."""
-    devices = devices or jax.devices()
-    axis_type = jax.sharding.AxisType.Auto
-    return jax.make_mesh((len(devices),), (DATA_AXIS,), axis_types=(axis_type,), devices=devices)
+    """A one-axis mesh over `devices`, by default all devices of all hosts, host by host."""
+    devices = devices or choose_devices(None)
+    axis_types = (jax.sharding.AxisType.Auto,)
+    return jax.sharding.Mesh(np.array(devices), (DATA_AXIS,), axis_types=axis_types)
+
+
+def local_mesh(mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
+    """The part of a mesh that is on this host."""
+    return make_mesh(list(mesh.local_devices))
+
+
+def local_buckets(
+    steps: Sequence[list[list[int]]], mesh: jax.sharding.Mesh
+) -> Sequence[list[list[int]]]:
+    """This host's part of a plan, step -> device of the mesh -> balls."""
+    here = [i for i, x in enumerate(mesh.devices.flat) if x.process_index == jax.process_index()]
+    return [[step[i] for i in here] for step in steps]
+
+
+def local_rows(spread: jax.Array) -> Array:
+    """The rows of an array over all devices that lie on this host."""
+    parts = sorted(spread.addressable_shards, key=lambda part: part.index[0].start or 0)
+    return np.concatenate([np.asarray(part.data) for part in parts])
 
 
 def describe_devices(mesh: jax.sharding.Mesh) -> str:
@@ -54,12 +76,6 @@ def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     return jax.tree.map(put, batch)
 
 
-def wait_for_all_hosts(place: str) -> None:
-    """Returns once every host has come here; at once on a single host."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(place)
-
-
 def replicated_shapes(tree: Any, mesh: jax.sharding.Mesh) -> Any:
     """Shapes of arrays, to be copied to each device."""
     sharding = jax.NamedSharding(mesh, jax.P())
@@ -69,3 +85,8 @@ def replicated_shapes(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
     """Puts a copy of every array on each device."""
     return jax.device_put(tree, jax.NamedSharding(mesh, jax.P()))
+
+
+def local_copy(tree: Any, here: jax.sharding.Mesh) -> Any:
+    """Replicated arrays of a run's mesh as those of `here`, the mesh of this host's devices."""
+    return replicate(jax.device_get(tree), here)

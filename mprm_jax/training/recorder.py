@@ -66,6 +66,25 @@ class Recorder:
             self._board.write(step, defined)
 
 
+class NoRecorder:
+    """The recorder of hosts other than the first: takes everything and writes nothing."""
+
+    def __enter__(self) -> "NoRecorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self) -> None:
+        """Does nothing."""
+
+    def show(self, text: str) -> None:
+        """Does nothing."""
+
+    def write(self, step: int, values: Mapping[str, float | int | Array]) -> None:
+        """Does nothing."""
+
+
 def _truncate(path: pathlib.Path, step: int) -> None:
     """Keeps the whole lines of earlier steps."""
     if not path.exists():

@@ -4,8 +4,7 @@ import json
 import pathlib
 import time
 
-import jax
-
+from mprm_jax.training.hosts import is_first_host
 from mprm_jax.writing import write_whole
 
 _FILE = "seconds.json"
@@ -31,5 +30,5 @@ class SpentTime:
 
     def note(self) -> None:
         """Writes the time until now into the work directory."""
-        if jax.process_index() == 0:
+        if is_first_host():
             write_whole(self._path, json.dumps({"seconds": round(self.seconds, 1)}))

@@ -19,10 +19,16 @@ class _Pending(NamedTuple):
 
 
 class Window:
-    """Metrics of a stretch of steps; values leave the devices only in `flush`."""
+    """Metrics of a stretch of steps; values leave the devices only in `flush`.
 
-    def __init__(self, rows_per_step: int):
-        self._rows_per_step = rows_per_step
+    Losses are those of all hosts. What is counted is this host's; speeds take the others' as equal.
+
+    Args:
+      rows_per_step: level-0 rows of this host's buckets.
+    """
+
+    def __init__(self, rows_per_step: int, num_hosts: int = 1):
+        self._rows_per_step, self._num_hosts = rows_per_step, num_hosts
         self._reset()
 
     def _reset(self) -> None:
@@ -65,8 +71,8 @@ class Window:
         values = {key: float(_over_steps(key)([m[key] for m in pending])) for key in pending[0]}
         check_overflow(values)
         values |= {
-            "speed/points_per_second": self._points / seconds,
-            "speed/clouds_per_second": self._clouds / seconds,
+            "speed/points_per_second": self._num_hosts * self._points / seconds,
+            "speed/clouds_per_second": self._num_hosts * self._clouds / seconds,
             "speed/waiting_share": self._waited / seconds,
             "bucket/fill": self._points / (steps * self._rows_per_step),
             **{f"cut/rows_level{i}": float(cut) for i, cut in enumerate(self._cut_rows)},
