@@ -44,6 +44,7 @@ class PyramidConfig:
     conv_radius: float = 2.5  # rigid neighborhood, in voxels of its level
     deform_radius: float = 5.0  # deformable neighborhood, in voxels of its level
     bucket_points: int = 49152  # T_0, level-0 rows per device and step
+    memory_gb: float = 0.0  # of a device; not 0: the largest bucket_points that fits is chosen
     coarse_points: tuple[int, ...] = ()  # T_1 ... T_{L-1}
     max_clouds: int = 0  # B, clouds per bucket
     conv_neighbors: tuple[int, ...] = ()  # H_l per level
@@ -55,7 +56,7 @@ class PyramidConfig:
 
     def __post_init__(self):
         _check_positive(self, "num_levels", "conv_radius", "deform_radius", "bucket_points")
-        _check_not_negative(self, "max_clouds")
+        _check_not_negative(self, "max_clouds", "memory_gb")
         _check_choice(self, "builder", ("auto", "host", "device"))
         _check_lengths(self, self.num_levels, "conv_neighbors", "candidates")
         finer = self.num_levels - 1
@@ -102,12 +103,14 @@ class ModelConfig:
     height: bool = False  # adds the height above the ball's lowest point as an input feature
     keep: float = 0.98  # share of the running statistics kept by a step
     negative_slope: float = 0.2  # of the leaky ReLU
+    dtype: str = "float32"  # of the backbone's features and products, or "bfloat16"
 
     def __post_init__(self):
         _check_positive(self, "first_features", "num_kernel_points", "kernel_extent")
         _check_positive(self, "attention_features", "pooling_sharpness")
         _check_not_negative(self, "first_deformable")
         _check_choice(self, "pooling", ("mean", "log_mean_exp"))
+        _check_choice(self, "dtype", ("float32", "bfloat16"))
         _check_share(self, "dropout", "keep")
         _check_paths(self)
         if not self.paths:

@@ -68,7 +68,7 @@ class ResnetBottleneckBlock(nn.Module):
         y = inner(x, around.support_mask, train=train)
         y = self._conv()(around.queries, around.supports, around.neighbors, y)
         y = MaskedBatchNorm(keep, name="conv_norm")(y, around.query_mask, train=train)
-        y = unary(self.features, "expand")(nn.leaky_relu(y, slope))
+        y = unary(self.features, "expand", y.dtype)(nn.leaky_relu(y, slope))
         y = MaskedBatchNorm(keep, name="expand_norm")(y, around.query_mask, train=train)
         return nn.leaky_relu(y + self._shortcut(around, x, train), slope)
 
@@ -84,6 +84,6 @@ class ResnetBottleneckBlock(nn.Module):
             x = neighbor_max(x, around.neighbors)
         if x.shape[-1] == self.features:
             return x
-        x = unary(self.features, "shortcut")(x)
+        x = unary(self.features, "shortcut", x.dtype)(x)
         norm = MaskedBatchNorm(self.config.keep, name="shortcut_norm")
         return norm(x, around.query_mask, train=train)

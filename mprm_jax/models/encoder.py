@@ -30,13 +30,13 @@ class Encoder(nn.Module):
           train: batch statistics of all devices instead of running ones.
 
         Returns:
-          L arrays, [T_l, 2 ** (l + 1) * first_features].
+          L arrays, [T_l, 2 ** (l + 1) * first_features], of the config's type.
         """
         around = surroundings(pyramid, 0, num_clouds)
         simple = SimpleBlock(
             self.config.first_features, self._extent(0), self.config, name="level0_simple"
         )
-        x = simple(around, features, train=train)
+        x = simple(around, features.astype(self.config.dtype), train=train)
         outputs = []
         for level in range(len(pyramid.points)):
             around = surroundings(pyramid, level, num_clouds)

@@ -1,5 +1,7 @@
 """Layers with parameters: 1x1 and kernel point convolutions, and batch norm that skips padding."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,10 @@ _kernel_init = nn.initializers.variance_scaling(2.0 / _REACHED_SHARE, "fan_in", 
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch norm over the valid rows of all devices; running statistics when not training."""
+    """Batch norm over the valid rows of all devices; running statistics when not training.
+
+    Computes in float32 and returns the type of its input.
+    """
 
     keep: float  # share of the running statistics a step keeps
     epsilon: float = 1e-6  # mprm network_blocks_mprm.py, batch_norm
@@ -30,6 +35,7 @@ class MaskedBatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        x, dtype = x.astype(jnp.float32), x.dtype
         if train:
             mean, var = masked_moments(x, mask, DATA_AXIS)
             running_mean.value = self.keep * running_mean.value + (1 - self.keep) * mean
@@ -37,7 +43,7 @@ class MaskedBatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         slope = scale * jax.lax.rsqrt(var + self.epsilon)
-        return x * slope[None] + (bias - mean * slope)[None]
+        return (x * slope[None] + (bias - mean * slope)[None]).astype(dtype)
 
 
 class UnaryBlock(nn.Module):
@@ -49,7 +55,7 @@ class UnaryBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, *, train: bool) -> Array:
-        x = unary(self.features)(x)
+        x = unary(self.features, dtype=x.dtype)(x)
         x = MaskedBatchNorm(self.keep, name="norm")(x, mask, train=train)
         return nn.leaky_relu(x, self.negative_slope)
 
@@ -123,7 +129,7 @@ class DeformableKPConv(nn.Module):
             weights=weights,
             extent=self.extent,
         )
-        raw = raw + bias[None]
+        raw = raw.astype(jnp.float32) + bias[None]
         offsets = raw[:, : 3 * num_points].reshape(-1, num_points, 3) * self.extent
         modulations = 2.0 * nn.sigmoid(raw[:, 3 * num_points :]) if self.modulated else None
         return offsets, modulations
@@ -132,9 +138,10 @@ class DeformableKPConv(nn.Module):
         self.sow("losses", name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
-def unary(features: int, name: str = "unary") -> nn.Dense:
-    """1x1 convolution without a bias."""
-    return nn.Dense(features, use_bias=False, kernel_init=nn.initializers.he_normal(), name=name)
+def unary(features: int, name: str = "unary", dtype: Any = jnp.float32) -> nn.Dense:
+    """1x1 convolution without a bias, computed in a type; its parameters are float32."""
+    init = nn.initializers.he_normal()
+    return nn.Dense(features, use_bias=False, kernel_init=init, name=name, dtype=dtype)
 
 
 def scaled_kernel(num_points: int, extent: float) -> Array:

@@ -31,7 +31,7 @@ class Mprm(nn.Module):
           train: batch statistics over the mesh axis `DATA_AXIS`, and dropout.
         """
         encoder = Encoder(self.config, self.voxel_size, name="encoder")
-        top = encoder(pyramid, features, num_clouds, train=train)[-1]
+        top = encoder(pyramid, features, num_clouds, train=train)[-1].astype(jnp.float32)
         clouds = pyramid.clouds[-1]
         scores = [self._scores(path, top, clouds, num_clouds, train) for path in self.config.paths]
         scores = jnp.stack(scores)

@@ -46,7 +46,7 @@ class UNet(nn.Module):
             )
             x = self._unary(level, f"level{level}_decoder")(x, masks[level], train=train)
         x = self._unary(0, "head")(x, masks[0], train=train)
-        x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
+        x = nn.Dropout(self.config.dropout, deterministic=not train)(x).astype(jnp.float32)
         return nn.Dense(self.num_classes, use_bias=self.config.head_bias, name="classifier")(x)
 
     def _unary(self, level: int, name: str) -> UnaryBlock:

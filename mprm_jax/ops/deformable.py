@@ -36,7 +36,7 @@ def deformable_kpconv(
       modulations: [M, K], a factor of each kernel point.
 
     Returns:
-      [M, D]; zero for a query with no neighbor.
+      [M, D] of the type of the features; zero for a query with no neighbor.
 
     Source: Thomas et al. 2019, eqs. 4-5; mprm `kernels/convolution_ops.py`, KPConv_deform_ops.
     """
@@ -45,7 +45,7 @@ def deformable_kpconv(
     influence = linear_influence(sq_dist, extent)
     gathered = weigh_neighbors(influence, gather_rows(features, neighbors))
     if modulations is not None:
-        gathered = gathered * modulations[..., None]
+        gathered = gathered * modulations[..., None].astype(gathered.dtype)
     return mix(gathered, weights)
 
 

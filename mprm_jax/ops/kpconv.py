@@ -23,13 +23,13 @@ def kpconv(
       queries: [M, 3] meters.
       supports: [N, 3] meters, same frame as `queries`.
       neighbors: [M, H] int32 into `supports`; N marks an empty slot.
-      features: [N, C].
+      features: [N, C]; narrower than float32, they are summed in float32 all the same.
       kernel_points: [K, 3] meters, relative to a query.
       weights: [K, C, D].
       extent: meters; the influence of a kernel point falls linearly to 0 here.
 
     Returns:
-      [M, D]; zero for a query with no neighbor.
+      [M, D] of the type of the features; zero for a query with no neighbor.
 
     Source: Thomas et al. 2019, eqs. 1-3; mprm `kernels/convolution_ops.py`, KPConv_ops.
     """
@@ -41,11 +41,14 @@ def kpconv(
 
 @jax.custom_vjp
 def weigh_neighbors(influence: Array, values: Array) -> Array:
-    """Sums neighbors [M, H, C], weighed by their influence [M, H, K], to [M, K, C]."""
+    """Sums neighbors [M, H, C], weighed by their influence [M, H, K], to [M, K, C].
+
+    The result has the type of the values.
+    """
     # Transposed in memory first, which also needs the hand-written gradient below: XLA on CPUs is
     # twice to four times slower at products over the middle axis of both operands.
-    by_point = jax.lax.optimization_barrier(jnp.swapaxes(influence, 1, 2))
-    return jnp.einsum("mkh,mhc->mkc", by_point, values)
+    by_point = jnp.swapaxes(influence.astype(values.dtype), 1, 2)
+    return _product("mkh,mhc->mkc", jax.lax.optimization_barrier(by_point), values)
 
 
 def _weigh_forward(influence: Array, values: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -55,8 +58,8 @@ def _weigh_forward(influence: Array, values: Array) -> tuple[Array, tuple[Array,
 def _weigh_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     influence, values = saved
     return (
-        jnp.einsum("mkc,mhc->mhk", grad, values),
-        jnp.einsum("mhk,mkc->mhc", influence, grad),
+        _product("mkc,mhc->mhk", grad, values).astype(influence.dtype),
+        _product("mhk,mkc->mhc", influence.astype(grad.dtype), grad),
     )
 
 
@@ -67,7 +70,14 @@ def mix(gathered: Array, weights: Array) -> Array:
     """Sums [M, K, C] with [K, C, D] over K and C."""
     # As one matrix product: XLA on CPUs is five times slower at a sum over two axes.
     num_points, channels, features = weights.shape
-    return gathered.reshape(-1, num_points * channels) @ weights.reshape(-1, features)
+    weights = weights.reshape(-1, features).astype(gathered.dtype)
+    return _product("ik,kj->ij", gathered.reshape(-1, num_points * channels), weights)
+
+
+def _product(formula: str, first: Array, second: Array) -> Array:
+    """An einsum whose sums run in float32, in the type of the operands."""
+    found = jnp.einsum(formula, first, second, preferred_element_type=jnp.float32)
+    return found.astype(second.dtype)
 
 
 def pairwise_sq_dist(points: Array, others: Array) -> Array:

@@ -4,6 +4,9 @@ The shadow index, the number of rows, means "no row" and reads a constant. Plain
 clamp it to the last row.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 
 from mprm_jax.types import Array
@@ -12,6 +15,8 @@ from mprm_jax.types import Array
 def gather_rows(rows: Array, index: Array, fill: float = 0.0) -> Array:
     """Reads `rows[index]`.
 
+    Gradients of rows narrower than float32 are summed in float32.
+
     Args:
       rows: [N, ...].
       index: [...] int32 in [0, N]; N reads `fill`.
@@ -19,4 +24,29 @@ def gather_rows(rows: Array, index: Array, fill: float = 0.0) -> Array:
     Returns:
       `index.shape + rows.shape[1:]`.
     """
-    return jnp.asarray(rows).at[index].get(mode="fill", fill_value=fill)
+    rows = jnp.asarray(rows)
+    if rows.dtype == jnp.bfloat16:
+        return _gather_narrow(len(rows), fill, rows, index)
+    return _gather(rows, index, fill)
+
+
+def _gather(rows: Array, index: Array, fill: float) -> Array:
+    return rows.at[index].get(mode="fill", fill_value=fill)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _gather_narrow(num_rows: int, fill: float, rows: Array, index: Array) -> Array:
+    return _gather(rows, index, fill)
+
+
+def _gather_forward(num_rows: int, fill: float, rows: Array, index: Array) -> tuple[Array, Array]:
+    return _gather(rows, index, fill), index
+
+
+def _gather_backward(num_rows: int, fill: float, index: Array, grad: Array) -> tuple[Array, None]:
+    sums = jnp.zeros((num_rows, *grad.shape[index.ndim :]), jnp.float32)
+    sums = sums.at[index].add(grad.astype(jnp.float32), mode="drop")
+    return sums.astype(grad.dtype), None
+
+
+_gather_narrow.defvjp(_gather_forward, _gather_backward)

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -150,3 +151,16 @@ def test_clouds_can_be_pooled_by_log_mean_exp(key):
         output.point_scores[0], pyramid.clouds[-1], 3, config.pooling_sharpness
     )
     np.testing.assert_allclose(output.class_logits[0], expected, rtol=1e-5)
+
+
+def test_narrow_features_change_the_scores_by_little():
+    """The types of parameters, statistics and scores stay float32."""
+    narrow = Mprm(dataclasses.replace(CONFIG, dtype="bfloat16"), num_classes=5, voxel_size=0.08)
+    found = jit(functools.partial(narrow.apply, train=False), static_argnums=3)(
+        variables(), *bucket(CLOUDS)
+    )
+    expected = evaluate(variables(), *bucket(CLOUDS))
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == jnp.float32
+        assert jnp.linalg.norm(one - other) < 0.05 * jnp.linalg.norm(other)
+        assert jnp.any(one != other)

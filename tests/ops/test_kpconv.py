@@ -1,6 +1,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
@@ -88,3 +89,28 @@ def test_influence_falls_linearly_and_has_a_finite_gradient_at_zero():
     np.testing.assert_allclose(linear_influence(sq_dist, EXTENT), [1, 0.5, 0, 0], atol=1e-7)
     gradient = jax.grad(lambda s: linear_influence(s, EXTENT).sum())(sq_dist)
     assert np.isfinite(gradient).all()
+
+
+def test_narrow_features_give_the_same_to_their_precision(case):
+    """Positions and influences stay float32; features, weights and results have 8 bits."""
+    *rows, features, weights = case
+    expected = convolve(*rows, features, weights=weights)
+    found = convolve(*rows, features.astype(jnp.bfloat16), weights=weights)
+    assert found.dtype == jnp.bfloat16
+    # Four roundings of relative size 2^-9 each, in sums of terms of order 1.
+    np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=0.05, rtol=0.02)
+
+
+def test_narrow_features_have_gradients_close_to_wide_ones(case):
+    *rows, features, weights = case
+
+    def total(features, weights):
+        return jnp.sum(jnp.square(convolve(*rows, features, weights=weights).astype(jnp.float32)))
+
+    gradient = jax.grad(total, argnums=(0, 1))
+    wide = gradient(jnp.asarray(features), jnp.asarray(weights))
+    narrow = gradient(jnp.asarray(features, jnp.bfloat16), jnp.asarray(weights))
+    assert (narrow[0].dtype, narrow[1].dtype) == (jnp.bfloat16, jnp.float32)
+    for one, other in zip(wide, narrow, strict=True):
+        difference = np.linalg.norm(one - other.astype(jnp.float32))
+        assert difference < 0.02 * np.linalg.norm(one)

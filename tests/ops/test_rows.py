@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import reference
 
@@ -17,3 +18,18 @@ def test_shadow_index_has_no_gradient():
     index = np.array([0, 3, 3, 0], np.int32)
     gradient = jax.grad(lambda rows: gather_rows(rows, index).sum())(np.ones((3, 2), np.float32))
     np.testing.assert_array_equal(gradient, [[2, 2], [0, 0], [0, 0]])
+
+
+def test_gradients_of_narrow_rows_are_summed_in_float32():
+    """In bfloat16, with 8 bits, a sum of ones would stop at 256."""
+    index = np.array([0] * 1000 + [1, 2, 3], np.int32)
+    rows = jnp.ones((3, 2), jnp.bfloat16)
+    gradient = jax.grad(lambda rows: gather_rows(rows, index).astype(jnp.float32).sum())(rows)
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(gradient, np.float32)[:, 0], [1000, 1, 1], rtol=2**-8)
+
+
+def test_narrow_rows_are_read_as_they_are():
+    rows = jnp.arange(6, dtype=jnp.bfloat16).reshape(3, 2)
+    found = gather_rows(rows, np.array([2, 3], np.int32), -1.0)
+    np.testing.assert_array_equal(np.asarray(found, np.float32), [[4, 5], [-1, -1]])
