@@ -96,13 +96,17 @@ def add_store_flag(parser: Parser) -> None:
     )
 
 
-def add_devices_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of scripts that compute: devices and hosts."""
+def add_devices_flag(parser: Parser | argparse._ArgumentGroup) -> None:
+    """The flag that limits the devices."""
     parser.add_argument(
         "--devices",
         type=int,
         help="number of devices, of each host (default: all; on a CPU one per core)",
     )
+
+
+def add_hosts_flags(parser: Parser | argparse._ArgumentGroup) -> None:
+    """The flags of scripts that several hosts can run as one."""
     parser.add_argument("--hosts", metavar="HOSTS", help=HOSTS_HELP)
     parser.add_argument(
         "--wait-for-hosts",
@@ -114,11 +118,12 @@ def add_devices_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def together(
-    args: argparse.Namespace, settings: Mapping[str, str] | None = None
+    args: argparse.Namespace, num_devices: int, settings: Mapping[str, str] | None = None
 ) -> contextlib.AbstractContextManager[None]:
     """Joins the hosts that `--hosts` names, for a body that is to run on all of them.
 
     Args:
+      num_devices: of each host, if they are CPUs.
       settings: have to be equal on all hosts, as the flags have.
     """
     if args.hosts is None:
@@ -126,7 +131,7 @@ def together(
     from mprm_jax.training.joining import joined_hosts
     from mprm_jax.training.parallel import use_cpu_cores
 
-    use_cpu_cores(args.devices or os.cpu_count() or 1)
+    use_cpu_cores(num_devices)
     flags = {f"--{name.replace('_', '-')}": str(value) for name, value in vars(args).items()}
     del flags["--hosts"]
     return joined_hosts(args.hosts, flags | dict(settings or {}), args.wait_for_hosts)

@@ -5,7 +5,14 @@ import json
 import os
 import pathlib
 
-from commandline import Parser, check_devices, run
+from commandline import (
+    Parser,
+    add_devices_flag,
+    add_hosts_flags,
+    check_devices,
+    run,
+    together,
+)
 
 from mprm_jax.training.heap import keep_heap
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
@@ -28,7 +35,7 @@ examples:
   python experiments/evaluate.py --areas area1.json area2.json area3.json area4.json area5.json \\
       area6.json"""
 
-OF_NETWORK = ("split", "checkpoint", "votes", "augment", "tags", "submission", "devices")
+OF_NETWORK = ("split", "checkpoint", "votes", "augment", "tags", "submission", "devices", "hosts")
 
 
 def main() -> None:
@@ -36,10 +43,17 @@ def main() -> None:
     args = parser.parse_args()
     check(args, parser)
     keep_heap()
+    with together(args, args.devices or os.cpu_count() or 1):
+        evaluate(args)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measures, and writes and prints what came out."""
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.labeling.evaluating import evaluate_export, evaluate_network
     from mprm_jax.labeling.six_areas import combine_areas
     from mprm_jax.labeling.submitting import submit
+    from mprm_jax.training.hosts import is_first_host
     from mprm_jax.training.parallel import use_cpu_cores
 
     if args.areas:
@@ -55,6 +69,8 @@ def main() -> None:
         else:
             how |= {"split": args.split, "tags": args.tags, "picture": args.picture}
             report = evaluate_network(args.workdir, **how)
+    if args.hosts and not is_first_host():
+        return
     if args.output:
         write_whole(args.output, json.dumps(report.values, indent=1))
     print(json.dumps(report.values, indent=1) if args.json else report.text)
@@ -124,9 +140,8 @@ def add_network_flags(parser: Parser) -> None:
         metavar="FILE.zip",
         help="write the labels of the split test for the ScanNet benchmark, without measuring",
     )
-    network.add_argument(
-        "--devices", type=int, help="number of devices (default: all; on a CPU one per core)"
-    )
+    add_devices_flag(network)
+    add_hosts_flags(network)
 
 
 def check(args: argparse.Namespace, parser: Parser) -> None:
@@ -136,6 +151,8 @@ def check(args: argparse.Namespace, parser: Parser) -> None:
         raise ValueError(f"--{given[0]} is for a network; give it with --workdir.")
     if args.areas and args.store:
         raise ValueError("--store is of one result; leave it out with --areas.")
+    if args.submission and args.hosts:
+        raise ValueError("--submission is written by one host; leave out --hosts.")
     for name in ("split", "tags"):
         if args.submission and name in given:
             raise ValueError(f"--submission is of the split test without tags; leave out --{name}.")

@@ -7,7 +7,8 @@ import pathlib
 
 from commandline import (
     Parser,
-    add_devices_flags,
+    add_devices_flag,
+    add_hosts_flags,
     add_store_flag,
     check_devices,
     make_run_parser,
@@ -46,7 +47,7 @@ def main() -> None:
     args = make_parser().parse_args()
     check_devices(args.devices)
     keep_heap()
-    with together(args):
+    with together(args, args.devices or os.cpu_count() or 1):
         export(args)
 
 
@@ -75,7 +76,8 @@ def export(args: argparse.Namespace) -> None:
 def make_parser() -> Parser:
     """The flags of the script."""
     parser = make_run_parser(DESCRIPTION, EXAMPLES)
-    add_devices_flags(parser)
+    add_devices_flag(parser)
+    add_hosts_flags(parser)
     add_store_flag(parser)
     parser.add_argument("--split", default="train", help="whose scenes (default: train)")
     parser.add_argument(

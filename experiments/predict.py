@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 
-from commandline import check_devices, make_run_parser, run
+from commandline import add_devices_flag, check_devices, make_run_parser, run
 
 from mprm_jax.training.heap import keep_heap
 
@@ -64,9 +64,7 @@ def main() -> None:
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the script."""
     parser = make_run_parser(DESCRIPTION, EXAMPLES)
-    parser.add_argument(
-        "--devices", type=int, help="number of devices (default: all; on a CPU one per core)"
-    )
+    add_devices_flag(parser)
     path = {"type": pathlib.Path}
     parser.add_argument("scans", **path, help="a scan, or a folder of them")
     parser.add_argument(

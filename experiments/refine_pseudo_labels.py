@@ -3,8 +3,9 @@
 import argparse
 import json
 import pathlib
+from typing import Any
 
-from commandline import Parser, run
+from commandline import Parser, add_hosts_flags, run, together
 
 DESCRIPTION = """\
 Smooths pseudo-labels with a fully connected CRF over position and color, within the classes that
@@ -35,10 +36,21 @@ HELP = {
 
 
 def main() -> None:
-    args = vars(make_parser().parse_args())
+    args = make_parser().parse_args()
+    with together(args, num_devices=1):
+        refine(vars(args))
+
+
+def refine(args: dict[str, Any]) -> None:
+    """Refines, and prints what came out.
+
+    Args:
+      args: flags by name.
+    """
     # Reads no settings of JAX before the parser has said what is wrong.
     from mprm_jax.labeling.refining import RefineSettings
     from mprm_jax.labeling.refining_run import refine_run
+    from mprm_jax.training.hosts import is_first_host
 
     settings = RefineSettings(**{name: args[name] for name in HELP if args[name] is not None})
     report = refine_run(
@@ -49,7 +61,8 @@ def main() -> None:
         tune_scenes=args["tune"],
         picture=args["picture"],
     )
-    print(json.dumps(report.values, indent=1) if args["json"] else report.text)
+    if is_first_host():
+        print(json.dumps(report.values, indent=1) if args["json"] else report.text)
 
 
 def make_parser() -> Parser:
@@ -80,6 +93,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--picture", action="store_true", help="draw a scene before and after")
     parser.add_argument("--json", action="store_true", help="print the measures as JSON")
+    add_hosts_flags(parser)
     for name, text in HELP.items():
         kind = str if name == "classes" else int if name == "iterations" else float
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)

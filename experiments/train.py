@@ -8,7 +8,8 @@ import sys
 import time
 
 from commandline import (
-    add_devices_flags,
+    add_devices_flag,
+    add_hosts_flags,
     check_devices,
     make_parser,
     resolve_config,
@@ -66,7 +67,8 @@ def main() -> None:
         type=pathlib.Path,
         help="checkpoints, metrics and results go here (default: runs/<stage>-<data>-<preset>)",
     )
-    add_devices_flags(parser)
+    add_devices_flag(parser)
+    add_hosts_flags(parser)
     args = parser.parse_args()
     config = resolve_config(args, args.stage)
     check_devices(args.devices)
@@ -74,7 +76,7 @@ def main() -> None:
         raise ValueError(
             "--pseudo-labels says what --stage seg learns; give both, or --stage cls alone."
         )
-    with together(args, setting_values(config)):
+    with together(args, args.devices or os.cpu_count() or 1, setting_values(config)):
         train(args, config)
 
 

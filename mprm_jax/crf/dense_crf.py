@@ -1,23 +1,21 @@
-"""Dense CRF inference on NumPy arrays: checks the input, picks sizes, runs, returns NumPy arrays.
+"""Dense CRF inference on NumPy arrays: checks the input, runs, returns NumPy arrays.
 
-Arrays are padded to buckets, so that clouds of similar size share compiled programs. Classes run in
-blocks: on a CPU they are spread over the cores, and a block bounds the memory of a lattice.
+On a CPU, NumPy and SciPy do the work. For an accelerator arrays are padded to buckets, so that
+clouds of similar size share compiled programs.
 """
 
-import math
-import os
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from mprm_jax.crf.class_blocks import mean_field_in_blocks
+from mprm_jax.crf.host_mean_field import mean_field_on_host
+from mprm_jax.crf.mean_field import Kernel, mean_field
 from mprm_jax.crf.point_kernels import PointKernels, build_kernels
 from mprm_jax.crf.settings import CrfSettings
+from mprm_jax.crf.sparse_kernel import BLOCK_POINTS, SparseKernel
+from mprm_jax.crf.threads import in_threads
 from mprm_jax.types import Array
-
-# On a CPU, values of 100 k lattice vertices x 10 classes stay in the cache.
-CPU_BLOCK_CLASSES = 10
 
 
 class CrfResult(NamedTuple):
@@ -38,7 +36,6 @@ def dense_crf(
     method: str = "lattice",
     builder: str = "auto",
     device: jax.Device | None = None,
-    block_classes: int | None = None,
 ) -> CrfResult:
     """Runs a fully connected CRF over a cloud.
 
@@ -53,8 +50,6 @@ def dense_crf(
       compatibility: [C, C], cost of class c at a point where another is of class e; by default
         Potts, 0 on the diagonal and 1 elsewhere.
       method, builder, device: see `build_kernels`.
-      block_classes: classes filtered at a time, fewer for less memory; by default all of them on
-        an accelerator, and their share of a core, up to 10, on a CPU.
 
     Raises:
       ValueError: numbers are missing, shapes disagree, or a point has no allowed class.
@@ -69,7 +64,6 @@ def dense_crf(
         num_iterations=settings.num_iterations,
         allowed=allowed,
         compatibility=compatibility,
-        block_classes=block_classes,
     )
 
 
@@ -81,15 +75,14 @@ def infer(
     num_iterations: int,
     allowed: Array | None = None,
     compatibility: Array | None = None,
-    block_classes: int | None = None,
 ) -> CrfResult:
     """Runs mean-field inference with kernels built before; see `dense_crf`.
 
     Args:
       weights: [K] of the kernels.
     """
-    energies = _energies(unary, allowed, kernels.ignored)
-    num_points, num_classes = energies.shape
+    energies = _energies(unary, allowed, kernels)
+    num_classes, num_points = energies.shape
     if compatibility is not None and np.shape(compatibility) != (num_classes, num_classes):
         raise ValueError(
             f"compatibility has shape {np.shape(compatibility)} for {num_classes} classes; "
@@ -99,17 +92,21 @@ def infer(
         raise ValueError(f"{len(weights)} weights for {len(kernels.kernels)} kernels.")
     if not num_points:
         return CrfResult(np.zeros((0, num_classes), np.float32), np.zeros(0, np.int32))
-    used = np.flatnonzero((energies < np.inf).any(axis=0))
-    width = _block_width(len(used), block_classes, kernels.kernels[0].send.device)
-    blocks = _split(energies, used, kernels, width)
-    del energies  # as large as the result
+    used = np.flatnonzero(energies.min(axis=1) < np.inf)
+    if len(used) < num_classes:
+        energies = energies[used]
     if compatibility is not None:
-        padding = (0, len(blocks) * width - len(used))
-        used_only = np.asarray(compatibility, np.float32)[np.ix_(used, used)]
-        compatibility = np.pad(used_only, (padding, padding))
-    blocks = mean_field_in_blocks(kernels.kernels, blocks, weights, num_iterations, compatibility)
-    marginals = _join(blocks, used, kernels, num_classes)
-    return CrfResult(marginals, marginals.argmax(axis=1).astype(np.int32))
+        compatibility = np.asarray(compatibility, np.float32)[np.ix_(used, used)]
+    on_host = isinstance(kernels.kernels[0], SparseKernel)
+    run = mean_field_on_host if on_host else _mean_field_on_device
+    marginals = run(
+        kernels.kernels,
+        energies,
+        np.asarray(weights, np.float32),
+        num_iterations=num_iterations,
+        compatibility=compatibility,
+    )
+    return _result(marginals, used, kernels.order, num_classes)
 
 
 def allowed_classes(allowed: Array, shape: tuple[int, int]) -> Array:
@@ -120,66 +117,73 @@ def allowed_classes(allowed: Array, shape: tuple[int, int]) -> Array:
     return np.broadcast_to(allowed, shape)
 
 
-def _energies(unary: Array, allowed: Array | None, ignored: Array) -> Array:
-    """Energies with infinity for what is not allowed, and 0 for what is ignored."""
+def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Array:
+    """Energies [C, N] in the order of the kernels: infinite if not allowed, 0 if ignored."""
     unary = np.asarray(unary, np.float32)
+    order, ignored = kernels.order, kernels.ignored
     if unary.ndim != 2 or len(unary) != len(ignored) or not unary.shape[1]:
         raise ValueError(f"The unary has shape {unary.shape}; give [{len(ignored)}, classes].")
-    bad = np.flatnonzero(~(unary > -np.inf).all(axis=1) & ~ignored)
-    if len(bad):
+    mask = None if allowed is None else allowed_classes(allowed, unary.shape)
+    energies = np.empty(unary.shape[::-1], np.float32)
+    broken, barred = np.zeros(len(unary), bool), np.zeros(len(unary), bool)
+
+    def fill(start: int) -> None:
+        points = order[start : start + BLOCK_POINTS]
+        block = energies[:, start : start + BLOCK_POINTS]
+        block[:] = unary[points].T
+        block[:, ignored[points]] = 0
+        broken[points] = ~(block.min(axis=0) > -np.inf)  # also if NaN
+        if mask is not None:
+            block[~mask[points].T] = np.inf
+        barred[points] = block.min(axis=0) == np.inf
+
+    in_threads(fill, range(0, len(unary), BLOCK_POINTS))
+    if broken.any():
         raise ValueError(
-            f"The unary of {len(bad)} points has NaN or -inf, first of point {bad[0]}; "
-            "give energies, or mark such points as ignored."
+            f"The unary of {broken.sum()} points has NaN or -inf, first of point "
+            f"{broken.argmax()}; give energies, or mark such points as ignored."
         )
-    energies = np.where(ignored[:, None], np.float32(0), unary)
-    if allowed is not None:
-        mask = allowed_classes(allowed, unary.shape)
-        energies = np.where(mask, energies, np.float32(np.inf))
-    none = np.flatnonzero(~(energies < np.inf).any(axis=1))
-    if len(none):
-        raise ValueError(f"{len(none)} points have no allowed class, first is point {none[0]}.")
+    if barred.any():
+        raise ValueError(
+            f"{barred.sum()} points have no allowed class, first is point {barred.argmax()}."
+        )
     return energies
 
 
-def _block_width(num_classes: int, block_classes: int | None, device: jax.Device) -> int:
-    """Classes of a block, such that blocks are of equal width."""
-    if block_classes is None:
-        cpu = device.platform == "cpu"
-        block_classes = CPU_BLOCK_CLASSES if cpu else num_classes
-        at_least = min(os.cpu_count() or 1, num_classes) if cpu else 1
-    elif block_classes < 1:
-        raise ValueError(f"block_classes is {block_classes}; give at least 1.")
-    else:
-        at_least = 1
-    num_blocks = max(at_least, math.ceil(num_classes / block_classes))
-    return math.ceil(num_classes / num_blocks)
+def _mean_field_on_device(
+    kernels: tuple[Kernel, ...],
+    unary: Array,
+    weights: Array,
+    *,
+    num_iterations: int,
+    compatibility: Array | None,
+) -> Array:
+    """Marginals [N, C] of energies [C, N]; see `mean_field`."""
+    num_classes, num_points = unary.shape
+    padded = np.zeros((len(kernels[0].send), num_classes), np.float32)
+    padded[:num_points] = unary.T
+    padded = jax.device_put(padded, kernels[0].send.device)
+    marginals = _mean_field(
+        padded, kernels, weights, num_iterations=num_iterations, compatibility=compatibility
+    )
+    return np.asarray(marginals)[:num_points]
 
 
-def _split(energies: Array, used: Array, kernels: PointKernels, width: int) -> tuple[Array, ...]:
-    """Blocks of the used classes on the device, in the order of the kernels.
-
-    Rows that fill the bucket are 0, classes that fill the last block are ruled out.
-    """
-    num_points, num_rows = len(energies), len(kernels.kernels[0].send)
-    energies = np.take(energies, kernels.order, axis=0)
-    blocks = []
-    for start in range(0, len(used), width):
-        columns = used[start : start + width]
-        block = np.zeros((num_rows, width), np.float32)
-        block[:, len(columns) :] = np.inf
-        for i, column in enumerate(columns):
-            block[:num_points, i] = energies[:, column]
-        blocks.append(jax.device_put(block, kernels.kernels[0].send.device))
-    return tuple(blocks)
+_mean_field = jax.jit(mean_field, static_argnames="num_iterations")
 
 
-def _join(blocks: tuple[Array, ...], used: Array, kernels: PointKernels, num_classes: int) -> Array:
-    """Undoes `_split`; classes not used get 0."""
-    num_points = len(kernels.order)
-    ordered = np.zeros((num_points, num_classes), np.float32)
-    columns = (column for block in blocks for column in np.asarray(block)[:num_points].T)
-    for column, values in zip(used, columns, strict=False):  # the last block may hold more
-        ordered[:, column] = values
-    marginals = np.empty_like(ordered)
-    marginals[kernels.order] = ordered
-    return marginals
+def _result(marginals: Array, used: Array, order: Array, num_classes: int) -> CrfResult:
+    """Marginals [N, used] of points in order, for all classes and in the order of the cloud."""
+    num_points = len(order)
+    result = np.empty((num_points, num_classes), np.float32)
+    labels = np.empty(num_points, np.int32)
+
+    def fill(start: int) -> None:
+        rows = slice(start, start + BLOCK_POINTS)
+        block = np.zeros((len(order[rows]), num_classes), np.float32)
+        block[:, used] = marginals[rows]
+        result[order[rows]] = block
+        labels[order[rows]] = block.argmax(axis=1)
+
+    in_threads(fill, range(0, num_points, BLOCK_POINTS))
+    return CrfResult(result, labels)

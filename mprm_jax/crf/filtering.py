@@ -5,14 +5,12 @@ features determine, so one filter serves every class and every iteration. Featur
 differentiation; values are not.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.xla_metadata import set_xla_metadata
 
-from mprm_jax.crf.lattice import Lattice
+from mprm_jax.crf.lattice import Lattice, slice_scale
 from mprm_jax.types import Array
 
 BLOCK_ROWS = 256  # rows of the exact filter computed at a time: [BLOCK_ROWS, N] in memory
@@ -71,40 +69,18 @@ def _splat(lattice: Lattice, values: Array) -> Array:
 
 def _blur(lattice: Lattice, values: Array, reverse: bool) -> Array:
     """Adds half of both neighbors, axis by axis."""
-    blur = functools.partial(_blur_in_calls, reverse=reverse)
-    default = functools.partial(_blur_in_scan, reverse=reverse)
-    return jax.lax.platform_dependent(values, lattice.neighbors, cpu=blur, default=default)
 
+    def along(values: Array, neighbors: Array) -> tuple[Array, None]:
+        before, after = neighbors
+        return values + 0.5 * (_read(values, before) + _read(values, after)), None
 
-def _blur_in_scan(values: Array, neighbors: Array, reverse: bool) -> Array:
-    def step(values: Array, axis: Array) -> tuple[Array, None]:
-        return _blur_axis(values, neighbors, axis), None
-
-    return jax.lax.scan(step, values, jnp.arange(len(neighbors)), reverse=reverse)[0]
-
-
-def _blur_in_calls(values: Array, neighbors: Array, reverse: bool) -> Array:
-    # XLA on CPUs would fuse the axes and read each neighbor many times, 5 x slower; a scan keeps
-    # them apart, but copies all values after each axis, 1.3 x slower.
-    axes = range(len(neighbors))
-    for axis in reversed(axes) if reverse else axes:
-        with set_xla_metadata(inlineable="false"):
-            values = _blur_axis(values, neighbors, axis)
-    return values
-
-
-@jax.jit
-def _blur_axis(values: Array, neighbors: Array, axis: Array) -> Array:
-    before, after = neighbors[axis, 0], neighbors[axis, 1]
-    return values + 0.5 * (_read(values, before) + _read(values, after))
+    return jax.lax.scan(along, values, lattice.neighbors, reverse=reverse)[0]
 
 
 def _slice(lattice: Lattice, values: Array) -> Array:
     """Interpolates vertex values at the points: [M+1, C] to [N, C]."""
     num_dims = lattice.vertices.shape[0] - 1
-    # A blur sums to 2^(d+1), and the volume of the kernel asks for this much of it.
-    scale = 1.0 / (1.0 + 2.0**-num_dims)
-    return scale * _sum_rows(values, lattice.vertices, lattice.weights)
+    return slice_scale(num_dims) * _sum_rows(values, lattice.vertices, lattice.weights)
 
 
 def _sum_rows(values: Array, index: Array, weights: Array) -> Array:

@@ -7,6 +7,7 @@ Source: Krähenbühl, Koltun 2011, algorithm 1, with two habits of their code: a
 own message too, and kernels are normalized.
 """
 
+import types
 from typing import NamedTuple
 
 import jax
@@ -40,13 +41,25 @@ def make_kernel(operator: Filter, sender: Array, normalization: str = "symmetric
       normalization: "none", "before" (each point sends 1 in total), "after" (each point receives
         a mean) or "symmetric" (the square root of both).
     """
+    sums = gaussian_filter(operator, sender[:, None])[:, 0]
+    return Kernel(operator, *kernel_scales(sums, sender, normalization, jnp))
+
+
+def kernel_scales(
+    sums: Array, sender: Array, normalization: str, xp: types.ModuleType
+) -> tuple[Array, Array]:
+    """What normalization multiplies messages by, when sent and when received, [N] each.
+
+    Args:
+      sums: [N] of what all senders send to each point.
+      xp: numpy or jax.numpy.
+    """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}; give one of {[*NORMALIZATIONS]}.")
     sending, receiving = NORMALIZATIONS[normalization]
-    sums = gaussian_filter(operator, sender[:, None])[:, 0]
     # A point out of reach of any sender receives 0 whatever its scale.
-    sums = jnp.where(sums > 0, sums, 1.0)
-    return Kernel(operator, sender * sums**sending, sums**receiving)
+    sums = xp.where(sums > 0, sums, 1.0)
+    return sender * sums**sending, sums**receiving
 
 
 def messages(kernel: Kernel, marginals: Array) -> Array:

@@ -1,13 +1,15 @@
-"""From feature columns of a cloud to normalized kernels on a device: host-side preparation."""
+"""From feature columns of a cloud to normalized kernels: for NumPy on a CPU, else for JAX."""
 
+import functools
 import logging
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from mprm_jax.crf import device_lattice, host_lattice
-from mprm_jax.crf.filtering import Filter, Pairs
+from mprm_jax.crf import device_lattice
+from mprm_jax.crf.filtering import Pairs
+from mprm_jax.crf.host_lattice import build_lattice
 from mprm_jax.crf.lattice import (
     Capacity,
     Lattice,
@@ -17,6 +19,8 @@ from mprm_jax.crf.lattice import (
 )
 from mprm_jax.crf.mean_field import Kernel, make_kernel
 from mprm_jax.crf.settings import CrfSettings, KernelSettings
+from mprm_jax.crf.sparse_kernel import SparseKernel, build_kernel
+from mprm_jax.crf.vertices import point_order
 from mprm_jax.types import Array
 
 METHODS = ("lattice", "exact")
@@ -35,7 +39,8 @@ class PointKernels(NamedTuple):
     They depend on the features and on who is ignored; any number of inferences can use them.
     """
 
-    kernels: tuple[Kernel, ...]  # on the device, padded to a bucket of rows
+    # On a CPU; or on the device, padded to a bucket of rows.
+    kernels: tuple[SparseKernel, ...] | tuple[Kernel, ...]
     order: Array  # [N] int, row of the cloud that each kernel row stands for; on the host
     ignored: Array  # [N] bool, in the order of the cloud; on the host
 
@@ -55,7 +60,8 @@ def build_kernels(
       features: [N, F] finite numbers, any origin; float64 where float32 would lose detail.
       ignored: [N] bool; these points send no messages.
       method: "lattice", or "exact" in time O(N²).
-      builder: of lattices; "auto" is "host" for a CPU and "device" for an accelerator.
+      builder: of lattices; "host" with NumPy, "device" in JAX; "auto" is "host" for a CPU and
+        "device" for an accelerator. On a CPU, inference takes place where they are built.
       device: where to keep the kernels and to run; by default JAX's.
 
     Raises:
@@ -67,27 +73,38 @@ def build_kernels(
     if builder not in BUILDERS:
         raise ValueError(f"builder is {builder!r}; give one of {BUILDERS}.")
     device = device or jax.local_devices()[0]
+    on_cpu = device.platform == "cpu"
     if builder == "auto":
-        builder = "host" if device.platform == "cpu" else "device"
-    num_rows = bucket(len(features))
-    order = _spatial_order(_scaled(features, settings.kernels[0]))
-    features = features[order]
-    sender = np.zeros(num_rows, np.float32)
-    sender[: len(features)] = ~ignored[order]
-    sender = jax.device_put(sender, device)
-
-    def build(kernel: KernelSettings) -> Kernel:
-        scaled = _scaled(features, kernel)
-        if method == "exact":
-            operator = _pairs(scaled, num_rows, device)
-        elif builder == "host":
-            operator = jax.device_put(host_lattice.build_lattice(scaled, num_rows=num_rows), device)
-        else:
-            operator = _device_lattice(scaled, num_rows, device)
-        return _make_kernel(operator, sender, settings.normalization)
-
+        builder = "host" if on_cpu else "device"
+    scaled = [_scaled(features, kernel) for kernel in settings.kernels]
+    if method == "exact":
+        order = np.arange(len(features))
+    else:
+        order = point_order(max(scaled, key=lambda columns: columns.shape[1]))
+    sender = (~ignored[order]).astype(np.float32)
+    if on_cpu and method == "lattice" and builder == "host":
+        build = functools.partial(build_kernel, sender=sender)
+    else:
+        method = builder if method == "lattice" else method
+        build = functools.partial(_jax_kernel, sender=sender, method=method, device=device)
     # One after another, for their memory; each takes all cores.
-    return PointKernels(tuple(map(build, settings.kernels)), order, ignored)
+    kernels = (build(columns[order], normalization=settings.normalization) for columns in scaled)
+    return PointKernels(tuple(kernels), order, ignored)
+
+
+def _jax_kernel(
+    scaled: Array, *, sender: Array, normalization: str, method: str, device: jax.Device
+) -> Kernel:
+    """A kernel on a device, padded; method is "exact", or who builds the lattice."""
+    num_rows = bucket(len(scaled))
+    if method == "exact":
+        operator = _pairs(scaled, num_rows, device)
+    elif method == "host":
+        operator = jax.device_put(build_lattice(scaled, num_rows=num_rows), device)
+    else:
+        operator = _device_lattice(scaled, num_rows, device)
+    sender = jax.device_put(np.pad(sender, (0, num_rows - len(sender))), device)
+    return _make_kernel(operator, sender, normalization)
 
 
 _make_kernel = jax.jit(make_kernel, static_argnames="normalization")
@@ -102,8 +119,9 @@ def _checked(features: Array, settings: CrfSettings, ignored: Array | None) -> t
         raise ValueError(
             f"A kernel needs feature column {last}, but there are {features.shape[1]} columns."
         )
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(bad):
+    finite = np.isfinite(features)
+    if not finite.all():
+        bad = np.flatnonzero(~finite.all(axis=1))
         raise ValueError(f"Features of {len(bad)} points are not finite, first of point {bad[0]}.")
     ignored = np.zeros(len(features), bool) if ignored is None else np.asarray(ignored)
     if ignored.shape != (len(features),) or ignored.dtype != bool:
@@ -131,15 +149,7 @@ def _scaled(features: Array, kernel: KernelSettings) -> Array:
     return scaled
 
 
-def _spatial_order(scaled: Array) -> Array:
-    """Order of points by cells of one kernel width, in the first three columns."""
-    cells = np.zeros(len(scaled), np.int64)
-    for column in scaled.T[:3]:
-        cells = cells * (2 * MAX_SPAN) + np.floor(column).astype(np.int64)
-    return np.argsort(cells, kind="stable")
-
-
-def _pairs(scaled: Array, num_rows: int, device: jax.Device) -> Filter:
+def _pairs(scaled: Array, num_rows: int, device: jax.Device) -> Pairs:
     padded = np.zeros((num_rows, scaled.shape[1]), np.float32)
     padded[: len(scaled)] = scaled
     return jax.device_put(Pairs(padded, np.arange(num_rows) < len(scaled)), device)

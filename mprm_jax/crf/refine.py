@@ -19,7 +19,6 @@ def refine_marginals(
     trust: float = RELEASED_TRUST,
     builder: str = "auto",
     device: jax.Device | None = None,
-    block_classes: int | None = None,
 ) -> CrfResult:
     """Smooths class probabilities over position and color.
 
@@ -28,7 +27,7 @@ def refine_marginals(
       colors: [N, 3] in [0, 1]; None if no kernel looks at columns 3 to 5.
       probabilities: [N, C]; of each point only the shares among its allowed classes count.
       settings: kernels over the columns x, y, z, red, green, blue.
-      allowed, ignored, builder, device, block_classes: see `dense_crf`.
+      allowed, ignored, builder, device: see `dense_crf`.
       trust: share of `probabilities` in the evidence; the rest is uniform.
 
     Raises:
@@ -38,15 +37,7 @@ def refine_marginals(
     """
     features = _features(coords, colors, settings)
     unary = unary_energies(probabilities, allowed=allowed, ignored=ignored, trust=trust)
-    return dense_crf(
-        features,
-        unary,
-        settings,
-        ignored=ignored,
-        builder=builder,
-        device=device,
-        block_classes=block_classes,
-    )
+    return dense_crf(features, unary, settings, ignored=ignored, builder=builder, device=device)
 
 
 def unary_energies(

@@ -32,7 +32,7 @@ def enclosing_simplex(features: list[Array], xp: types.ModuleType) -> Simplex:
     Source: Adams, Baek, Davis 2010, section 3.1.
     """
     size = len(features) + 1
-    elevated = _elevate(features, xp)
+    elevated = elevate(features, xp)
     nearest = [xp.round(x) for x in elevated]
     rest = [x - cell for x, cell in zip(elevated, nearest, strict=True)]
     cells = [cell.astype(xp.int32) for cell in nearest]
@@ -59,8 +59,8 @@ def lattice_scales(num_dims: int) -> list[float]:
     return [math.sqrt(2 / 3) / math.sqrt((i + 1) * (i + 2)) for i in range(num_dims)]
 
 
-def _elevate(features: list[Array], xp: types.ModuleType) -> list[Array]:
-    """Embeds d coordinates into the hyperplane of d+1 coordinates that sum to 0."""
+def elevate(features: list[Array], xp: types.ModuleType) -> list[Array]:
+    """Scales d coordinates to lattice cells, as d+1 coordinates that sum to 0."""
     # Sums instead of a matrix product, which accelerators round to bfloat16 by default.
     scales = lattice_scales(len(features))
     scaled = [xp.float32(s) * x for s, x in zip(scales, features, strict=True)]

@@ -1,4 +1,4 @@
-"""Processes that share the work of the first one, leave Ctrl-C to it, and end with it."""
+"""Processes that share the work of the first one, leave signals to it, and end with it."""
 
 import contextlib
 import multiprocessing
@@ -22,10 +22,13 @@ def make_pool(
 
 @contextlib.contextmanager
 def explain_lost_workers(where: str, remedy: str) -> Iterator[None]:
-    """Turns the loss of a process into a `ChildProcessError` of one line."""
+    """Turns the loss of a process into a `ChildProcessError` of one line; ends all others."""
     try:
         yield
     except BrokenProcessPool:
+        # The pool asks them to end with a SIGTERM, which they ignore, and waits for them.
+        for process in multiprocessing.active_children():
+            process.kill()
         raise ChildProcessError(
             f"{where}: a worker process ended early, most likely for lack of memory; {remedy}."
         ) from None
@@ -43,8 +46,10 @@ def spread(
 
 
 def _start(initializer: Callable[..., None] | None, arguments: tuple) -> None:
-    # Ctrl-C reaches every process of the terminal; the first one decides what it means.
+    # Ctrl-C reaches every process of the terminal, the SIGTERM of SLURM every process of a job;
+    # the first one decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*arguments)

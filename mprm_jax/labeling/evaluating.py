@@ -4,10 +4,12 @@ What was decided with tags and what without them stand in columns of their own, 
 points of the scans, by the rules of the benchmarks, and the voxels.
 """
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from mprm_jax.data.exports import Export, as_labels
@@ -24,7 +26,8 @@ from mprm_jax.labeling.start import keep_programs
 from mprm_jax.labeling.tagged_classes import require_tags, tagged_classes
 from mprm_jax.labeling.trained import open_network, open_store
 from mprm_jax.labeling.voting import segment_scenes
-from mprm_jax.training.parallel import choose_devices, make_mesh
+from mprm_jax.training.hosts import exchange, sum_over_hosts
+from mprm_jax.training.parallel import choose_devices, local_copy, local_mesh, make_mesh
 from mprm_jax.training.stages import seg_stage
 from mprm_jax.types import Array
 
@@ -71,6 +74,8 @@ def evaluate_network(
 ) -> Report:
     """Measures a segmentation network `WITHOUT_TAGS`, and on demand also `WITH_TAGS`.
 
+    Hosts share the scenes; all return the same.
+
     Args:
       workdir: of a run of stage seg.
       store: prepared scenes; those of the run if None.
@@ -92,9 +97,10 @@ def evaluate_network(
     if tags:
         require_tags(scenes, split, found.scenes)
     keep_programs(workdir)
-    voted = segment_scenes(
-        *(network, scenes, split, found.scenes, mesh), votes=votes, augment=augment
-    )
+    here = local_mesh(mesh)
+    network = network._replace(state=local_copy(network.state, here))
+    share = found.scenes[jax.process_index() :: jax.process_count()]
+    voted = segment_scenes(*(network, scenes, split, share, here), votes=votes, augment=augment)
     for scene, segmented in voted:
         labels = {WITHOUT_TAGS: segmented.probabilities.argmax(axis=1)}
         if tags:
@@ -102,6 +108,7 @@ def evaluate_network(
             coords = scenes.voxel_cloud(split, scene).coords
             labels[WITH_TAGS] = decide(segmented.probabilities, allowed, coords).label
         found.add(scene, labels)
+    found.add_other_hosts()
     values = {"measured": "network", "workdir": str(workdir), "step": network.step}
     values |= {"votes": votes, "augmented": augment} | found.values()
     how = "augmented at random" if augment else "not augmented"
@@ -155,6 +162,18 @@ class Evaluation:
             self._count(f"voxels {tags}", of_voxels, label)
         if scene == self._drawn:
             draw_evaluation(self.picture, self.store, self.split, scene, labels)
+
+    def add_other_hosts(self) -> None:
+        """Adds what the other hosts counted; to be called by all of them at the end."""
+        # A host may have had no scene, and so know no column.
+        columns = max(
+            map(json.loads, exchange(json.dumps(list(self.confusions)), "columns")), key=len
+        )
+        num_classes = len(self.store.classes)
+        none = np.zeros((num_classes, num_classes + 1), np.int64)
+        self.confusions = {
+            column: sum_over_hosts(self.confusions.get(column, none)) for column in columns
+        }
 
     def measures(self) -> dict[str, Measure]:
         """The measure of each column.

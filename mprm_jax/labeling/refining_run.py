@@ -18,6 +18,7 @@ from mprm_jax.labeling.quality_table import measure_values, quality_table
 from mprm_jax.labeling.refining import RefineSettings, refine_export
 from mprm_jax.labeling.reports import Report
 from mprm_jax.labeling.tuning import tune
+from mprm_jax.training.hosts import exchange, is_first_host
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +47,12 @@ def refine_run(
     scenes = SceneStore(store or export.manifest.store)
     export.require_store(scenes)
     if tune_scenes:
-        settings = _tuned(export, scenes, settings, tune_scenes)
+        chosen = _tuned(export, scenes, settings, tune_scenes) if is_first_host() else settings
+        told = exchange(json.dumps(dataclasses.asdict(chosen)), "kernels chosen")[0]
+        settings = RefineSettings(**json.loads(told))
     directory = output or path.with_name(f"{path.name}_crf")
     refined = refine_export(export, scenes, settings, directory)
-    if picture:
+    if picture and is_first_host():
         draw_refined(export, refined, scenes, directory / "refined.png")
     columns = {"before": measure_labels(export, scenes), "after": measure_labels(refined, scenes)}
     values = {

@@ -69,7 +69,8 @@ def test_scene_tags_stand_for_every_ball_of_the_scene(store):
 def test_features_are_one_and_the_color(subclouds):
     features = subclouds.cloud(0, SPEC, None).features
     np.testing.assert_array_equal(features[:, 0], 1)
-    np.testing.assert_array_equal(features[:, 1:], subclouds.read(0).colors)
+    colors = subclouds.read(0).colors / np.float32(255)
+    np.testing.assert_array_equal(features[:, 1:], colors)
     assert features.min() >= 0 and features.max() <= 1
 
 

@@ -1,0 +1,80 @@
+import jax
+import numpy as np
+import pytest
+
+from mprm_jax.crf import sparse_kernel
+from mprm_jax.crf.host_lattice import build_lattice
+from mprm_jax.crf.host_mean_field import mean_field_on_host
+from mprm_jax.crf.mean_field import NORMALIZATIONS, make_kernel
+from mprm_jax.crf.mean_field import messages as jax_messages
+from mprm_jax.crf.sparse_kernel import build_kernel, messages
+
+on_lattice = jax.jit(make_kernel, static_argnames="normalization")
+
+
+def cloud(num_dims, num_points=200, seed=0):
+    rng = np.random.default_rng((num_dims, seed))
+    features = (2 * rng.normal(size=(num_points, num_dims))).astype(np.float32)
+    sender = (rng.uniform(size=num_points) < 0.8).astype(np.float32)
+    return features, sender, rng.uniform(size=(num_points, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("num_dims", [1, 3, 6])
+def test_messages_are_those_of_the_lattice(num_dims):
+    features, sender, values = cloud(num_dims)
+    expected = jax.jit(jax_messages)(on_lattice(build_lattice(features), sender), values)
+    # float32 sums over 200 points in another order
+    np.testing.assert_allclose(messages(build_kernel(features, sender), values), expected, 1e-4)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_normalization_is_that_of_the_lattice(normalization):
+    features, sender, values = cloud(3)
+    kernel = on_lattice(build_lattice(features), sender, normalization=normalization)
+    expected = jax.jit(jax_messages)(kernel, values)
+    result = messages(build_kernel(features, sender, normalization), values)
+    np.testing.assert_allclose(result, expected, 1e-4)  # as above
+
+
+def test_a_point_that_sends_nothing_still_hears():
+    features, _, values = cloud(3)
+    silent = np.arange(200) % 2 == 0
+    kernel = build_kernel(features, (~silent).astype(np.float32))
+    changed = np.where(silent[:, None], np.float32(7), values)
+    heard = messages(kernel, values)
+    np.testing.assert_array_equal(messages(kernel, changed), heard)
+    assert (heard[silent] > 0).mean() > 0.9  # few of them have nobody in reach
+
+
+@pytest.mark.parametrize("block_work", [1, 300])
+def test_blocks_change_nothing(monkeypatch, block_work):
+    features, sender, values = cloud(3)
+    expected = messages(build_kernel(features, sender), values)
+    monkeypatch.setattr(sparse_kernel, "BLOCK_WORK", block_work)
+    monkeypatch.setattr(sparse_kernel, "BLOCK_POINTS", 64)
+    np.testing.assert_array_equal(messages(build_kernel(features, sender), values), expected)
+
+
+def test_distant_points_do_not_hear_each_other():
+    features, _, values = cloud(3)
+    features[0] = 1000
+    kernel = build_kernel(features, np.ones(200, np.float32))
+    changed = values.copy()
+    changed[1:] = 0
+    np.testing.assert_array_equal(messages(kernel, values)[0], messages(kernel, changed)[0])
+
+
+def test_no_kernel_and_no_iteration_leave_the_unary():
+    features, sender, values = cloud(3)
+    kernels = (build_kernel(features, sender),)
+    expected = np.exp(-values) / np.exp(-values).sum(axis=1, keepdims=True)
+    for weights, num_iterations in (([0.0], 3), ([1.0], 0)):
+        result = mean_field_on_host(kernels, values.T, weights, num_iterations=num_iterations)
+        np.testing.assert_allclose(result, expected, 1e-5)  # float32 exponentials
+
+
+def test_too_many_kernel_widths_are_one_clear_line():
+    features, sender, _ = cloud(6)
+    features[0] = 1e6
+    with pytest.raises(ValueError, match="too many to number; widen the kernel"):
+        build_kernel(features, sender)
