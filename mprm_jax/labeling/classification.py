@@ -1,8 +1,10 @@
 """The classification stage from end to end: trains on tags, then mines and draws pseudo-labels."""
 
+import hashlib
 import logging
 import pathlib
 import shutil
+from typing import Any
 
 import jax
 
@@ -84,8 +86,9 @@ def export_split(
     """Exports the pseudo-labels of a split; see `export_pseudo_labels`."""
     here = local_mesh(mesh)
     predict = make_predict_step(make_mining(model, config.mining), here)
-    origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
     state = local_copy(state, here)
+    origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
+    origin["weights"] = _digest(state.params)
     return export_pseudo_labels(predict, state, subclouds, config, here, directory, origin)
 
 
@@ -109,6 +112,14 @@ def summary(results: dict, workdir: pathlib.Path) -> str:
         f"done in {results['seconds'] / 60:.1f} minutes; see {workdir / 'pseudo_labels.png'}"
     )
     return "\n".join(lines)
+
+
+def _digest(weights: Any) -> str:
+    """Tells networks apart that agree in paths, seed and step."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(weights)):
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _open_split(store: SceneStore, split: str, config: Config) -> Subclouds:

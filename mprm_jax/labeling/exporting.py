@@ -4,6 +4,7 @@ import logging
 import pathlib
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from mprm_jax.config import Config
@@ -22,8 +23,10 @@ from mprm_jax.labeling.spreading import spread_to_points
 from mprm_jax.labeling.trained import open_network, open_store
 from mprm_jax.overrides import override
 from mprm_jax.progress import progress_bar
+from mprm_jax.training.hosts import wait_for_all_hosts
 from mprm_jax.training.parallel import choose_devices, make_mesh
 from mprm_jax.training.stages import cls_stage
+from mprm_jax.writing import explain_failed_write
 
 logger = logging.getLogger(__name__)
 
@@ -97,11 +100,16 @@ def mining_config(config: Config, settings: Sequence[str]) -> Config:
 
 
 def write_scans(export: Export, store: SceneStore) -> None:
-    """Writes `ply/<scene>.ply` of every exported scene: the scan's points with their labels."""
+    """Writes `ply/<scene>.ply` of every exported scene: the scan's points with their labels.
+
+    Hosts share the scenes.
+    """
     split, folder = export.manifest.split, export.path / "ply"
-    folder.mkdir(exist_ok=True)
-    with progress_bar(len(export.scenes), "scenes", "writing PLY") as bar:
-        for name in export.scenes:
+    with explain_failed_write(folder):
+        folder.mkdir(exist_ok=True)
+    share = export.scenes[jax.process_index() :: jax.process_count()]
+    with progress_bar(len(share), "scenes", "writing PLY") as bar:
+        for name in share:
             scene, info = export.load(name), store.info(split, name)
             coords, colors = store.points(split, name)
             cloud = CloudFile(
@@ -116,6 +124,7 @@ def write_scans(export: Export, store: SceneStore) -> None:
             labeled = LabeledCloud(cloud, labels, confidence, export.classes)
             write_labeled(folder / f"{name}.ply", labeled)
             bar.update()
+    wait_for_all_hosts("PLY files")
 
 
 def _text(export: Export, found: Measure | None) -> str:

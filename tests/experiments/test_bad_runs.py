@@ -12,8 +12,6 @@ import runs
 from broken_files import assert_nothing_is_begun, cut
 from label_exports import pseudo_labels, write_export
 
-from mprm_jax.training import parallel
-
 pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
 
@@ -52,8 +50,7 @@ def test_wrong_arguments(tmp_path, error_of, arguments, named):
     assert_nothing_is_begun(tmp_path)
 
 
-def test_more_devices_than_there_are(small, tmp_path, error_of, monkeypatch):
-    monkeypatch.setattr(parallel, "use_cpu_cores", lambda _: None)
+def test_more_devices_than_there_are(small, tmp_path, error_of):
     assert error_of(*small, "--devices", 9).startswith("--devices 9: there are only 4 cpu devices")
     assert_nothing_is_begun(tmp_path)
 
