@@ -3,7 +3,7 @@
 import pathlib
 
 from commandline import check_devices, make_parser, resolve_config, run
-from reproduction.jobs import GROUPS, Setting, make_jobs, run_job
+from reproduction.jobs import GROUPS, Setting, claim, make_jobs, run_job
 from reproduction.report import write_report
 
 from mprm_jax.data.datasets import ensure_store
@@ -48,7 +48,9 @@ def main() -> None:
     config = resolve_config(args, "cls")
     store = ensure_store(args.data, config, args.store)
     root = args.workdir or pathlib.Path("runs") / f"reproduce-{store.manifest.name}-{config.preset}"
-    setting = Setting(root, args.data, config.preset, store.path, args.devices, args.set)
+    own_store = args.store is not None
+    setting = Setting(root, args.data, config.preset, store.path, args.devices, args.set, own_store)
+    claim(setting, store)
     jobs = make_jobs(setting, range(args.seeds), args.only)
     for number, job in enumerate(jobs, start=1):
         if not job.result.exists():

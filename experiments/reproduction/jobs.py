@@ -5,14 +5,16 @@ job whose file exists is done.
 """
 
 import itertools
+import json
 import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mprm_jax.data.store import SceneStore
 from mprm_jax.types import PATHS
-from mprm_jax.writing import write_whole
+from mprm_jax.writing import explain_failed_write, require_place, write_whole
 
 SCRIPTS = pathlib.Path(__file__).parents[1]
 NETWORKS = {"PCAM": ("model.paths=plain",), "MPRM": ()}
@@ -24,6 +26,9 @@ FUSIONS = {
     "all": (PATHS, "max"),
     "all, sum": (PATHS, "sum"),
 }
+# Which classes a point may take; not of the paper, measured on the same network as Table 3.
+RULES = ("intersection", "ball", "scene")
+CALIBRATIONS = ("class", "none")
 GROUPS = ("tags", "labels", "paths", "retraining")
 
 
@@ -45,6 +50,31 @@ class Setting(NamedTuple):
     store: pathlib.Path
     devices: int | None
     overrides: Sequence[str]
+    own_store: bool = False  # the prepared data are not where train.py would look for them
+
+
+def claim(setting: Setting, store: SceneStore) -> None:
+    """Notes what the results of a work directory are of.
+
+    Raises:
+      ValueError: they are of something else.
+      OSError: it cannot be written.
+    """
+    path = setting.root / "setting.json"
+    splits = {split: store.fingerprint(split) for split in store.splits}
+    values = {"preset": setting.preset, "settings": list(setting.overrides), "data": splits}
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        changed = [name for name, value in values.items() if found.get(name) != value]
+        if changed:
+            raise ValueError(
+                f"{path}: the results there are of other {' and '.join(changed)}; "
+                "choose another --workdir."
+            )
+    require_place(path)
+    with explain_failed_write(path):
+        setting.root.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(values, indent=1))
 
 
 def make_jobs(setting: Setting, seeds: Sequence[int], groups: Sequence[str]) -> list[Job]:
@@ -99,12 +129,16 @@ def _label_jobs(setting: Setting, seed: int) -> list[Job]:
 
 
 def _path_jobs(setting: Setting, seed: int) -> list[Job]:
-    """Table 3: merges different paths of one network, on both splits."""
+    """Table 3: merges different paths of one network, on both splits; and the rules for tags."""
     jobs = []
     for (fusion, (paths, kind)), split in itertools.product(FUSIONS.items(), ("train", "val")):
         mining = (f"mining.paths={','.join(paths)}", f"mining.fusion={kind}", "mining.votes=1")
         name = f"paths/{fusion.replace(', ', '-')}-{split}-{seed}"
         jobs.append(_export(setting, f"MPRM-subcloud-{seed}", split, name, mining))
+    for rule, calibration in itertools.product(RULES, CALIBRATIONS):
+        mining = (f"mining.allowed={rule}", f"mining.calibration={calibration}", "mining.votes=1")
+        name = f"rules/{rule}-{calibration}-{seed}"
+        jobs.append(_export(setting, f"MPRM-subcloud-{seed}", "train", name, mining))
     return jobs
 
 
@@ -138,6 +172,7 @@ def _training(
 ) -> Job:
     workdir = setting.root / name
     flags = (*stage, "--data", setting.data, "--preset", setting.preset, "--workdir", str(workdir))
+    flags += ("--store", str(setting.store)) if setting.own_store else ()
     flags += (*_devices(setting), "--set", *settings, *setting.overrides)
     return Job(f"train {name}", _script("train.py", flags), workdir / "results.json", False)
 

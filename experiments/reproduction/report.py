@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 import shutil
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from reproduction.tables import (
     cost_table,
     label_table,
     path_table,
+    rule_table,
     supervision_table,
     tag_table,
     validation_table,
@@ -46,6 +48,7 @@ def write_report(
         *label_table(results, with_paper),
         *class_table(results),
         *path_table(results, with_paper),
+        *rule_table(results),
         *validation_table(results, with_paper),
         *supervision_table(results, with_paper),
         *cost_table(results),
@@ -56,6 +59,14 @@ def write_report(
     write_whole(setting.root / "report.html", to_html(blocks))
     write_whole(setting.root / "report.md", to_markdown(blocks))
     return setting.root / "report.md"
+
+
+def command(setting: Setting, seeds: Sequence[int]) -> str:
+    """What makes the report again, in a work directory and a place of its own."""
+    words = ["python", "experiments/reproduce.py", "--data", setting.data]
+    words += ["--preset", setting.preset, "--seeds", str(len(seeds))]
+    words += [] if setting.devices is None else ["--devices", str(setting.devices)]
+    return shlex.join([*words, *(["--set", *setting.overrides] if setting.overrides else [])])
 
 
 def _introduction(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> list[Block]:
@@ -69,7 +80,7 @@ def _introduction(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> 
             "Mean ± sample deviation over seeds; in per cent, on voxels. "
             "A blank was not measured yet."
         ),
-        Text(f"Measured with `python experiments/reproduce.py`: {machine}."),
+        Text(f"Measured with `{command(setting, seeds)}`: {machine}."),
     ]
 
 
@@ -89,7 +100,7 @@ def _numbers(
             tables[titles[-1]] = [block.columns, *block.rows]
     files = [str(job.result.relative_to(setting.root)) for job in jobs]
     return {
-        "command": "python experiments/reproduce.py",
+        "command": command(setting, seeds),
         "data": setting.data,
         "preset": setting.preset,
         "settings": list(setting.overrides),

@@ -6,13 +6,14 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from reproduction.jobs import FUSIONS, NETWORKS, TAGS
+from reproduction.jobs import CALIBRATIONS, FUSIONS, NETWORKS, RULES, TAGS
 from reproduction.render import Block, Heading, Table, Text
 from reproduction.results import Results, mean, spread
 
 PAPER: dict[str, Any] = json.loads(
     pathlib.Path(__file__).with_name("paper.json").read_text(encoding="utf-8")
 )
+_ONE_NETWORK = "One MPRM network a seed, with tags, one vote a ball, training scenes or as named."
 WITH_TAGS, WITHOUT_TAGS = "voxels with tags", "voxels without tags"
 
 
@@ -102,11 +103,23 @@ def path_table(results: Results, with_paper: bool) -> list[Block]:
         ]
         row = [fusion, *cells]
         rows.append(row + ([str(x) for x in PAPER["paths"][fusion]] if with_paper else []))
-    note = (
-        "One MPRM network a seed, with tags, one vote a ball; the maximum over paths unless it "
-        "says sum."
-    )
+    note = f"{_ONE_NETWORK} Calibrated; the maximum over paths unless it says sum."
     return [Heading("Table 3: paths and fusion"), Text(note), Table(columns, rows)]
+
+
+def rule_table(results: Results) -> list[Block]:
+    """Whose tags decide which classes a point may take."""
+    names = {
+        "intersection": "those of all its balls (default)",
+        "ball": "those of any of its balls",
+        "scene": "those of its scene",
+    }
+    rows = []
+    for rule in RULES:
+        files = [f"rules/{rule}-{calibration}-{{seed}}.json" for calibration in CALIBRATIONS]
+        rows.append([names[rule], *(spread(results.numbers(file, _exported)) for file in files)])
+    columns = ["classes a point may take", "calibrated", "raw (paper's argmax)"]
+    return [Heading("Rules for tags", 3), Text(_ONE_NETWORK), Table(columns, rows)]
 
 
 def validation_table(results: Results, with_paper: bool) -> list[Block]:

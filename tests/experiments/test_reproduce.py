@@ -6,14 +6,15 @@ import sys
 
 import pytest
 from prepared import make_store
-from reproduction.jobs import FUSIONS, GROUPS, Job, Setting, make_jobs, run_job
+from reproduction.jobs import FUSIONS, GROUPS, Job, Setting, claim, make_jobs, run_job
 from reproduction.render import Heading, Picture, Table, Text, to_html, to_markdown
-from reproduction.report import write_report
+from reproduction.report import command, write_report
 from reproduction.results import Results, spread
 from reproduction.tables import (
     PAPER,
     label_table,
     path_table,
+    rule_table,
     supervision_table,
     tag_table,
     validation_table,
@@ -149,3 +150,37 @@ def test_a_report_of_next_to_nothing_is_blank_but_complete(store, tmp_path):
     numbers = json.loads((tmp_path / "root" / "report.json").read_text())
     assert numbers["jobs"] == {"val/MPRM-CRF-1.json": {"after": {"miou": 50.0}}}
     assert numbers["tables"]["Table 4: validation split"][3][:2] == ["MPRM, CRF", "50.0 (1 seed)"]
+
+
+def test_a_work_directory_keeps_to_one_setting_and_data(store, tmp_path):
+    setting = setting_of(tmp_path / "root")
+    claim(setting, store)
+    claim(setting._replace(devices=2), store)
+    with pytest.raises(ValueError, match=r"setting\.json: the results there are of other preset;"):
+        claim(setting._replace(preset="quick"), store)
+    with pytest.raises(ValueError, match="of other settings; choose another --workdir"):
+        claim(setting._replace(overrides=("seg.radius=1",)), store)
+    other = make_store(tmp_path / "other", num_train=2)
+    with pytest.raises(ValueError, match="of other data; choose another --workdir"):
+        claim(setting, other)
+
+
+def test_trainings_use_the_store_that_was_named(tmp_path):
+    named = setting_of(tmp_path)._replace(own_store=True)
+    jobs = [job for job in make_jobs(named, [0], GROUPS) if job.title.startswith("train")]
+    assert jobs and all("--store" in job.command for job in jobs)
+    assert "--store" not in make_jobs(setting_of(tmp_path), [0], ["labels"])[0].command
+
+
+def test_the_report_says_which_command_made_it(tmp_path):
+    setting = setting_of(tmp_path)._replace(overrides=("data.labels=scene",))
+    assert command(setting, range(2)) == (
+        "python experiments/reproduce.py --data rooms:tiny --preset tiny --seeds 2 "
+        "--set data.labels=scene"
+    )
+
+
+def test_rules_for_tags_have_rows(tmp_path):
+    put(tmp_path, "rules/ball-none-0.json", {"measure": {"miou": 12.0}})
+    row = rows_of(rule_table(Results(tmp_path, [0])))["those of any of its balls"]
+    assert list(row.values())[1:] == ["", "12.0 (1 seed)"]
