@@ -41,14 +41,14 @@ def clean_cloud(path: str | Path, cloud: CloudFile) -> CleanCloud:
     rows = np.flatnonzero(np.isfinite(cloud.coords).all(axis=1))
     if len(rows) < len(cloud.coords):
         num_dropped = len(cloud.coords) - len(rows)
-        logger.warning("%s: %d points without a finite position dropped", path, num_dropped)
+        logger.warning("%s: %d points without a finite position do not count", path, num_dropped)
     if not len(rows):
         raise ValueError(f"{path}: no point has a finite position; export the scan again.")
     if cloud.faces is None:
         first = first_of_equal_rows(cloud.coords[rows])
         if len(first) < len(rows):
             num_dropped = len(rows) - len(first)
-            logger.warning("%s: %d points repeat a position, dropped", path, num_dropped)
+            logger.warning("%s: %d points repeat a position and count once", path, num_dropped)
         rows = rows[first]
     return CleanCloud(select_points(cloud, rows), rows)
 

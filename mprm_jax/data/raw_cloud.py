@@ -45,7 +45,7 @@ def load_raw_cloud(
     if use_colors and cloud.colors is None:
         raise ValueError(
             f"{path}: no colors, but the network was trained with them; give a scan with colors, "
-            "or a network that was trained on scans without."
+            "or a network that was trained without (train.py --set data.colors=none)."
         )
     clean, rows = clean_cloud(path, cloud)
     coords = clean.coords * settings.scale

@@ -111,14 +111,14 @@ def test_points_nowhere_are_dropped_and_counted(root, caplog):
     scene = read_office(root)
     np.testing.assert_array_equal(scene.coords, COORDS[[0, 3]])
     np.testing.assert_array_equal(scene.colors, COLORS[[0, 3]])
-    assert "office.npz: 2 points without a finite position dropped" in caplog.text
+    assert "office.npz: 2 points without a finite position do not count" in caplog.text
 
 
 def test_padding_points_are_dropped_and_counted(root, caplog):
     rows = [2, 2, 2, 0, 1, 2, 3]
     write_scan(root / "office.npz", COORDS[rows], rgb=COLORS[rows])
     np.testing.assert_array_equal(read_office(root).coords, COORDS[[2, 0, 1, 3]])
-    assert "office.npz: 3 points repeat a position, dropped" in caplog.text
+    assert "office.npz: 3 points repeat a position and count once" in caplog.text
 
 
 def test_a_mesh_keeps_its_seams_and_loses_faces_of_lost_vertices(root):

@@ -6,7 +6,7 @@ import pytest
 from cloud_files import COLORS, COORDS, FACES, LABELS, check_cloud, vertices, write_ply
 from numpy.lib.recfunctions import repack_fields
 
-from mprm_jax.data.formats import read_cloud
+from mprm_jax.data.formats import READERS, read_cloud
 
 
 @pytest.mark.parametrize("text", [False, True])
@@ -146,3 +146,10 @@ def test_a_file_without_points_is_refused(tmp_path):
     write_ply(tmp_path / "a.ply", vertices()[:0])
     with pytest.raises(ValueError, match=r"a\.ply: the file holds no points; export"):
         read_cloud(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_an_empty_file_is_one_line(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"a\{suffix}: the file is empty; export it again"):
+        read_cloud(tmp_path / f"a{suffix}")

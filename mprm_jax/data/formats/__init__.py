@@ -38,6 +38,8 @@ def read_cloud(path: str | Path) -> CloudFile:
         )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the path or copy the file there.")
+    if not path.stat().st_size:
+        raise ValueError(f"{path}: the file is empty; export it again.")
     cloud = READERS[suffix](path)
     if not len(cloud.coords):
         raise ValueError(f"{path}: the file holds no points; export it again.")

@@ -68,10 +68,11 @@ def read_npy(path: Path) -> CloudFile:
 
 def _load(path: Path) -> dict[str, Array] | Array:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
+        # Opened here: np.load leaves a file open that is not an archive after all.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
             return {name.lower(): loaded[name] for name in loaded.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
