@@ -29,6 +29,8 @@ FUSIONS = {
 # Which classes a point may take; not of the paper, measured on the same network as Table 3.
 RULES = ("intersection", "ball", "scene")
 CALIBRATIONS = ("class", "none")
+TARGETS = ("pseudo", "crf", "truth")  # what segmentation networks learn
+TRAIN_LIST = "train.txt"  # names of the training scenes, of which Table 1 is
 GROUPS = ("tags", "labels", "paths", "retraining")
 
 
@@ -54,7 +56,7 @@ class Setting(NamedTuple):
 
 
 def claim(setting: Setting, store: SceneStore) -> None:
-    """Notes what the results of a work directory are of.
+    """Notes what the results of a work directory are of, and lists the training scenes.
 
     Raises:
       ValueError: they are of something else.
@@ -75,6 +77,7 @@ def claim(setting: Setting, store: SceneStore) -> None:
     with explain_failed_write(path):
         setting.root.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(values, indent=1))
+    write_whole(setting.root / TRAIN_LIST, "".join(f"{x}\n" for x in store.scenes("train")))
 
 
 def make_jobs(setting: Setting, seeds: Sequence[int], groups: Sequence[str]) -> list[Job]:
@@ -109,6 +112,7 @@ def run_job(job: Job) -> None:
 
 def _tag_statistics(setting: Setting) -> Job:
     flags = ("stats", "--labels", str(setting.store), "--json")
+    flags += ("--split", str(setting.root / TRAIN_LIST))
     return _printing(setting, "tag statistics", "weak_labels.py", flags, "tags.json")
 
 

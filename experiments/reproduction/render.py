@@ -13,6 +13,9 @@ img { max-width: 100%; }
 """
 
 
+ABSENT = "–"
+
+
 class Heading(NamedTuple):
     """A title; level 1 for the whole report."""
 
@@ -27,7 +30,7 @@ class Text(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Cells are text; an empty one was not measured."""
+    """Cells are text; an empty one was not measured, ABSENT stands for what does not occur."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -68,7 +71,7 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Text):
         return block.text
     if isinstance(block, Picture):
-        return f"![{block.caption}]({block.file})"
+        return f"![{block.caption}]({block.file})\n\n*{block.caption}*"
     lines = [block.columns, ["---"] * len(block.columns), *block.rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 

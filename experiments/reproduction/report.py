@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from mprm_jax.data.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.data.store import SceneStore
 from mprm_jax.machine import describe_machine
+from mprm_jax.overrides import override, setting_values
+from mprm_jax.presets import PRESETS, STAGES
 from mprm_jax.writing import write_whole
 from reproduction.jobs import Job, Setting
-from reproduction.render import Block, Heading, Picture, Table, Text, to_html, to_markdown
+from reproduction.render import ABSENT, Block, Heading, Picture, Table, Text, to_html, to_markdown
 from reproduction.results import Results
 from reproduction.tables import (
     class_table,
@@ -53,6 +55,7 @@ def write_report(
         *supervision_table(results, with_paper),
         *cost_table(results),
         *_pictures(setting.root),
+        *_settings(setting),
     ]
     numbers = _numbers(setting, seeds, results, jobs, blocks)
     write_whole(setting.root / "report.json", json.dumps(numbers, indent=1))
@@ -78,10 +81,24 @@ def _introduction(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> 
             f"{100 * store.manifest.settings.voxel_size:g} cm), preset {setting.preset}, "
             f"{len(seeds)} seeds, changed settings: {' '.join(setting.overrides) or 'none'}. "
             "Mean ± sample deviation over seeds; in per cent, on voxels. "
-            "A blank was not measured yet."
+            f"A blank was not measured yet; {ABSENT} stands for a class that does not occur."
         ),
         Text(f"Measured with `{command(setting, seeds)}`: {machine}."),
     ]
+
+
+def _settings(setting: Setting) -> list[Block]:
+    """All settings of both stages before calibration; of PCAM, MPRM and scene tags see the note."""
+    values = {
+        stage: setting_values(override(PRESETS[setting.preset](stage), setting.overrides))
+        for stage in STAGES
+    }
+    rows = [[name, *(found[name] for found in values.values())] for name in values["cls"]]
+    note = (
+        "PCAM is model.paths=plain, scene tags are data.labels=scene, seeds count from 0; 0 and () "
+        "are calibrated from the data."
+    )
+    return [Heading("Settings"), Text(note), Table(["setting", *values], rows)]
 
 
 def _numbers(

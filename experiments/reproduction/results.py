@@ -30,6 +30,19 @@ class Results(NamedTuple):
         return [number for number in numbers if number is not None]
 
 
+def coverage(*counts: Sequence[float], of: int) -> str:
+    """Says over how many of the classes means were taken, e.g. "16 of 20"; empty if none was.
+
+    Args:
+      counts: classes that each mean covers, of every seed.
+    """
+    found = {int(number) for numbers in counts for number in numbers}
+    if not found:
+        return ""
+    few, many = min(found), max(found)
+    return f"{few} of {of}" if few == many else f"{few} to {many} of {of}"
+
+
 def spread(numbers: Sequence[float]) -> str:
     """Mean and sample deviation; empty if there is no number."""
     if not numbers:

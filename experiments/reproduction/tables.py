@@ -3,12 +3,12 @@
 import json
 import pathlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from reproduction.jobs import CALIBRATIONS, FUSIONS, NETWORKS, RULES, TAGS
-from reproduction.render import Block, Heading, Table, Text
-from reproduction.results import Results, mean, spread
+from reproduction.jobs import CALIBRATIONS, FUSIONS, NETWORKS, RULES, TAGS, TARGETS
+from reproduction.render import ABSENT, Block, Heading, Table, Text
+from reproduction.results import Results, coverage, mean, spread
 
 PAPER: dict[str, Any] = json.loads(
     pathlib.Path(__file__).with_name("paper.json").read_text(encoding="utf-8")
@@ -55,6 +55,9 @@ def label_table(results: Results, with_paper: bool) -> list[Block]:
             row += [cells[way] for way in ways[2:]]
             rows.append(row + ([_paper_label(network, tags)] if with_paper else []))
     note = "All columns are with tags: a point may only take a class that is tagged around it."
+    files = [f"cls/{network}-{tags}-{{seed}}/results.json" for tags in TAGS for network in NETWORKS]
+    picks = [_measure_of(way, "num_classes") for way in ways]
+    note += _coverage_note(results, "Means", files, picks)
     return [Heading("Table 2: pseudo-labels"), Text(note), Table(columns, rows)]
 
 
@@ -65,21 +68,15 @@ def class_table(results: Results) -> list[Block]:
         "MPRM": ("cls/MPRM-subcloud-{seed}/results.json", lambda x: x["measures"]["calibrated"]),
         "MPRM + CRF": ("crf/MPRM-subcloud-{seed}.json", lambda x: x["after"]),
     }
-    classes = next(
-        (
-            found["classes"]
-            for seed in results.seeds
-            if (found := results.load(f"cls/MPRM-subcloud-{seed}/results.json"))
-        ),
-        [],
-    )
     rows = []
-    for number, name in enumerate(classes):
-        cells = [
-            spread(results.numbers(file, lambda x, pick=pick, n=number: pick(x)["iou"][n]))
-            for file, pick in files.values()
-        ]
-        rows.append([name, *cells])
+    for number, name in enumerate(_classes(results)):
+        row = [name]
+        for file, pick in files.values():
+            # Of classes that do not occur there is no IoU, once it was looked for.
+            done = results.numbers(file, lambda x, pick=pick: float(bool(pick(x))))
+            ious = results.numbers(file, lambda x, pick=pick, n=number: pick(x)["iou"][n])
+            row.append(spread(ious) if ious or not any(done) else ABSENT)
+        rows.append(row)
     return [
         Heading("Table 2, by class (subcloud tags, calibrated)", 3),
         Table(["IoU", *files], rows),
@@ -138,7 +135,12 @@ def validation_table(results: Results, with_paper: bool) -> list[Block]:
         row = [name, spread(results.numbers(file, pick)), bare]
         rows.append(row + ([str(PAPER["validation"].get(name, ""))] if with_paper else []))
     columns = ["mIoU on val", "with tags", "without tags", *(["paper"] if with_paper else [])]
-    return [Heading("Table 4: validation split"), Table(columns, rows)]
+    note = "A class counts if it occurs in the truth or among the labels."
+    files = [f"seg/{target}-{{seed}}.json" for target in TARGETS]
+    for column in (WITH_TAGS, WITHOUT_TAGS):
+        means = f"Means of networks on {column}"
+        note += _coverage_note(results, means, files, [_column(column, "num_classes")])
+    return [Heading("Table 4: validation split"), Text(note), Table(columns, rows)]
 
 
 def supervision_table(results: Results, with_paper: bool) -> list[Block]:
@@ -164,7 +166,7 @@ def supervision_table(results: Results, with_paper: bool) -> list[Block]:
 def cost_table(results: Results) -> list[Block]:
     """Time and speed of the trainings."""
     runs = [f"cls/{network}-{tags}-{{seed}}" for tags in TAGS for network in NETWORKS]
-    runs += [f"seg/{target}-{{seed}}" for target in ("pseudo", "crf", "truth")]
+    runs += [f"seg/{target}-{{seed}}" for target in TARGETS]
     rows = []
     for run in runs:
         seconds = results.numbers(f"{run}/results.json", lambda found: found["seconds"] / 60)
@@ -192,8 +194,26 @@ def _speed(workdir: pathlib.Path) -> float | None:
     return statistics.median(found) / 1000 if found else None
 
 
-def _measure_of(way: str):
-    return lambda found: found["measures"].get(way, {}).get("miou")
+def _coverage_note(
+    results: Results, means: str, files: Sequence[str], picks: Sequence[Callable]
+) -> str:
+    """A sentence on the classes that means cover; empty if none was measured."""
+    counts = [results.numbers(file, pick) for file in files for pick in picks]
+    covered = coverage(*counts, of=len(_classes(results)))
+    return f" {means} are over {covered} classes." if covered else ""
+
+
+def _classes(results: Results) -> list[str]:
+    """Of the data set, from the first network that is trained."""
+    for file in ("cls/PCAM-scene-{seed}/results.json", "cls/MPRM-subcloud-{seed}/results.json"):
+        for seed in results.seeds:
+            if found := results.load(file.format(seed=seed)):
+                return found["classes"]
+    return []
+
+
+def _measure_of(way: str, value: str = "miou"):
+    return lambda found: found["measures"].get(way, {}).get(value)
 
 
 def _refined(found: dict) -> float | None:
@@ -204,8 +224,8 @@ def _exported(found: dict) -> float | None:
     return (found["measure"] or {}).get("miou")
 
 
-def _column(name: str):
-    return lambda found: found["columns"].get(name, {}).get("miou")
+def _column(name: str, value: str = "miou"):
+    return lambda found: found["columns"].get(name, {}).get(value)
 
 
 def _paper_label(network: str, tags: str) -> str:

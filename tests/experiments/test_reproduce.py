@@ -9,9 +9,10 @@ from prepared import make_store
 from reproduction.jobs import FUSIONS, GROUPS, Job, Setting, claim, make_jobs, run_job
 from reproduction.render import Heading, Picture, Table, Text, to_html, to_markdown
 from reproduction.report import command, write_report
-from reproduction.results import Results, spread
+from reproduction.results import Results, coverage, spread
 from reproduction.tables import (
     PAPER,
+    class_table,
     label_table,
     path_table,
     rule_table,
@@ -89,7 +90,8 @@ def test_spread_is_mean_and_sample_deviation():
 def test_labels_are_summed_up_over_the_seeds_that_are_done(tmp_path):
     for seed, miou in ((0, 40.0), (1, 44.0)):
         measures = {"calibrated": {"miou": miou}, "raw": {"miou": 20.0}}
-        put(tmp_path, f"cls/MPRM-subcloud-{seed}/results.json", {"measures": measures})
+        found = {"classes": ["wall"], "measures": measures}
+        put(tmp_path, f"cls/MPRM-subcloud-{seed}/results.json", found)
     put(tmp_path, "crf/MPRM-subcloud-0.json", {"after": {"miou": 50.0}})
     row = rows_of(label_table(Results(tmp_path, range(3)), True))["MPRM, subcloud tags"]
     assert row["calibrated"] == "42.0 ± 2.8"
@@ -132,7 +134,9 @@ def test_paths_and_tags_have_rows(tmp_path):
 
 def test_markdown_and_html_say_the_same():
     blocks = [Heading("A & B", 1), Text("x < y"), Table(["a"], [["1|2"]]), Picture("p.png", "p")]
-    assert to_markdown(blocks) == ("# A & B\n\nx < y\n\n| a |\n| --- |\n| 1\\|2 |\n\n![p](p.png)\n")
+    assert to_markdown(blocks) == (
+        "# A & B\n\nx < y\n\n| a |\n| --- |\n| 1\\|2 |\n\n![p](p.png)\n\n*p*\n"
+    )
     page = to_html(blocks)
     for part in ("<h1>A &amp; B</h1>", "<p>x &lt; y</p>", "<td>1|2</td>", 'src="p.png"'):
         assert part in page
@@ -184,3 +188,23 @@ def test_rules_for_tags_have_rows(tmp_path):
     put(tmp_path, "rules/ball-none-0.json", {"measure": {"miou": 12.0}})
     row = rows_of(rule_table(Results(tmp_path, [0])))["those of any of its balls"]
     assert list(row.values())[1:] == ["", "12.0 (1 seed)"]
+
+
+def test_a_class_that_does_not_occur_is_told_from_one_not_measured(tmp_path):
+    found = {"classes": ["wall", "sink"], "measures": {"calibrated": {"iou": [50.0, None]}}}
+    put(tmp_path, "cls/MPRM-subcloud-0/results.json", found)
+    rows = rows_of(class_table(Results(tmp_path, [0])))
+    assert (rows["wall"]["MPRM"], rows["sink"]["MPRM"]) == ("50.0 (1 seed)", "–")
+    assert rows["sink"]["PCAM"] == rows["sink"]["MPRM + CRF"] == ""
+
+
+def test_a_mean_says_over_how_many_classes_it_goes():
+    assert coverage([9, 16], [12], of=20) == "9 to 16 of 20"
+    assert coverage([16, 16], of=20) == "16 of 20"
+    assert coverage([], of=20) == ""
+
+
+def test_the_report_lists_the_settings_of_both_stages(store, tmp_path):
+    setting = setting_of(tmp_path)._replace(overrides=("optim.momentum=0.7",))
+    write_report(setting, store, [0], [])
+    assert "| optim.momentum | 0.7 | 0.7 |" in (tmp_path / "report.md").read_text()
