@@ -85,8 +85,11 @@ def saved_steps(workdir: pathlib.Path) -> list[int]:
 def final_state(workdir: pathlib.Path) -> list[np.ndarray]:
     """All arrays of the newest checkpoint."""
     path = workdir / "checkpoints" / str(saved_steps(workdir)[-1]) / "state"
-    with ocp.StandardCheckpointer() as checkpointer:
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(checkpointer.restore(path))]
+    # As NumPy arrays, because the devices may be those of several processes.
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        saved = checkpointer.metadata(path).item_metadata.tree
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        return jax.tree.leaves(checkpointer.restore(path, ocp.args.PyTreeRestore(restore_args=how)))
 
 
 def begun(workdir: pathlib.Path, finished: pathlib.Path) -> pathlib.Path:

@@ -56,7 +56,8 @@ def start_run(
     if not any(store.info("train", scene).has_colors for scene in store.scenes("train")):
         identity["has_colors"] = False
     facts = {name: json.dumps(value) for name, value in identity.items()}
-    require_equal(setting_values(config) | facts, "settings and data")
+    # Data first: where they differ, so does what is calibrated from them.
+    require_equal(facts | setting_values(config), "data and settings")
     require_shared(workdir)
     if is_first_host():
         open_workdir(workdir, config, identity, store.path)
@@ -83,3 +84,7 @@ def keep_programs(workdir: pathlib.Path) -> None:
     # Not None: set by JAX_COMPILATION_CACHE_DIR.
     if jax.config.jax_compilation_cache_dir is None and os.access(workdir, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str((workdir / "xla_cache").absolute()))
+        if jax.default_backend() == "cpu":
+            # A cache for GPUs, whose place would be part of each program's key: none would be
+            # found again after the work directory moved.
+            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")

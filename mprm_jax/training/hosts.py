@@ -4,6 +4,7 @@ On a single host every function returns at once.
 """
 
 import itertools
+import json
 import logging
 import pathlib
 import time
@@ -68,15 +69,14 @@ def wait_for_all_hosts(place: str) -> None:
 
 def require_equal(facts: dict[str, str], place: str) -> None:
     """Raises `ValueError` on all hosts, in the same words, if a fact differs on one of them."""
-    lines = [f"{name}: {fact}" for name, fact in facts.items()]
-    heard = [text.splitlines() for text in exchange("\n".join(lines), place)]
+    heard = [json.loads(text) for text in exchange(json.dumps(facts), place)]
     for index, theirs in enumerate(heard):
-        for first, other in zip(heard[0], theirs, strict=True):
+        for name in heard[0] | theirs:
+            first, other = heard[0].get(name, "nothing"), theirs.get(name, "nothing")
             if first != other:
-                name, _, value = other.partition(": ")
                 raise ValueError(
-                    f"host {index} differs ({name}: {value} there, {first.partition(': ')[2]} on "
-                    "host 0); make all hosts alike."
+                    f"host {index} differs ({name}: {other} there, {first} on host 0); "
+                    "make all hosts alike."
                 )
 
 

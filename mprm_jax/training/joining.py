@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 import jax
+
+# No public names for these; looked at in jax 0.10.2, the newest that Python 3.11 can have.
 from jax._src import distributed
 from jax._src.clusters import ClusterEnv
 
@@ -102,7 +104,7 @@ def find_place(spec: str, seconds: float) -> tuple[Place, list[int] | None]:
             "--hosts auto: this is no TPU pod and was not started by SLURM or Open MPI; say "
             "--hosts ADDRESS:PORT,COUNT,INDEX on every host."
         )
-    return Place(address, count, index), local_devices
+    return Place(address, count, index), None if _is_alone_on_its_node() else local_devices
 
 
 def version_facts() -> dict[str, str]:
@@ -130,6 +132,17 @@ def _parsed(spec: str) -> Place:
     raise ValueError(
         f"--hosts {spec}: give auto, or ADDRESS:PORT,COUNT,INDEX with the address of host 0 and "
         "an index from 0 to COUNT - 1, e.g. 10.0.0.1:9876,4,2."
+    )
+
+
+def _is_alone_on_its_node() -> bool:
+    """Whether SLURM or Open MPI started one process per node.
+
+    It owns all devices of its node; JAX would give it the first, as if there was one per device.
+    """
+    nodes, tasks = map(os.environ.get, ("SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS"))
+    return (nodes is not None and nodes == tasks) or (
+        os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
     )
 
 

@@ -6,6 +6,7 @@ Host 0 listens at the address that JAX takes over afterwards.
 
 import contextlib
 import json
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -78,8 +79,8 @@ def _listen(place: Place) -> socket.socket:
         return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=1024)
     except OSError as error:
         raise OSError(
-            f"port {port} of this host cannot be used ({error.strerror}); is another host numbered "
-            "0 too, or another run alive? Choose another port, the same on all hosts."
+            f"port {port} of this host cannot be used ({os.strerror(error.errno)}); is another "
+            "host numbered 0 too, or another run alive? Choose another port, the same on all hosts."
         ) from None
 
 
@@ -100,8 +101,13 @@ def _gather(
         index = said["index"]
         caller = _Caller(said["count"], said["name"], said["facts"], connection)
         found = present.get(index)
-        if found is None or (index != 0 and not _is_alive(found.connection)):
-            present[index] = caller  # new, or stopped and started again
+        again = found is not None and index != 0 and not _is_alive(found.connection)
+        if again:
+            found.connection.close()
+        if found is None or again:
+            present[index] = caller
+            if caller.count != place.count:
+                return None  # all are told so at once
             continue
         present[-1] = caller  # to be told, too
         return (
@@ -195,8 +201,9 @@ def _send(connection: socket.socket, values: dict[str, Any]) -> None:
         connection.sendall(json.dumps(values).encode() + b"\n")
 
 
-def _receive(connection: socket.socket, seconds: float = _READ_SECONDS) -> dict[str, Any] | None:
+def _receive(connection: socket.socket, seconds: float | None = None) -> dict[str, Any] | None:
     """One line of JSON; None if none comes."""
+    seconds = _READ_SECONDS if seconds is None else seconds
     deadline, line = time.monotonic() + seconds, b""
     try:
         while not line.endswith(b"\n") and len(line) < _MAX_LINE:
