@@ -82,7 +82,7 @@ def infer(
       weights: [K] of the kernels.
     """
     energies = _energies(unary, allowed, kernels)
-    num_classes, num_points = energies.shape
+    num_points, num_classes = energies.shape
     if compatibility is not None and np.shape(compatibility) != (num_classes, num_classes):
         raise ValueError(
             f"compatibility has shape {np.shape(compatibility)} for {num_classes} classes; "
@@ -92,9 +92,9 @@ def infer(
         raise ValueError(f"{len(weights)} weights for {len(kernels.kernels)} kernels.")
     if not num_points:
         return CrfResult(np.zeros((0, num_classes), np.float32), np.zeros(0, np.int32))
-    used = np.flatnonzero(energies.min(axis=1) < np.inf)
+    used = np.flatnonzero(energies.min(axis=0) < np.inf)
     if len(used) < num_classes:
-        energies = energies[used]
+        energies = np.take(energies, used, axis=1)
     if compatibility is not None:
         compatibility = np.asarray(compatibility, np.float32)[np.ix_(used, used)]
     on_host = isinstance(kernels.kernels[0], SparseKernel)
@@ -118,24 +118,27 @@ def allowed_classes(allowed: Array, shape: tuple[int, int]) -> Array:
 
 
 def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Array:
-    """Energies [C, N] in the order of the kernels: infinite if not allowed, 0 if ignored."""
+    """Energies [N, C] in the order of the kernels: infinite if not allowed, 0 if ignored."""
     unary = np.asarray(unary, np.float32)
     order, ignored = kernels.order, kernels.ignored
     if unary.ndim != 2 or len(unary) != len(ignored) or not unary.shape[1]:
         raise ValueError(f"The unary has shape {unary.shape}; give [{len(ignored)}, classes].")
     mask = None if allowed is None else allowed_classes(allowed, unary.shape)
-    energies = np.empty(unary.shape[::-1], np.float32)
+    energies = np.empty(unary.shape, np.float32)
     broken, barred = np.zeros(len(unary), bool), np.zeros(len(unary), bool)
 
     def fill(start: int) -> None:
         points = order[start : start + BLOCK_POINTS]
-        block = energies[:, start : start + BLOCK_POINTS]
-        block[:] = unary[points].T
-        block[:, ignored[points]] = 0
-        broken[points] = ~(block.min(axis=0) > -np.inf)  # also if NaN
+        block = energies[start : start + BLOCK_POINTS]
+        block[:] = np.take(unary, points, axis=0)
+        block[ignored[points]] = 0
+        # Extremes of a whole block are fast, those of its points are not.
+        if not block.min() > -np.inf:  # also if NaN
+            broken[points] = ~(block.min(axis=1) > -np.inf)
         if mask is not None:
-            block[~mask[points].T] = np.inf
-        barred[points] = block.min(axis=0) == np.inf
+            block[~mask[points]] = np.inf
+        if block.max() == np.inf:
+            barred[points] = block.min(axis=1) == np.inf
 
     in_threads(fill, range(0, len(unary), BLOCK_POINTS))
     if broken.any():
@@ -158,10 +161,10 @@ def _mean_field_on_device(
     num_iterations: int,
     compatibility: Array | None,
 ) -> Array:
-    """Marginals [N, C] of energies [C, N]; see `mean_field`."""
-    num_classes, num_points = unary.shape
+    """Marginals of energies, [N, C] each; see `mean_field`."""
+    num_points, num_classes = unary.shape
     padded = np.zeros((len(kernels[0].send), num_classes), np.float32)
-    padded[:num_points] = unary.T
+    padded[:num_points] = unary
     padded = jax.device_put(padded, kernels[0].send.device)
     marginals = _mean_field(
         padded, kernels, weights, num_iterations=num_iterations, compatibility=compatibility
@@ -175,15 +178,20 @@ _mean_field = jax.jit(mean_field, static_argnames="num_iterations")
 def _result(marginals: Array, used: Array, order: Array, num_classes: int) -> CrfResult:
     """Marginals [N, used] of points in order, for all classes and in the order of the cloud."""
     num_points = len(order)
+    rows = np.empty(num_points, np.int32)
+    rows[order] = np.arange(num_points, dtype=np.int32)
     result = np.empty((num_points, num_classes), np.float32)
     labels = np.empty(num_points, np.int32)
 
     def fill(start: int) -> None:
-        rows = slice(start, start + BLOCK_POINTS)
-        block = np.zeros((len(order[rows]), num_classes), np.float32)
-        block[:, used] = marginals[rows]
-        result[order[rows]] = block
-        labels[order[rows]] = block.argmax(axis=1)
+        points = slice(start, start + BLOCK_POINTS)
+        block = np.take(marginals, rows[points], axis=0)
+        if len(used) < num_classes:
+            result[points] = 0
+            result[points, used] = block
+        else:
+            result[points] = block
+        labels[points] = used[block.argmax(axis=1)]
 
     in_threads(fill, range(0, num_points, BLOCK_POINTS))
     return CrfResult(result, labels)

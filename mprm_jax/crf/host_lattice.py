@@ -6,7 +6,7 @@ import numpy as np
 
 from mprm_jax.crf.lattice import Capacity, Lattice, bucket_capacity, row_size
 from mprm_jax.crf.threads import in_threads
-from mprm_jax.crf.vertices import Kind, Vertices, find_vertices, neighbor_pairs
+from mprm_jax.crf.vertices import Vertices, find_vertices, neighbor_pairs
 from mprm_jax.types import Array
 
 
@@ -31,8 +31,9 @@ def build_lattice(
     if num_rows < num_points or num_dims < 1:
         raise ValueError(f"{features.shape} features for {num_rows} rows; no row may be missing.")
     vertices = find_vertices(features)
-    tails = [_num_tails(kind, row_size(num_dims)) for kind in vertices.kinds]
-    needed = Capacity(int(vertices.firsts[-1]), sum(int(each.sum()) for each in tails))
+    by_remainder = zip(vertices.corners, vertices.keys, strict=False)  # no keys without points
+    tails = [_num_tails(corners, len(keys), num_dims) for corners, keys in by_remainder]
+    needed = Capacity(vertices.firsts[-1], sum(int(each.sum()) for each in tails))
     lattice = _empty(num_dims, num_rows, needed, capacity)
     if num_points:
         fill = functools.partial(_fill_points, lattice, vertices, tails)
@@ -41,10 +42,10 @@ def build_lattice(
     return lattice
 
 
-def _num_tails(kind: Kind, size: int) -> Array:
+def _num_tails(corners: Array, num_vertices: int, num_dims: int) -> Array:
     """Rows of each vertex beyond the first, [m] int32."""
-    counts = np.diff(kind.starts, append=np.int32(len(kind.points)))
-    return (counts - 1) // size
+    counts = np.bincount(corners, minlength=num_vertices)
+    return ((counts - 1) // row_size(num_dims)).astype(np.int32)
 
 
 def _empty(num_dims: int, num_rows: int, needed: Capacity, capacity: Capacity | None) -> Lattice:
@@ -69,26 +70,27 @@ def _empty(num_dims: int, num_rows: int, needed: Capacity, capacity: Capacity | 
 
 def _fill_points(lattice: Lattice, vertices: Vertices, tails: list[Array], remainder: int) -> None:
     """Writes which points are around the vertices of one remainder."""
-    kind, num_tails = vertices.kinds[remainder], tails[remainder]
+    corners, num_tails = vertices.corners[remainder], tails[remainder]
     first_vertex = np.int32(vertices.firsts[remainder])
     first_tail = sum(int(each.sum()) for each in tails[:remainder])
-    owners = kind.owners + first_vertex
-    lattice.vertices[remainder, kind.points] = owners
-    lattice.weights[remainder, kind.points] = kind.weights
+    lattice.vertices[remainder, : len(corners)] = corners + first_vertex
+    lattice.weights[remainder, : len(corners)] = vertices.weights[remainder]
+    points = np.argsort(corners, kind="stable").astype(np.int32)
+    corners, weights = corners[points], vertices.weights[remainder][points]
     tail_starts = np.cumsum(num_tails, dtype=np.int32) - num_tails + np.int32(first_tail)
-    of_tail = np.repeat(np.arange(len(kind.keys), dtype=np.int32), num_tails)
+    of_tail = np.repeat(np.arange(len(num_tails), dtype=np.int32), num_tails)
     lattice.tail_vertices[first_tail : first_tail + len(of_tail)] = of_tail + first_vertex
     size = len(lattice.head_points)
-    slots = np.arange(len(kind.points), dtype=np.int32) - kind.starts[kind.owners]
+    slots = np.arange(len(points), dtype=np.int32) - np.searchsorted(corners, corners)
     head = slots < size
-    column, row = slots[head], owners[head]
-    lattice.head_points[column, row] = kind.points[head]
-    lattice.head_weights[column, row] = kind.weights[head]
+    column, row = slots[head], corners[head] + first_vertex
+    lattice.head_points[column, row] = points[head]
+    lattice.head_weights[column, row] = weights[head]
     tail = ~head
-    column, row = np.divmod(slots[tail], size)[::-1]
-    row += tail_starts[kind.owners[tail]] - 1
-    lattice.tail_points[column, row] = kind.points[tail]
-    lattice.tail_weights[column, row] = kind.weights[tail]
+    row, column = np.divmod(slots[tail], size)
+    row += tail_starts[corners[tail]] - 1
+    lattice.tail_points[column, row] = points[tail]
+    lattice.tail_weights[column, row] = weights[tail]
 
 
 def _fill_neighbors(lattice: Lattice, vertices: Vertices, axis: int) -> None:

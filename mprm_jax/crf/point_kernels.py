@@ -88,7 +88,10 @@ def build_kernels(
         method = builder if method == "lattice" else method
         build = functools.partial(_jax_kernel, sender=sender, method=method, device=device)
     # One after another, for their memory; each takes all cores.
-    kernels = (build(columns[order], normalization=settings.normalization) for columns in scaled)
+    kernels = (
+        build(np.take(columns, order, axis=0), normalization=settings.normalization)
+        for columns in scaled
+    )
     return PointKernels(tuple(kernels), order, ignored)
 
 

@@ -1,15 +1,18 @@
-"""A normalized Gaussian filter as a product of sparse matrices, built from points on the host.
+"""A normalized Gaussian filter as products of sparse matrices, built from points on the host.
 
 The lattice of `filtering`, for a CPU: nothing is compiled or padded, and absent neighbors take no
-room. Each matrix is kept in blocks of rows, which threads multiply at the same time.
+room. Threads share each product; every sum is taken by one of them, always in the same order, so
+neither blocks nor threads change a result.
 """
 
 import functools
-import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+
+# What SciPy's `@` calls, without its new arrays of zeros for each result.
+from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
 
 from mprm_jax.crf.lattice import slice_scale
 from mprm_jax.crf.mean_field import kernel_scales
@@ -17,24 +20,34 @@ from mprm_jax.crf.threads import in_threads
 from mprm_jax.crf.vertices import Vertices, find_vertices, neighbor_pairs
 from mprm_jax.types import Array
 
-BLOCK_POINTS = 4096  # rows of a block over points; 20 classes of them fit the cache of a core
-BLOCK_WORK = 65536  # rows and entries of a block over vertices
+# 20 classes of a block fit the cache of a core.
+BLOCK_POINTS = 4096
+BLOCK_VERTICES = 4096
 
 
-class Rows(NamedTuple):
-    """Some rows of a sparse matrix."""
+class Neighbors(NamedTuple):
+    """The neighbors of each vertex along one axis, as the rows of a sparse matrix."""
 
-    rows: slice
-    matrix: csr_array
+    starts: Array  # [M+1] int32, where those of a vertex begin
+    vertices: Array  # int32, for each vertex the one before it, then the one after it
 
 
 class SparseKernel(NamedTuple):
     """Splat, then a blur along each axis, then slice; for N points and M vertices."""
 
-    splat: list[Rows]  # [M, N], times what each point sends
-    blurs: list[list[Rows]]  # d+1 x [M, M]
-    slice: list[Rows]  # [N, M], times what each point receives; in blocks of `BLOCK_POINTS`
-    num_vertices: int  # M
+    firsts: list[int]  # d+2, number of the first vertex of each remainder; the last is M
+    corners: Array  # [d+1, N] int32, vertex of a point among those of each remainder
+    send: Array  # [d+1, N] float32, shares of what a point sends
+    receive: Array  # [d+1, N] float32, shares of what a point receives
+    neighbors: list[Neighbors]  # d+1, by axis
+
+
+class Filter(NamedTuple):
+    """A kernel at work on values of points."""
+
+    kernel: SparseKernel
+    stages: list[list[Callable[[], None]]]  # to be called in turn; those of a stage in any order
+    blurred: Array  # [M, C] vertex values after the last stage
 
 
 def build_kernel(features: Array, sender: Array, normalization: str = "symmetric") -> SparseKernel:
@@ -42,106 +55,102 @@ def build_kernel(features: Array, sender: Array, normalization: str = "symmetric
 
     Args:
       features: see `find_vertices`.
-      sender: [N] in [0, 1].
+      sender: [N] float32 in [0, 1].
 
     Raises:
       ValueError: the features span too many kernel widths.
     """
     vertices = find_vertices(features)
-    remainders = range(len(vertices.kinds))
-    parts = in_threads(functools.partial(_splat, vertices), remainders)
-    # Blocks at the same place of each remainder read the same points, while they are in the cache.
-    splat = [block for group in itertools.zip_longest(*parts) for block in group if block]
-    blurs = in_threads(functools.partial(_blur, vertices), remainders)
-    slices = _slice(vertices, len(features))
-    kernel = SparseKernel(splat, blurs, slices, int(vertices.firsts[-1]))
-    sums = messages(kernel, sender)
+    weights = vertices.weights
+    neighbors = in_threads(functools.partial(_neighbors, vertices), range(len(vertices.keys)))
+    kernel = SparseKernel(vertices.firsts, vertices.corners, weights, weights, neighbors)
+    scale = np.float32(slice_scale(len(weights) - 1))
+    sums = scale * messages(kernel, sender)
     send, receive = kernel_scales(sums, sender, normalization, np)
-
-    def scale_splat(block: Rows) -> None:
-        block.matrix.data *= send[block.matrix.indices]
-
-    def scale_slice(block: Rows) -> None:
-        block.matrix.data *= np.repeat(receive[block.rows], np.diff(block.matrix.indptr))
-
-    in_threads(scale_splat, kernel.splat)
-    in_threads(scale_slice, kernel.slice)
-    return kernel
+    return kernel._replace(send=weights * send, receive=weights * (scale * receive))
 
 
 def messages(kernel: SparseKernel, values: Array) -> Array:
-    """What each point hears from all points: [N] or [N, C] to the same, float32."""
-    num_points = len(values)
-    for blocks in (kernel.splat, *kernel.blurs, kernel.slice):
-        num_rows = num_points if blocks is kernel.slice else kernel.num_vertices
-        result = np.empty((num_rows, *values.shape[1:]), np.float32)
-        in_threads(functools.partial(_multiply, values, result), blocks)
-        values = result
-    return values
+    """What each point hears from all points: [N] or [N, C] float32 to the same."""
+    sent = values if values.ndim == 2 else values[:, None]
+    heard = np.zeros_like(sent)
+    work = make_filter(kernel, sent)
+    for stage in work.stages:
+        in_threads(call, stage)
+
+    def hear(start: int) -> None:
+        rows = slice(start, start + BLOCK_POINTS)
+        add_heard(work, np.float32(1), rows, heard[rows])
+
+    in_threads(hear, range(0, len(values), BLOCK_POINTS))
+    return heard.reshape(values.shape)
 
 
-def _multiply(values: Array, result: Array, block: Rows) -> None:
-    result[block.rows] = block.matrix @ values
+def make_filter(kernel: SparseKernel, sent: Array) -> Filter:
+    """Prepares to filter values; they are read whenever the stages are called.
+
+    Args:
+      sent: [N, C] float32, contiguous.
+    """
+    shape = (kernel.firsts[-1], sent.shape[1])
+    source, target = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    ends = np.arange(len(sent) + 1, dtype=np.int32)
+    splat = functools.partial(_splat, kernel, ends, sent, source)
+    stages = [[functools.partial(splat, remainder) for remainder in range(len(kernel.neighbors))]]
+    halves = np.full(max((len(each.vertices) for each in kernel.neighbors), default=0), 0.5, "f4")
+    for neighbors in kernel.neighbors:
+        blur = functools.partial(_blur, neighbors, halves, source, target)
+        starts = range(0, len(source), BLOCK_VERTICES)
+        stages.append([functools.partial(blur, start) for start in starts])
+        source, target = target, source
+    return Filter(kernel, stages, source)
 
 
-def _splat(vertices: Vertices, remainder: int) -> list[Rows]:
+def add_heard(work: Filter, weight: np.float32, rows: slice, heard: Array) -> None:
+    """Adds what some points hear to [n, C] contiguous, times a weight; after all stages."""
+    kernel, (num_points, num_classes) = work.kernel, heard.shape
+    ends = np.arange(num_points + 1, dtype=np.int32)
+    for remainder in range(len(kernel.neighbors)):
+        vertices = _vertex_values(kernel, work.blurred, remainder)
+        corners, shares = kernel.corners[remainder, rows], weight * kernel.receive[remainder, rows]
+        size = num_points, len(vertices), num_classes
+        csr_matvecs(*size, ends, corners, shares, vertices.ravel(), heard.ravel())
+
+
+def call(function: Callable[[], None]) -> None:
+    """Calls a function of a stage."""
+    function()
+
+
+def _splat(kernel: SparseKernel, ends: Array, sent: Array, values: Array, remainder: int) -> None:
     """Sums point values to the vertices of one remainder."""
-    kind = vertices.kinds[remainder]
-    num_points = len(kind.points)
-    indptr = np.append(kind.starts, np.int32(num_points))
-    first = int(vertices.firsts[remainder])
-    return _cut(kind.weights, kind.points, indptr, num_points, first)
+    vertices = _vertex_values(kernel, values, remainder)
+    vertices[:] = 0
+    corners, shares = kernel.corners[remainder], kernel.send[remainder]
+    size = len(vertices), *sent.shape
+    csc_matvecs(*size, ends, corners, shares, sent.ravel(), vertices.ravel())
 
 
-def _blur(vertices: Vertices, axis: int) -> list[Rows]:
-    """Adds half of both neighbors along one axis."""
+def _blur(neighbors: Neighbors, halves: Array, source: Array, target: Array, start: int) -> None:
+    """Adds half of both neighbors along one axis to the values of some vertices."""
+    rows = target[start : start + BLOCK_VERTICES]
+    rows[:] = source[start : start + BLOCK_VERTICES]
+    starts = neighbors.starts[start : start + len(rows) + 1]
+    size = len(rows), *source.shape
+    csr_matvecs(*size, starts, neighbors.vertices, halves, source.ravel(), rows.ravel())
+
+
+def _vertex_values(kernel: SparseKernel, values: Array, remainder: int) -> Array:
+    return values[kernel.firsts[remainder] : kernel.firsts[remainder + 1]]
+
+
+def _neighbors(vertices: Vertices, axis: int) -> Neighbors:
+    """Lists the neighbors of all vertices along one axis."""
     sources, before = neighbor_pairs(vertices, axis)
-    num_vertices = int(vertices.firsts[-1])
-    counts = np.ones(num_vertices, np.int32)
-    counts[sources] += 1
-    counts[before] += 1
-    indptr = np.zeros(num_vertices + 1, np.int32)
-    np.cumsum(counts, out=indptr[1:])
-    columns = np.empty(indptr[-1], np.int32)
-    # In each row: the vertex itself, the neighbor before it, the one after it.
-    columns[indptr[:-1]] = np.arange(num_vertices, dtype=np.int32)
-    columns[indptr[sources] + 1] = before
-    columns[indptr[before + 1] - 1] = sources
-    shares = np.full(indptr[-1], 0.5, np.float32)
-    shares[indptr[:-1]] = 1.0
-    return _cut(shares, columns, indptr, num_vertices)
-
-
-def _slice(vertices: Vertices, num_points: int) -> list[Rows]:
-    """Interpolates vertex values at the points."""
-    size = len(vertices.kinds)
-    corners = np.empty((num_points, size), np.int32)
-    shares = np.empty((num_points, size), np.float32)
-
-    def fill(remainder: int) -> None:
-        kind = vertices.kinds[remainder]
-        corners[kind.points, remainder] = kind.owners + np.int32(vertices.firsts[remainder])
-        shares[kind.points, remainder] = np.float32(slice_scale(size - 1)) * kind.weights
-
-    def cut(start: int) -> Rows:
-        rows = slice(start, min(start + BLOCK_POINTS, num_points))
-        indptr = np.arange(0, size * (rows.stop - start) + 1, size, dtype=np.int32)
-        entries = shares[rows].ravel(), corners[rows].ravel(), indptr
-        return Rows(rows, csr_array(entries, shape=(len(indptr) - 1, int(vertices.firsts[-1]))))
-
-    in_threads(fill, range(size))
-    return in_threads(cut, range(0, num_points, BLOCK_POINTS))
-
-
-def _cut(data: Array, columns: Array, indptr: Array, width: int, first: int = 0) -> list[Rows]:
-    """Blocks of about equal work of a matrix whose rows follow others."""
-    work = indptr + np.arange(len(indptr), dtype=np.int64)
-    cuts = np.searchsorted(work, np.arange(BLOCK_WORK, work[-1], BLOCK_WORK))
-    bounds = np.unique([0, *cuts, len(indptr) - 1])
-    blocks = []
-    for start, stop in itertools.pairwise(bounds.tolist()):
-        low, high = indptr[start], indptr[stop]
-        entries = data[low:high], columns[low:high], indptr[start : stop + 1] - low
-        matrix = csr_array(entries, shape=(stop - start, width))
-        blocks.append(Rows(slice(first + start, first + stop), matrix))
-    return blocks
+    pairs = np.full((vertices.firsts[-1], 2), -1, np.int32)
+    pairs[sources, 0] = before
+    pairs[before, 1] = sources
+    present = pairs >= 0
+    starts = np.zeros(len(pairs) + 1, np.int32)
+    starts[1:] = np.cumsum(present, dtype=np.int32)[1::2]
+    return Neighbors(starts, pairs[present])

@@ -4,40 +4,33 @@ Vertices are numbered by remainder, then by their cells. So each remainder is so
 looking up the neighbors of one kind of vertex along one axis walks two sorted lists.
 """
 
-import functools
+import itertools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from mprm_jax.crf.simplex import Simplex, elevate, enclosing_simplex
+from mprm_jax.crf.simplex import elevate, enclosing_simplex
 from mprm_jax.crf.threads import in_threads
 from mprm_jax.types import Array
 
 MAX_KEYS = 2**62  # keys are int64
 BLOCK_POINTS = 16384  # whose simplices are found at a time, in the cache of a core
-
-
-class Kind(NamedTuple):
-    """All vertices of one remainder, and the points around them sorted by vertex."""
-
-    keys: Array  # [m] int64, ascending
-    starts: Array  # [m] int32, first entry of each vertex below
-    points: Array  # [N] int32
-    weights: Array  # [N] float32, barycentric
-    owners: Array  # [N] int32 into `keys`, ascending
+TABLE_SIZE = 4  # entries per point up to which a table of all keys is faster than a sort
 
 
 class Vertices(NamedTuple):
-    """The vertices of a point set."""
+    """The vertices of a point set, and the simplex around each point."""
 
-    kinds: list[Kind]  # d+1, by remainder; none without points
+    keys: list[Array]  # d+1 x [m] int64 ascending, by remainder; without points, none
+    corners: Array  # [d+1, N] int32, vertex of a point among the keys of each remainder
+    weights: Array  # [d+1, N] float32, barycentric
     strides: list[int]  # d factors that make keys of cells
 
     @property
-    def firsts(self) -> Array:
-        """Number of the first vertex of each remainder, and of all vertices: [d+2] int."""
-        return np.cumsum([0, *(len(kind.keys) for kind in self.kinds)])
+    def firsts(self) -> list[int]:
+        """Number of the first vertex of each remainder, and of all vertices: d+2."""
+        return [0, *itertools.accumulate(map(len, self.keys))]
 
 
 def find_vertices(features: Array) -> Vertices:
@@ -50,25 +43,45 @@ def find_vertices(features: Array) -> Vertices:
       ValueError: the features span too many kernel widths.
     """
     num_points, num_dims = features.shape
+    cells = np.empty((num_dims, num_points), np.int32)
+    ranks = np.empty((num_dims, num_points), np.int8)
+    corners = np.empty((num_dims + 1, num_points), np.int32)
+    weights = np.empty((num_dims + 1, num_points), np.float32)
     if not num_points:
-        return Vertices([], [0] * num_dims)
-    simplex = _simplices(features)
-    strides = _strides(simplex.cells[:num_dims])
-    keys = _lowest_keys(simplex.cells[:num_dims], strides)
-    sort = functools.partial(_sort_remainder, simplex, strides, keys)
-    return Vertices(in_threads(sort, range(num_dims + 1)), strides)
+        return Vertices([], corners, weights, [0] * num_dims)
+
+    def enclose(start: int) -> None:
+        block = slice(start, start + BLOCK_POINTS)
+        columns = np.ascontiguousarray(features[block].T, np.float32)
+        simplex = enclosing_simplex([*columns], np)
+        for whole, parts in zip((cells, ranks, weights), simplex, strict=True):
+            for row, part in zip(whole, parts, strict=False):  # the last cell and rank are implied
+                row[block] = part
+
+    in_threads(enclose, range(0, num_points, BLOCK_POINTS))
+    strides = _strides(cells)
+    lowest = _lowest_keys(cells, strides)
+
+    def number(remainder: int) -> Array:
+        keys = lowest.copy()
+        for rank, stride in zip(ranks, strides, strict=True):
+            keys -= (rank > num_dims - remainder) * np.int64(stride)
+        distinct, corners[remainder] = _numbered(keys)
+        return distinct
+
+    return Vertices(in_threads(number, range(num_dims + 1)), corners, weights, strides)
 
 
 def point_order(features: Array) -> Array:
-    """An order of points in which those of a vertex are close, and follow the vertices: [N] int32.
+    """An order of points in which those of a vertex are close, and follow the vertices: [N] int.
 
     Args, raises: see `find_vertices`.
     """
     if not len(features):
-        return np.zeros(0, np.int32)
+        return np.zeros(0, int)
     elevated = elevate([*np.ascontiguousarray(features.T, np.float32)], np)
     cells = [np.round(x).astype(np.int32) for x in elevated[: features.shape[1]]]
-    return _sort_with_index(_lowest_keys(cells, _strides(cells)))[1]
+    return _sorted_order(_lowest_keys(cells, _strides(cells)))
 
 
 def neighbor_pairs(vertices: Vertices, axis: int) -> tuple[Array, Array]:
@@ -80,33 +93,21 @@ def neighbor_pairs(vertices: Vertices, axis: int) -> tuple[Array, Array]:
     Returns:
       Numbers of vertices, [P] int each.
     """
-    kinds, strides = vertices.kinds, vertices.strides
+    keys, strides, firsts = vertices.keys, vertices.strides, vertices.firsts
     step = strides[axis] if axis < len(strides) else 0
-    firsts, sources, targets = vertices.firsts, [], []
-    for remainder, kind in enumerate(kinds):
-        other = (remainder - 1) % len(kinds)
-        wanted = kind.keys + (step if remainder else step - sum(strides))
-        place = np.searchsorted(kinds[other].keys, wanted)
-        np.minimum(place, len(kinds[other].keys) - 1, out=place)
-        found = np.flatnonzero(kinds[other].keys[place] == wanted)
+    sources, targets = [], []
+    for remainder in range(len(keys)):
+        other = (remainder - 1) % len(keys)
+        wanted = keys[remainder] + (step if remainder else step - sum(strides))
+        place = np.searchsorted(keys[other], wanted)
+        np.minimum(place, len(keys[other]) - 1, out=place)
+        found = np.flatnonzero(keys[other][place] == wanted)
         sources.append(found + firsts[remainder])
         targets.append(place[found] + firsts[other])
     return np.concatenate(sources), np.concatenate(targets)
 
 
-def _simplices(features: Array) -> Simplex:
-    """The simplices of all points, found in blocks of them."""
-
-    def find(start: int) -> Simplex:
-        block = features[start : start + BLOCK_POINTS].T
-        return enclosing_simplex([*np.ascontiguousarray(block, np.float32)], np)
-
-    blocks = in_threads(find, range(0, len(features), BLOCK_POINTS))
-    fields = zip(*blocks, strict=True)
-    return Simplex(*([np.concatenate(row) for row in zip(*rows, strict=True)] for rows in fields))
-
-
-def _strides(cells: list[Array]) -> list[int]:
+def _strides(cells: Array | list[Array]) -> list[int]:
     """Factors that make one number of d cells, with room for the cells of neighbors."""
     spans = [int(cell.max()) - int(cell.min()) + 6 for cell in cells]
     strides = [math.prod(spans[i + 1 :]) for i in range(len(spans))]
@@ -118,7 +119,7 @@ def _strides(cells: list[Array]) -> list[int]:
     return strides
 
 
-def _lowest_keys(cells: list[Array], strides: list[int]) -> Array:
+def _lowest_keys(cells: Array | list[Array], strides: list[int]) -> Array:
     """Keys of vertices of remainder 0 from d of their cells, [N] int64."""
     keys = np.zeros(len(cells[0]), np.int64)
     for cell, stride in zip(cells, strides, strict=True):
@@ -127,27 +128,28 @@ def _lowest_keys(cells: list[Array], strides: list[int]) -> Array:
     return keys
 
 
-def _sort_remainder(simplex: Simplex, strides: list[int], keys: Array, remainder: int) -> Kind:
-    """Finds the distinct vertices of one remainder."""
-    keys = keys.copy()
-    for rank, stride in zip(simplex.ranks, strides, strict=False):
-        keys -= (rank > len(strides) - remainder) * np.int64(stride)
-    keys, points = _sort_with_index(keys)
+def _numbered(keys: Array) -> tuple[Array, Array]:
+    """The distinct among keys above 0, ascending; and which of them each key is, [N] int32."""
+    size = int(keys.max()) + 1
+    if size <= TABLE_SIZE * len(keys):
+        seen = np.zeros(size, bool)
+        seen[keys] = True
+        return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - 1)[keys]
+    order = _sorted_order(keys)
+    keys = keys[order]
     new = np.empty(len(keys), bool)
     new[0] = True
     np.not_equal(keys[1:], keys[:-1], out=new[1:])
-    starts = np.flatnonzero(new).astype(np.int32)
-    owners = np.cumsum(new, dtype=np.int32) - 1
-    return Kind(keys[starts], starts, points, simplex.weights[remainder][points], owners)
+    numbers = np.empty(len(keys), np.int32)
+    numbers[order] = np.cumsum(new, dtype=np.int32) - 1
+    return keys[new], numbers
 
 
-def _sort_with_index(keys: Array) -> tuple[Array, Array]:
-    """Sorts keys in [0, 2^62]; also returns where they were. Equal keys keep their order."""
-    bits = max(len(keys) - 1, 1).bit_length()
-    if int(keys.max()).bit_length() + bits > 63:
-        order = np.argsort(keys, kind="stable")
-        return keys[order], order.astype(np.int32)
-    # Key and index in one number: sorting values is faster than sorting an index.
-    packed = (keys << bits) | np.arange(len(keys))
-    packed.sort()
-    return packed >> bits, (packed & ((1 << bits) - 1)).astype(np.int32)
+def _sorted_order(keys: Array) -> Array:
+    """Where sorted keys, none below 0, have been: [N] int. Equal keys keep their order."""
+    # Digits of 16 bits, the lowest first: NumPy sorts them by counting, not by comparing.
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    for shift in range(16, int(keys.max()).bit_length(), 16):
+        digits = (keys >> shift).astype(np.uint16)[order]
+        order = order[np.argsort(digits, kind="stable")]
+    return order

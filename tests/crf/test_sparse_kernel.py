@@ -1,8 +1,10 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
 
-from mprm_jax.crf import sparse_kernel
+from mprm_jax.crf import host_mean_field, sparse_kernel, threads, vertices
 from mprm_jax.crf.host_lattice import build_lattice
 from mprm_jax.crf.host_mean_field import mean_field_on_host
 from mprm_jax.crf.mean_field import NORMALIZATIONS, make_kernel
@@ -46,13 +48,25 @@ def test_a_point_that_sends_nothing_still_hears():
     assert (heard[silent] > 0).mean() > 0.9  # few of them have nobody in reach
 
 
-@pytest.mark.parametrize("block_work", [1, 300])
-def test_blocks_change_nothing(monkeypatch, block_work):
+@pytest.mark.parametrize("block_size", [1, 64])
+def test_blocks_change_nothing(monkeypatch, block_size):
     features, sender, values = cloud(3)
-    expected = messages(build_kernel(features, sender), values)
-    monkeypatch.setattr(sparse_kernel, "BLOCK_WORK", block_work)
-    monkeypatch.setattr(sparse_kernel, "BLOCK_POINTS", 64)
-    np.testing.assert_array_equal(messages(build_kernel(features, sender), values), expected)
+    run = functools.partial(mean_field_on_host, weights=[2.0], num_iterations=3)
+    expected = run((build_kernel(features, sender),), values)
+    monkeypatch.setattr(vertices, "BLOCK_POINTS", block_size)
+    monkeypatch.setattr(sparse_kernel, "BLOCK_POINTS", block_size)
+    monkeypatch.setattr(sparse_kernel, "BLOCK_VERTICES", block_size)
+    monkeypatch.setattr(host_mean_field, "BLOCK_POINTS", block_size)
+    np.testing.assert_array_equal(run((build_kernel(features, sender),), values), expected)
+
+
+@pytest.mark.parametrize("num_cores", [1, 3])
+def test_threads_change_nothing(monkeypatch, num_cores):
+    features, sender, values = cloud(3)
+    run = functools.partial(mean_field_on_host, weights=[2.0], num_iterations=3)
+    expected = run((build_kernel(features, sender),), values)
+    monkeypatch.setattr(threads, "_num_cores", lambda: num_cores)
+    np.testing.assert_array_equal(run((build_kernel(features, sender),), values), expected)
 
 
 def test_distant_points_do_not_hear_each_other():
@@ -69,8 +83,18 @@ def test_no_kernel_and_no_iteration_leave_the_unary():
     kernels = (build_kernel(features, sender),)
     expected = np.exp(-values) / np.exp(-values).sum(axis=1, keepdims=True)
     for weights, num_iterations in (([0.0], 3), ([1.0], 0)):
-        result = mean_field_on_host(kernels, values.T, weights, num_iterations=num_iterations)
+        result = mean_field_on_host(kernels, values, weights, num_iterations=num_iterations)
         np.testing.assert_allclose(result, expected, 1e-5)  # float32 exponentials
+
+
+def test_extreme_energies_do_not_overflow():
+    features, sender, values = cloud(3)
+    kernels = (build_kernel(features, sender),)
+    for shift in (-500, 500):
+        shifted = values + np.float32(shift) * (np.arange(200) % 2)[:, None].astype(np.float32)
+        expected = mean_field_on_host(kernels, values, [1.0], num_iterations=1)
+        result = mean_field_on_host(kernels, shifted, [1.0], num_iterations=1)
+        np.testing.assert_allclose(result, expected, 1e-3)  # energies of 500 in float32
 
 
 def test_too_many_kernel_widths_are_one_clear_line():
