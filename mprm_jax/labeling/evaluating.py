@@ -99,8 +99,9 @@ def evaluate_network(
     keep_programs(workdir)
     here = local_mesh(mesh)
     network = network._replace(state=local_copy(network.state, here))
-    share = found.scenes[jax.process_index() :: jax.process_count()]
-    voted = segment_scenes(*(network, scenes, split, share, here), votes=votes, augment=augment)
+    share = slice(jax.process_index(), None, jax.process_count())
+    how = {"votes": votes, "augment": augment, "share": share}
+    voted = segment_scenes(*(network, scenes, split, found.scenes, here), **how)
     for scene, segmented in voted:
         labels = {WITHOUT_TAGS: segmented.probabilities.argmax(axis=1)}
         if tags:
@@ -111,8 +112,8 @@ def evaluate_network(
     found.add_other_hosts()
     values = {"measured": "network", "workdir": str(workdir), "step": network.step}
     values |= {"votes": votes, "augmented": augment} | found.values()
-    how = "augmented at random" if augment else "not augmented"
-    head = f"{workdir}, step {network.step}: network, votes {votes}, {how}"
+    motion = "augmented at random" if augment else "not augmented"
+    head = f"{workdir}, step {network.step}: network, votes {votes}, {motion}"
     return Report(values, f"{head}\n{found.text()}")
 
 

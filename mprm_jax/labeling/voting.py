@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
 
 from mprm_jax.data.covering import CoveringBalls
 from mprm_jax.data.store import SceneStore
@@ -25,20 +26,24 @@ def segment_scenes(
     *,
     votes: int,
     augment: bool,
+    share: slice = slice(None),
 ) -> Iterator[tuple[str, Segmented]]:
     """Yields the prediction of each scene, with a progress bar over the balls.
 
     Args:
       votes: balls that every voxel lies in at least.
       augment: move each ball at random, as in training.
+      share: of the scenes, for this host; they are predicted as if it did all of them.
     """
     require_same_colors(network, store, split, scenes)
     clouds = StoredClouds(store, split, scenes)
     balls = CoveringBalls(clouds, len(store.classes), network.config, votes)
     predict = make_predict_step(network.stage.scores, mesh)
-    with progress_bar(len(balls), "balls", "predicting") as bar:
+    mine = range(len(scenes))[share]
+    with progress_bar(int(np.isin(balls.scene_of, mine).sum()), "balls", "predicting") as bar:
         yield from segment(
             *(predict, network.state, balls, network.config, mesh),
+            scenes=mine,
             augment=augment,
             progress=bar.update,
         )
