@@ -85,6 +85,23 @@ class Export:
     def scenes(self) -> tuple[str, ...]:
         return self.manifest.scenes
 
+    def open_store(self, path: pathlib.Path | None = None) -> SceneStore:
+        """The prepared scenes that it was made from.
+
+        Args:
+          path: where they are; where they were then if None.
+
+        Raises:
+          FileNotFoundError: they are not there.
+          ValueError: other data.
+        """
+        try:
+            store = SceneStore(path or self.manifest.store)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error} Or say with --store where the scenes are.") from None
+        self.require_store(store)
+        return store
+
     def require_store(self, store: SceneStore) -> None:
         """Raises `ValueError` unless the export was made from just this data."""
         manifest, remedy = self.manifest, "export the pseudo-labels again, or give its --store."

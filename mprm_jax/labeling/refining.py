@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import logging
+import math
 import pathlib
 from typing import Any
 
@@ -48,8 +49,14 @@ class RefineSettings:
     def __post_init__(self):
         if self.classes not in CHOICES:
             raise ValueError(f"classes is {self.classes!r}; choose one of {', '.join(CHOICES)}.")
-        if self.color_width < 0:
-            raise ValueError(f"color_width is {self.color_width}; give 0 or more.")
+        for name in ("position_width", "pair_width"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; give meters above 0.")
+        for name in ("color_width", "position_weight", "pair_weight", "iterations"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more.")
+        if not 0 <= self.trust <= 1:
+            raise ValueError(f"trust is {self.trust}; give a share in [0, 1].")
 
     @property
     def crf(self) -> CrfSettings:

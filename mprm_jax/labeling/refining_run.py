@@ -43,9 +43,10 @@ def refine_run(
     Raises:
       ValueError, OSError: in one line; see `refine_export`.
     """
+    if tune_scenes < 0:
+        raise ValueError(f"--tune {tune_scenes}: give a number of scenes, or 0 not to tune.")
     export = Export(path)
-    scenes = SceneStore(store or export.manifest.store)
-    export.require_store(scenes)
+    scenes = export.open_store(store)
     if tune_scenes:
         chosen = _tuned(export, scenes, settings, tune_scenes) if is_first_host() else settings
         told = exchange(json.dumps(dataclasses.asdict(chosen)), "kernels chosen")[0]
