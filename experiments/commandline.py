@@ -65,8 +65,8 @@ def make_parser(description: str, epilog: str = "") -> Parser:
     return parser
 
 
-def make_run_parser(description: str, epilog: str) -> Parser:
-    """A parser for scripts that use a trained network."""
+def make_run_parser(description: str, epilog: str, stage: str) -> Parser:
+    """A parser for scripts that use the network of a stage."""
     parser = Parser(
         description=description, epilog=epilog, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -75,7 +75,7 @@ def make_run_parser(description: str, epilog: str) -> Parser:
         type=pathlib.Path,
         required=True,
         metavar="RUN",
-        help="work directory of train.py, e.g. runs/cls-rooms-quick-quick",
+        help=f"work directory of train.py --stage {stage}, e.g. runs/{stage}-rooms-quick-quick",
     )
     parser.add_argument(
         "--checkpoint",

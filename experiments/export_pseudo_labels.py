@@ -75,7 +75,7 @@ def export(args: argparse.Namespace) -> None:
 
 def make_parser() -> Parser:
     """The flags of the script."""
-    parser = make_run_parser(DESCRIPTION, EXAMPLES)
+    parser = make_run_parser(DESCRIPTION, EXAMPLES, "cls")
     add_devices_flag(parser)
     add_hosts_flags(parser)
     add_store_flag(parser)
@@ -86,7 +86,7 @@ def make_parser() -> Parser:
         metavar="DIR",
         help="where to write (default: RUN/pseudo_labels, which train.py made with its settings)",
     )
-    parser.add_argument("--ply", action="store_true", help="also write a PLY of every scan")
+    parser.add_argument("--ply", action="store_true", help="also write scans as DIR/ply/*.ply")
     parser.add_argument("--json", action="store_true", help="print the measures as JSON")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=MINING_HELP

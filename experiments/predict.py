@@ -63,7 +63,7 @@ def main() -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the script."""
-    parser = make_run_parser(DESCRIPTION, EXAMPLES)
+    parser = make_run_parser(DESCRIPTION, EXAMPLES, "seg")
     add_devices_flag(parser)
     path = {"type": pathlib.Path}
     parser.add_argument("scans", **path, help="a scan, or a folder of them")

@@ -22,16 +22,26 @@ examples:
       --classes all
   python experiments/refine_pseudo_labels.py --export labels/lidar --color-width 0"""
 
+# Of the settings of the CRF; the defaults are those of `RefineSettings`.
 HELP = {
-    "position_width": "meters, reach of the kernel on position",
-    "position_weight": "weight of it",
-    "pair_width": "meters, reach of the kernel on position and color",
-    "color_width": "its reach in colors of [0, 1]; 0: look at positions alone",
-    "pair_weight": "weight of it",
-    "trust": "share of the network's probabilities in the evidence, the rest is uniform",
-    "iterations": "of the mean field",
-    "classes": "classes a point may have: allowed (as exported), scene (those of its scene),\n"
-    "all (the released code)",
+    "position_width": ("METERS", "reach of the kernel on position (default: 0.2)"),
+    "position_weight": ("X", "weight of it (default: 3.0)"),
+    "pair_width": ("METERS", "reach of the kernel on position and color (default: 0.2)"),
+    "color_width": (
+        "X",
+        "its reach in colors of [0, 1]; 0: look at positions alone (default: 0.04)",
+    ),
+    "pair_weight": ("X", "weight of it (default: 10.0)"),
+    "trust": (
+        "SHARE",
+        "of the network's probabilities in the evidence, the rest is uniform (default: 0.5)",
+    ),
+    "iterations": ("N", "of the mean field (default: 5)"),
+    "classes": (
+        "WHICH",
+        "classes a point may have: allowed (as exported), scene (those of its scene),\n"
+        "all (the released code) (default: allowed)",
+    ),
 }
 
 
@@ -70,7 +80,13 @@ def make_parser() -> Parser:
     parser = Parser(
         description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--export", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--export",
+        type=pathlib.Path,
+        required=True,
+        metavar="DIR",
+        help="of train.py --stage cls (RUN/pseudo_labels) or export_pseudo_labels.py",
+    )
     parser.add_argument(
         "--output",
         type=pathlib.Path,
@@ -94,9 +110,10 @@ def make_parser() -> Parser:
     parser.add_argument("--picture", action="store_true", help="draw a scene before and after")
     parser.add_argument("--json", action="store_true", help="print the measures as JSON")
     add_hosts_flags(parser)
-    for name, text in HELP.items():
+    crf = parser.add_argument_group("the CRF")
+    for name, (metavar, text) in HELP.items():
         kind = str if name == "classes" else int if name == "iterations" else float
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+        crf.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
     return parser
 
 

@@ -10,6 +10,7 @@ from prepared import CONFIG, make_store
 
 from mprm_jax.data.exports import Export
 from mprm_jax.data.prepare import prepare
+from mprm_jax.labeling.refining import RefineSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_process_afterwards")]
 
@@ -98,3 +99,9 @@ def test_scans_without_colors(error, tmp_path):
 )
 def test_wrong_arguments(error, labels, arguments, named):
     assert error(labels, *arguments).startswith(named)
+
+
+def test_help_names_the_defaults():
+    settings = RefineSettings()
+    for name, (_, text) in refine_pseudo_labels.HELP.items():
+        assert text.endswith(f"(default: {getattr(settings, name)})")
