@@ -91,6 +91,11 @@ class Loader:
         """A complete bucket of padding."""
         return pack([], self.shape).batch
 
+    def empty(self) -> Batch | RawBatch:
+        """A bucket without balls, as `load` yields it."""
+        built = self._builder([[]], 0)
+        return built if isinstance(built, RawBatch) else built.batch
+
     def load(
         self, steps: Sequence[list[list[int]]], epoch: int | None = None
     ) -> Iterator[LoadedBatch]:

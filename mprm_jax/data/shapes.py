@@ -83,13 +83,6 @@ def calibrate(config: Config, balls: Balls) -> Config:
         coarse_points=pyramid.coarse_points
         or _coarse_rows(sizes, pyramid.bucket_points, max_clouds, rng),
     )
-    logger.info(
-        "bucket: %s rows by level, %d clouds, lists %s and %s wide",
-        (filled.bucket_points, *filled.coarse_points),
-        filled.max_clouds,
-        filled.conv_neighbors,
-        filled.pool_neighbors,
-    )
     return dataclasses.replace(config, pyramid=filled)
 
 

@@ -39,4 +39,6 @@ class Agreement:
         wishes = np.full(self._num_local, wish, np.int32)
         wishes = jax.make_array_from_process_local_data(self._spread, wishes)
         self._asked.append(self._largest(wishes))
-        return int(self._asked.popleft()) if len(self._asked) > _STEPS else NOTHING
+        if len(self._asked) <= _STEPS:
+            return NOTHING
+        return int(jax.device_get(self._asked.popleft()))

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mprm_jax.data.packing import BucketShape
+
 logger = logging.getLogger(__name__)
+
+_WARM_AFTER = 1  # stretches of steps; the first one waits for input that nobody has built ahead
 
 
 class StepCost(NamedTuple):
@@ -21,7 +25,7 @@ def step_cost(step_fn: Callable[..., Any], *arguments: Any) -> StepCost:
     """Compiles a jitted step, which its first call then need not do.
 
     Args:
-      arguments: of the step, or their shapes.
+      arguments: of the step, or their shapes with the shardings of the mesh.
     """
     start = time.perf_counter()
     memory = step_fn.lower(*arguments).compile().memory_analysis()
@@ -31,57 +35,74 @@ def step_cost(step_fn: Callable[..., Any], *arguments: Any) -> StepCost:
     return StepCost(peak, seconds)
 
 
-class Forecast:
-    """What is expected of a run, and what happens."""
+def log_plan(shape: BucketShape, plan: list[list[list[int]]]) -> None:
+    """Logs the capacities of a bucket and how an epoch fills them.
 
-    def __init__(self, cost: StepCost, num_steps: int, bucket: str, device: jax.Device):
+    Args:
+      plan: of an epoch, as of `epoch_plan`.
+    """
+    num_clouds = sum(len(bucket) for step in plan for bucket in step)
+    logger.info(
+        "a bucket has %s rows by level and room for %d clouds, lists are %s and %s wide; "
+        "an epoch has %d steps of %d buckets and about %.3g clouds",
+        shape.rows,
+        shape.clouds,
+        shape.conv_neighbors,
+        shape.pool_neighbors,
+        len(plan),
+        len(plan[0]),
+        num_clouds / len(plan),
+    )
+
+
+class Forecast:
+    """What is expected of the steps that are left, and what happens."""
+
+    def __init__(self, cost: StepCost, num_steps: int, device: jax.Device):
         """Logs what is known before the first step.
 
         Args:
           num_steps: that are left.
-          bucket: the static sizes, in words.
           device: one of those that train.
         """
         self._cost, self._num_steps, self._device = cost, num_steps, device
-        self._windows, self._expected_seconds = 0, 0.0
+        self._stretches, self._steps, self._seconds = 0, 0, 0.0
+        self._expected_seconds: float | None = None
         limit = _memory(device, "bytes_limit")
         logger.info(
-            "compiled in %.0f s; %d steps of %s; a device needs %s%s",
+            "compiled in %.1f s; a step needs %s of a device%s; %d steps are left",
             cost.compile_seconds,
-            num_steps,
-            bucket,
             _gigabytes(cost.peak_bytes),
-            "" if limit is None else f" of its {_gigabytes(limit)}",
+            "" if limit is None else f", which has {_gigabytes(limit)}",
+            num_steps,
         )
 
-    def after_window(self, seconds_per_step: float, steps_left: int) -> None:
-        """Logs how long the run will take, once its first steps have warmed it up."""
-        self._windows += 1
-        if self._windows == 2:
-            self._expected_seconds = seconds_per_step * self._num_steps
+    def after_steps(self, num_steps: int, seconds_per_step: float) -> None:
+        """Counts a stretch of steps; once they are warm, logs how long the others will take."""
+        self._stretches += 1
+        self._steps += num_steps
+        self._seconds += num_steps * seconds_per_step
+        if self._expected_seconds is None and self._stretches > _WARM_AFTER:
+            left = seconds_per_step * (self._num_steps - self._steps)
+            self._expected_seconds = self._seconds + left
             logger.info(
-                "a step takes %.3g s, what is left of the training about %.3g minutes",
-                seconds_per_step,
-                seconds_per_step * steps_left / 60,
+                "a step takes %.3g s, the steps that are left about %.3g minutes",
+                *(seconds_per_step, left / 60),
             )
 
-    def at_end(self, seconds: float) -> None:
-        """Logs what became of the forecast.
-
-        Args:
-          seconds: that the steps took.
-        """
-        peak = _memory(self._device, "peak_bytes_in_use")
-        if self._expected_seconds:
-            logger.info(
-                "the steps took %.3g minutes, %.3g were expected%s",
-                seconds / 60,
-                self._expected_seconds / 60,
-                ""
-                if peak is None
-                else f"; a device held {_gigabytes(peak)} at most, "
-                f"{_gigabytes(self._cost.peak_bytes)} were expected",
-            )
+    def at_end(self) -> None:
+        """Logs what became of the forecast."""
+        expected, peak = self._expected_seconds, _memory(self._device, "peak_bytes_in_use")
+        logger.info(
+            "%d steps took %.3g minutes%s%s",
+            self._steps,
+            self._seconds / 60,
+            "" if expected is None else f", expected were {expected / 60:.3g}",
+            ""
+            if peak is None
+            else f"; a device held {_gigabytes(peak)} at most, {_gigabytes(self._cost.peak_bytes)} "
+            "were expected of a step",
+        )
 
 
 def _memory(device: jax.Device, name: str) -> int | None:

@@ -14,9 +14,10 @@ from mprm_jax.data.loader import LoadedBatch, Loader
 from mprm_jax.data.plan import epoch_plan
 from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE, SIGNALS, Agreement
 from mprm_jax.training.checkpoints import Checkpoints
+from mprm_jax.training.forecast import Forecast, log_plan, step_cost
 from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.optimizer import make_optimizer, make_schedule
-from mprm_jax.training.parallel import local_buckets, replicate, shard_batch
+from mprm_jax.training.parallel import local_buckets, replicate, shard_batch, spread_shapes
 from mprm_jax.training.recorder import NoRecorder, Recorder
 from mprm_jax.training.signals import StoppedError, StopRequest
 from mprm_jax.training.spent import SpentTime
@@ -138,7 +139,12 @@ class _Run:
 
     def train(self, recorder: Recorder, validation: Validation | None) -> None:
         """Trains all epochs that are left."""
+        log_plan(self.loader.shape, self.plan(self.position.epoch))
         logger.info("compiling the training step, once per run; this can take a minute")
+        cost = step_cost(self.step_fn, self.state, spread_shapes(self.loader.empty(), self.mesh))
+        left = self.total_steps - self.position.step
+        self.forecast = Forecast(cost, left, self.mesh.local_devices[0])
+        self.window.restart()
         try:
             for epoch in range(self.position.epoch, self.config.optim.epochs):
                 self._epoch(epoch, recorder, validation)
@@ -147,13 +153,18 @@ class _Run:
             if jax.process_count() > 1 or not self.stop.wait():
                 raise
             self._leave(recorder)
+        self.forecast.at_end()
 
     def _epoch(self, epoch: int, recorder: Recorder, validation: Validation | None) -> None:
         steps = self.plan(epoch)
         left = local_buckets(steps[self.position.epoch_step :], self.mesh)
         for loaded in self.loader.load(left, epoch):
-            self._step(loaded, recorder)
-            self._decide()
+            with jax.transfer_guard("disallow"):  # values move where the code says so
+                self._step(loaded)
+                self._decide()
+            recorder.advance()
+            if len(self.window) == self.config.log.every_steps:
+                self._log(recorder)
             if self.decision >= INTERRUPT and self.position.epoch_step < len(steps):
                 self._leave(recorder)
             elif self.decision == SAVE:
@@ -176,21 +187,20 @@ class _Run:
             wish, self.wished_to_save = SAVE, True
         self.decision = max(self.decision, self.agreement.decide(wish))
 
-    def _step(self, loaded: LoadedBatch, recorder: Recorder) -> None:
+    def _step(self, loaded: LoadedBatch) -> None:
         self.state, metrics = self.step_fn(self.state, shard_batch(loaded.batch, self.mesh))
         self.position = self.position._replace(
             epoch_step=self.position.epoch_step + 1, step=self.position.step + 1
         )
         self.window.add(self.position.step, metrics, loaded)
-        recorder.advance()
-        if len(self.window) == self.config.log.every_steps:
-            self._log(recorder)
 
     def _log(self, recorder: Recorder) -> None:
         """Writes the means since the last time; also the check that the loss is finite."""
-        if not len(self.window):
+        num_steps = len(self.window)
+        if not num_steps:
             return
         values = self.window.flush(self.train_set.name)
+        self.forecast.after_steps(num_steps, values["speed/seconds_per_step"])
         values["learning_rate"] = float(self.schedule(self.position.step - 1))
         values["epoch"] = self.position.epoch + 1
         values["compiles"] = self.step_fn._cache_size()

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mprm_jax.data.raw_buckets import RawBatch
 from mprm_jax.types import DATA_AXIS, Array, Batch
 
 
@@ -80,6 +81,17 @@ def replicated_shapes(tree: Any, mesh: jax.sharding.Mesh) -> Any:
     """Shapes of arrays, to be copied to each device."""
     sharding = jax.NamedSharding(mesh, jax.P())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def spread_shapes(bucket: Batch | RawBatch, mesh: jax.sharding.Mesh) -> Batch | RawBatch:
+    """Shapes of buckets like this one, one on each device."""
+    sharding = jax.NamedSharding(mesh, jax.P(DATA_AXIS))
+
+    def shape(x: Array) -> jax.ShapeDtypeStruct:
+        rows = mesh.size * len(x)
+        return jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=sharding)
+
+    return jax.tree.map(shape, bucket)
 
 
 def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:

@@ -73,6 +73,7 @@ class Window:
         values |= {
             "speed/points_per_second": self._num_hosts * self._points / seconds,
             "speed/clouds_per_second": self._num_hosts * self._clouds / seconds,
+            "speed/seconds_per_step": seconds / steps,
             "speed/waiting_share": self._waited / seconds,
             "bucket/fill": self._points / (steps * self._rows_per_step),
             **{f"cut/rows_level{i}": float(cut) for i, cut in enumerate(self._cut_rows)},

@@ -24,6 +24,7 @@ def finished(store, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished") / "run"
     result = runs.run(runs.command(store.path, workdir), workdir.parent)
     assert result.returncode == 0, result.stderr
+    assert "a step needs" in result.stderr and " steps took" in result.stderr
     return workdir
 
 

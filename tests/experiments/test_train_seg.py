@@ -27,6 +27,7 @@ def finished(store, tmp_path_factory):
     result = runs.run(runs.command(store.path, workdir, targets="truth"), workdir.parent)
     assert result.returncode == 0, result.stderr
     assert "learning the GROUND TRUTH" in result.stderr
+    assert "a step needs" in result.stderr and " steps took" in result.stderr
     assert "val, without tags: mIoU" in result.stdout
     return workdir
 
