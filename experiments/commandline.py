@@ -153,8 +153,12 @@ def resolve_config(args: argparse.Namespace, stage: str = "cls") -> Config:
     return override(config, args.set)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a script; errors that a user can mend end as one line and exit status 2."""
+def run(main: Callable[[], None], *, continues: bool = True) -> None:
+    """Runs a script; errors that a user can mend end as one line and exit status 2.
+
+    Args:
+      continues: whether the script, interrupted and run again, goes on where it stopped.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("jax").setLevel(logging.WARNING)
     # When Orbax fails, whole tracebacks come through these besides the error it raises.
@@ -166,7 +170,8 @@ def run(main: Callable[[], None]) -> None:
     except (ValueError, OSError) as error:
         _leave(f"error: {_one_line(error)}", 2)
     except KeyboardInterrupt:
-        _leave("interrupted; the same command continues where it stopped.", 130)
+        how = "continues where it stopped" if continues else "starts again"
+        _leave(f"interrupted; the same command {how}.", 130)
 
 
 def _leave(last_line: str, status: int) -> NoReturn:

@@ -167,4 +167,4 @@ def check(args: argparse.Namespace, parser: Parser) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, continues=False)

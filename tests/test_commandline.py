@@ -99,8 +99,9 @@ def test_an_error_in_the_code_keeps_its_traceback():
         run(failing(KeyError("bug")))
 
 
-def test_an_interrupt_ends_without_a_traceback(capsys):
+@pytest.mark.parametrize(("continues", "how"), [(True, "continues where"), (False, "starts again")])
+def test_an_interrupt_ends_without_a_traceback(continues, how, capsys):
     with pytest.raises(SystemExit) as stop:
-        run(failing(KeyboardInterrupt()))
+        run(failing(KeyboardInterrupt()), continues=continues)
     assert stop.value.code == 130
-    assert "the same command continues" in capsys.readouterr().err
+    assert f"the same command {how}" in capsys.readouterr().err

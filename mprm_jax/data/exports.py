@@ -28,7 +28,8 @@ UNLABELED = MAX_CLASSES  # stored where a scene has no allowed class at all
 class ExportedScene(NamedTuple):
     """The pseudo-labels of one scene and what they were chosen from.
 
-    Rows are the voxels of the store; `point_voxel` spreads them to the points of the scan.
+    Rows are the voxels of the store; `point_voxel` spreads them to the points of the scan, those
+    apart that preparation leaves out of a folder's scans: not finite, or of a repeated position.
     """
 
     scores: Array  # [V, num_classes] float16, what labels were chosen by; see the manifest

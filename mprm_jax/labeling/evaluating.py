@@ -49,8 +49,7 @@ def evaluate_export(
       ValueError: of other data, or no scene has point labels.
     """
     export = Export(path)
-    scenes = SceneStore(store or pathlib.Path(export.manifest.store))
-    export.require_store(scenes)
+    scenes = export.open_store(store)
     split = export.manifest.split
     found = Evaluation(scenes, split, labeled_scenes(scenes, split, export.scenes), picture)
     for scene in found.scenes:

@@ -245,6 +245,10 @@ def test_an_export_of_other_data(error, boxes, tmp_path):
     export = write_export(tmp_path / "labels", boxes, pseudo_labels(boxes), fingerprint="old")
     assert error("--labels", export).startswith(f"{export}: made from another version of the data")
     assert "no export.json, so no complete export" in error("--labels", tmp_path)
+    moved = write_export(tmp_path / "moved", boxes, pseudo_labels(boxes))
+    values = json.loads((moved / "export.json").read_text())
+    (moved / "export.json").write_text(json.dumps(values | {"store": "nowhere"}))
+    assert error("--labels", moved).endswith("Or say with --store where the scenes are.")
     renamed = write_export(
         tmp_path / "renamed", boxes, pseudo_labels(boxes), classes=("wall", "floor", "chair")
     )
