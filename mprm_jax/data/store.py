@@ -4,9 +4,12 @@ Point labels lie in files of their own, which only `mprm_jax.data.truth` opens; 
 so that training cannot see them.
 """
 
+import contextlib
 import hashlib
 import pathlib
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -128,21 +131,31 @@ def read_array(path: pathlib.Path) -> Array:
     Raises:
       FileNotFoundError, ValueError: in one line that names the file.
     """
-    try:
+    with _explained(path):
         return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: missing; delete its folder and prepare again.") from None
-    except (ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path}: damaged ({error}); delete its folder and prepare again."
-        ) from None
 
 
 def read_weak_labels(path: pathlib.Path) -> WeakLabelArrays:
-    """The weak labels in one file of a store."""
-    archive = read_array(path)
-    with archive:
+    """The weak labels in one file of a store.
+
+    Raises:
+      FileNotFoundError, ValueError: in one line that names the file.
+    """
+    # Opened here: np.load leaves a file open that is not an archive after all.
+    with _explained(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         missing = set(WeakLabelArrays._fields) - set(archive.files)
-        if missing:
-            raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}; prepare it again.")
-        return WeakLabelArrays(**{name: archive[name] for name in WeakLabelArrays._fields})
+        if not missing:
+            return WeakLabelArrays(**{name: archive[name] for name in WeakLabelArrays._fields})
+    raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}; prepare it again.")
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: missing; delete its folder and prepare again.") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path}: damaged ({error}); delete its folder and prepare again."
+        ) from None

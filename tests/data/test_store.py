@@ -175,6 +175,15 @@ def test_damaged_and_missing_arrays_name_their_file(tmp_path):
         store.require_files()
 
 
+@pytest.mark.parametrize("cut", [0, 40, 200])
+def test_damaged_weak_labels_name_their_file(tmp_path, cut):
+    store = make_store(tmp_path)
+    path = store.folder("train", "a") / "weak_labels.npz"
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"weak_labels\.npz: damaged .*; delete its folder"):
+        store.weak_labels("train", "a")
+
+
 def test_unknown_splits_and_scenes_name_what_is_there(tmp_path):
     store = make_store(tmp_path)
     with pytest.raises(ValueError, match="it has train"):
