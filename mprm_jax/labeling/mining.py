@@ -38,7 +38,7 @@ from mprm_jax.labeling.pseudo_labels import (
 from mprm_jax.labeling.shared_exports import begin_together, finish_together
 from mprm_jax.labeling.votes import scene_votes
 from mprm_jax.progress import progress_bar
-from mprm_jax.training.hosts import is_first_host, wait_for_all_hosts
+from mprm_jax.training.hosts import is_first_host, sum_over_hosts, wait_for_all_hosts
 from mprm_jax.types import Array
 from mprm_jax.writing import explain_failed_write
 
@@ -187,6 +187,8 @@ def _choose(
 
 
 def _report(uncovered: int, total: int, unlabeled: list[str]) -> None:
+    """Tells of the voxels of all hosts, and of the scenes of this one."""
+    uncovered, total = sum_over_hosts(np.array([uncovered, total]))
     logger.info(
         "%.2f %% of %d voxels lie in no ball and take the label of the nearest one that does",
         100 * uncovered / max(total, 1),

@@ -14,6 +14,7 @@ import pytest
 import runs
 from fake_source import FakeSource, box_room
 
+from mprm_jax.data.exports import Export
 from mprm_jax.data.prepare import prepare
 from mprm_jax.labeling.evaluating import evaluate_network
 from mprm_jax.labeling.refining import RefineSettings
@@ -211,6 +212,9 @@ def test_two_hosts_export_the_files_of_one(alone, tmp_path):
     first, second = pair(script("export_pseudo_labels", *options), cwd=tmp_path)
     assert "overall accuracy" in first.stdout and not second.stdout
     assert runs.same_arrays(tmp_path / "labels", alone / "pseudo_labels")
+    export = Export(tmp_path / "labels")
+    num_voxels = sum(len(export.load(scene).label) for scene in export.scenes)
+    assert f"of {num_voxels} voxels lie in no ball" in first.stderr
     scans = {path.name for path in (tmp_path / "labels" / "ply").iterdir()}
     assert scans == {f"room{i}.ply" for i in range(4)}
     ours, theirs = (
