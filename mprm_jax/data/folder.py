@@ -21,6 +21,7 @@ from mprm_jax.data.class_list import ClassList, read_class_list, suggest, to_cla
 from mprm_jax.data.cleaning import clean_cloud, warn_of_millimeters
 from mprm_jax.data.csv_rows import read_csv_rows
 from mprm_jax.data.formats import READERS, read_cloud
+from mprm_jax.data.formats.cloud import require_whole_labels
 from mprm_jax.data.formats.text import is_text_cloud, read_text
 from mprm_jax.data.scene import Scene, WeakLabels
 from mprm_jax.data.tags import TagRow, TagTable, find_scene, read_tags
@@ -85,7 +86,8 @@ class Folder:
         warn_of_millimeters(path, coords, "--set data.scale=0.001")
         labels = None
         if cloud.labels is not None and self._class_list is not None:
-            labels = to_class_indices(cloud.labels, self._class_list)
+            whole = require_whole_labels(path, cloud.labels)
+            labels = to_class_indices(whole, self._class_list)
         rows = self._tags.rows.get(name)
         weak_labels = self._weak_labels(path, coords, rows) if rows else None
         return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels)

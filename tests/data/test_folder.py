@@ -220,3 +220,12 @@ def test_a_kinect_frame_loses_its_missing_pixels():
     scene = Folder(REAL_SCANS / "pcl").read("test", "region_growing_rgb_tutorial")
     assert np.isfinite(scene.coords).all()
     assert len(scene.colors) == len(scene.coords) > 100000
+
+
+def test_labels_that_are_no_whole_numbers_are_refused_with_a_class_list(tmp_path):
+    write_folder(tmp_path)
+    write_scan(tmp_path / "office.npz", rgb=COLORS, label=np.array([0.5, 1, 2, 3]))
+    assert read_office(tmp_path).labels is None
+    (tmp_path / "classes.txt").write_text("wall\nfloor\n")
+    with pytest.raises(ValueError, match=r"office\.npz: label 0\.5 is not a whole number; rename"):
+        read_office(tmp_path)

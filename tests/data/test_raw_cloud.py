@@ -78,6 +78,12 @@ def test_the_cloud_is_kept_as_it_was_without_its_labels(tmp_path):
     np.testing.assert_array_equal(raw.point_voxel, nearest_voxel(coords, raw))
 
 
+def test_labels_of_any_kind_do_not_matter(tmp_path):
+    coords, colors = points()
+    raw = load(save(tmp_path / "a.npz", coords, colors, label=np.full(500, np.nan)))
+    assert raw.cloud.labels is None
+
+
 def test_colors_count_only_for_a_network_that_knows_them(tmp_path):
     coords, colors = points()
     raw = load(save(tmp_path / "a.npz", coords, colors), use_colors=False)

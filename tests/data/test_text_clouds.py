@@ -5,6 +5,7 @@ import pytest
 from cloud_files import COLORS, COORDS, LABELS, check_cloud
 
 from mprm_jax.data.formats import read_cloud
+from mprm_jax.data.formats.cloud import require_whole_labels
 
 
 def rows_of(separator, *columns):
@@ -66,7 +67,9 @@ def test_impossible_colors_are_refused(tmp_path):
         read_cloud(tmp_path / "a.xyz")
 
 
-def test_fractional_labels_are_refused(tmp_path):
+def test_fractional_labels_are_refused_where_labels_count(tmp_path):
     (tmp_path / "a.xyz").write_text("x y z label\n" + rows_of(" ", COORDS, LABELS / 2))
-    with pytest.raises(ValueError, match=r"a\.xyz: label 1\.5 is not a whole number; rename"):
-        read_cloud(tmp_path / "a.xyz")
+    labels = read_cloud(tmp_path / "a.xyz").labels
+    np.testing.assert_array_equal(labels, LABELS / 2)
+    with pytest.raises(ValueError, match=r"^a\.xyz: label 1\.5 is not a whole number; rename"):
+        require_whole_labels("a.xyz", labels)

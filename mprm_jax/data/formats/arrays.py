@@ -41,7 +41,7 @@ def read_npz(path: Path) -> CloudFile:
     labels, label_name = _pick(arrays, LABEL_NAMES), None
     if labels is not None:
         label_name = next(name for name in LABEL_NAMES if name in arrays)
-        labels = to_labels(path, _same_length(path, "labels", labels.reshape(-1), coords))
+        labels = to_labels(_same_length(path, "labels", labels.reshape(-1), coords))
     faces = arrays.get("faces")
     if faces is not None:
         faces = _table(path, "faces", faces).astype(np.int32)

@@ -39,7 +39,7 @@ class CloudFile(NamedTuple):
 
     coords: Array  # [N, 3] float64, unit of the file
     colors: Array | None  # [N, 3] uint8
-    labels: Array | None  # [N] int32 as stored; what the ids mean is not known here
+    labels: Array | None  # [N] int32 as stored, see `to_labels`; what they mean is not known here
     faces: Array | None  # [F, 3] int32 into coords
     label_name: str | None  # name of the column the labels come from
 
@@ -67,7 +67,7 @@ def cloud_from_columns(
             colors = to_uint8_colors(path, stacked, coords)
             break
     label_name = next((name for name in LABEL_NAMES if name in named), None)
-    labels = None if label_name is None else to_labels(path, named[label_name])
+    labels = None if label_name is None else to_labels(named[label_name])
     return CloudFile(coords, colors, labels, faces, label_name)
 
 
@@ -101,21 +101,34 @@ def to_uint8_colors(path: Path, colors: Array, coords: Array) -> Array:
     return np.round(values).astype(np.uint8)
 
 
-def to_labels(path: Path, labels: Array) -> Array:
+def to_labels(labels: Array) -> Array:
     """Converts a label column, [N] or [N, 1] of any number type, to [N] int32.
+
+    Where one is not a whole number of 32 bits they stay as they are; who needs labels calls
+    `require_whole_labels`, who needs none does not mind.
+    """
+    flat = labels.reshape(-1)
+    return flat.astype(np.int32) if _are_whole(flat).all() else flat
+
+
+def require_whole_labels(path: Path, labels: Array) -> Array:
+    """The labels [N] of a file, int32.
 
     Raises:
       ValueError: a label is not a whole number of 32 bits.
     """
-    flat = labels.reshape(-1)
-    wide = flat.astype(np.float64)
-    fits = np.isfinite(wide) & (wide == np.floor(wide)) & (np.abs(wide) < 2**31)
-    if not fits.all():
+    whole = _are_whole(labels)
+    if not whole.all():
         raise ValueError(
-            f"{path}: label {flat[~fits][0]} is not a whole number; "
+            f"{path}: label {labels[~whole][0]} is not a whole number; "
             "rename the column if it holds something else."
         )
-    return wide.astype(np.int32)
+    return labels.astype(np.int32)
+
+
+def _are_whole(labels: Array) -> Array:
+    wide = labels.astype(np.float64)
+    return np.isfinite(wide) & (wide == np.floor(wide)) & (np.abs(wide) < 2**31)
 
 
 def _plain_name(name: str) -> str:
