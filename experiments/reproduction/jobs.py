@@ -9,7 +9,7 @@ import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from mprm_jax.data.store import SceneStore
@@ -32,6 +32,14 @@ CALIBRATIONS = ("class", "none")
 TARGETS = ("pseudo", "crf", "truth")  # what segmentation networks learn
 TRAIN_LIST = "train.txt"  # names of the training scenes, of which Table 1 is
 GROUPS = ("tags", "labels", "paths", "retraining")
+
+
+# Classification networks that a group of experiments starts from.
+_CLASSIFIERS = {
+    "labels": tuple(itertools.product(TAGS, NETWORKS)),
+    "paths": (("subcloud", "MPRM"),),
+    "retraining": (("subcloud", "PCAM"), ("subcloud", "MPRM")),
+}
 
 
 class Job(NamedTuple):
@@ -83,8 +91,8 @@ def claim(setting: Setting, store: SceneStore) -> None:
 def make_jobs(setting: Setting, seeds: Sequence[int], groups: Sequence[str]) -> list[Job]:
     """All jobs of some groups of experiments."""
     jobs = [_tag_statistics(setting)] if "tags" in groups else []
-    if {"labels", "retraining", "paths"} & set(groups):
-        jobs += [job for seed in seeds for job in _label_jobs(setting, seed)]
+    wanted = {pair for group in groups for pair in _CLASSIFIERS.get(group, ())}
+    jobs += [job for seed in seeds for job in _label_jobs(setting, seed, wanted)]
     if "retraining" in groups:
         jobs += [job for seed in seeds for job in _retraining_jobs(setting, seed)]
     if "paths" in groups:
@@ -116,10 +124,16 @@ def _tag_statistics(setting: Setting) -> Job:
     return _printing(setting, "tag statistics", "weak_labels.py", flags, "tags.json")
 
 
-def _label_jobs(setting: Setting, seed: int) -> list[Job]:
-    """Table 2: trains, exports and refines."""
+def _label_jobs(setting: Setting, seed: int, wanted: Set[tuple[str, str]]) -> list[Job]:
+    """Table 2: trains, exports and refines.
+
+    Args:
+      wanted: (tags, network) pairs.
+    """
     jobs = []
     for tags, (network, paths) in itertools.product(TAGS, NETWORKS.items()):
+        if (tags, network) not in wanted:
+            continue
         name = f"{network}-{tags}-{seed}"
         settings = (f"seed={seed}", f"data.labels={tags}", *paths)
         jobs.append(_training(setting, f"cls/{name}", ("--stage", "cls"), settings))

@@ -43,9 +43,10 @@ def rows_of(blocks):
     return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
 
 
-def test_every_job_finds_what_it_needs_made_before(tmp_path):
+@pytest.mark.parametrize("groups", [GROUPS, ["paths"], ["retraining"]])
+def test_every_job_finds_what_it_needs_made_before(tmp_path, groups):
     made = set()
-    for job in make_jobs(setting_of(tmp_path), range(2), GROUPS):
+    for job in make_jobs(setting_of(tmp_path), range(2), groups):
         for flag in ("--export", "--pseudo-labels", "--workdir"):
             if flag in job.command:
                 needed = pathlib.Path(job.command[job.command.index(flag) + 1])
@@ -66,6 +67,9 @@ def test_one_group_runs_only_what_it_needs(tmp_path):
     assert titles == ["tag statistics"]
     labels = make_jobs(setting_of(tmp_path), [0], ["labels"])
     assert not [job for job in labels if "seg" in job.title]
+    paths = make_jobs(setting_of(tmp_path), [0], ["paths"])
+    assert [job.title for job in paths][:2] == ["train cls/MPRM-subcloud-0", "CRF MPRM-subcloud-0"]
+    assert not [job for job in paths[2:] if not job.title.startswith("export")]
 
 
 def test_a_job_keeps_what_its_command_prints(tmp_path):
