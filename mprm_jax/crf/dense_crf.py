@@ -92,7 +92,7 @@ def infer(
         raise ValueError(f"{len(weights)} weights for {len(kernels.kernels)} kernels.")
     if not num_points:
         return CrfResult(np.zeros((0, num_classes), np.float32), np.zeros(0, np.int32))
-    used = np.flatnonzero(energies.min(axis=0) < np.inf)
+    used = np.flatnonzero(_lowest(energies) < np.inf)
     if len(used) < num_classes:
         energies = np.take(energies, used, axis=1)
     if compatibility is not None:
@@ -151,6 +151,12 @@ def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Arr
             f"{barred.sum()} points have no allowed class, first is point {barred.argmax()}."
         )
     return energies
+
+
+def _lowest(energies: Array) -> Array:
+    """The smallest energy of each class, [C]."""
+    starts = range(0, len(energies), BLOCK_POINTS)
+    return np.min(in_threads(lambda i: energies[i : i + BLOCK_POINTS].min(axis=0), starts), axis=0)
 
 
 def _mean_field_on_device(

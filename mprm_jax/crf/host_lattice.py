@@ -31,8 +31,8 @@ def build_lattice(
     if num_rows < num_points or num_dims < 1:
         raise ValueError(f"{features.shape} features for {num_rows} rows; no row may be missing.")
     vertices = find_vertices(features)
-    by_remainder = zip(vertices.corners, vertices.keys, strict=False)  # no keys without points
-    tails = [_num_tails(corners, len(keys), num_dims) for corners, keys in by_remainder]
+    counts = zip(vertices.corners, np.diff(vertices.firsts), strict=True)
+    tails = [_num_tails(corners, count, num_dims) for corners, count in counts]
     needed = Capacity(vertices.firsts[-1], sum(int(each.sum()) for each in tails))
     lattice = _empty(num_dims, num_rows, needed, capacity)
     if num_points:

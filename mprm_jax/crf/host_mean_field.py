@@ -42,15 +42,17 @@ def mean_field_on_host(
     marginals = np.empty(unary.shape, np.float32)
     # Compatibility acts on classes and a filter on points, so either can come first.
     sent = marginals if compatibility is None else np.empty_like(marginals)
-    filters = [make_filter(kernel, sent) for kernel in kernels]
+    filters = [
+        make_filter(kernel, sent, weight=float(weight))
+        for kernel, weight in zip(kernels, weights, strict=True)
+    ]
     stages = [*itertools.zip_longest(*(each.stages for each in filters), fillvalue=())]
-    weights = [np.float32(weight) for weight in weights]
 
     def update(filters: list[Filter], start: int) -> None:
         rows = slice(start, start + BLOCK_POINTS)
         evidence = np.negative(unary[rows], order="C")
-        for each, weight in zip(filters, weights, strict=False):
-            add_heard(each, weight, rows, evidence)
+        for each in filters:
+            add_heard(each, rows, evidence)
         _softmax(evidence, marginals[rows])
 
     blocks = range(0, len(unary), BLOCK_POINTS)

@@ -20,6 +20,7 @@ from mprm_jax.crf.lattice import (
 from mprm_jax.crf.mean_field import Kernel, make_kernel
 from mprm_jax.crf.settings import CrfSettings, KernelSettings
 from mprm_jax.crf.sparse_kernel import SparseKernel, build_kernel
+from mprm_jax.crf.threads import in_threads
 from mprm_jax.crf.vertices import point_order
 from mprm_jax.types import Array
 
@@ -139,7 +140,9 @@ def _scaled(features: Array, kernel: KernelSettings) -> Array:
     scaled = np.empty((len(features), len(kernel.columns)), np.float32)
     if not len(features):
         return scaled
-    for i, (column, width) in enumerate(zip(kernel.columns, kernel.widths, strict=True)):
+
+    def scale(place: int) -> None:
+        column, width = kernel.columns[place], kernel.widths[place]
         values = features[:, column].astype(np.float64)
         low, high = values.min(), values.max()
         if high - low > MAX_SPAN * width:
@@ -148,7 +151,9 @@ def _scaled(features: Array, kernel: KernelSettings) -> Array:
                 f"{width:g}; check its unit, remove stray points, or split the cloud."
             )
         # In float64, so that a cloud far from the origin keeps its detail.
-        scaled[:, i] = (values - (low + high) / 2) / width
+        scaled[:, place] = (values - (low + high) / 2) / width
+
+    in_threads(scale, range(len(kernel.columns)))
     return scaled
 
 

@@ -22,7 +22,7 @@ from mprm_jax.types import Array
 
 # 20 classes of a block fit the cache of a core.
 BLOCK_POINTS = 4096
-BLOCK_VERTICES = 4096
+BLOCK_VERTICES = 8192
 
 
 class Neighbors(NamedTuple):
@@ -62,57 +62,66 @@ def build_kernel(features: Array, sender: Array, normalization: str = "symmetric
     """
     vertices = find_vertices(features)
     weights = vertices.weights
-    neighbors = in_threads(functools.partial(_neighbors, vertices), range(len(vertices.keys)))
+    neighbors = in_threads(functools.partial(_neighbors, vertices), range(len(weights)))
     kernel = SparseKernel(vertices.firsts, vertices.corners, weights, weights, neighbors)
     scale = np.float32(slice_scale(len(weights) - 1))
     sums = scale * messages(kernel, sender)
     send, receive = kernel_scales(sums, sender, normalization, np)
-    return kernel._replace(send=weights * send, receive=weights * (scale * receive))
+    receive *= scale
+    kernel = kernel._replace(send=np.empty_like(weights))
+
+    def normalize(remainder: int) -> None:
+        np.multiply(weights[remainder], send, out=kernel.send[remainder])
+        weights[remainder] *= receive
+
+    in_threads(normalize, range(len(weights)))
+    return kernel
 
 
 def messages(kernel: SparseKernel, values: Array) -> Array:
     """What each point hears from all points: [N] or [N, C] float32 to the same."""
     sent = values if values.ndim == 2 else values[:, None]
     heard = np.zeros_like(sent)
-    work = make_filter(kernel, sent)
+    work = make_filter(kernel, sent, weight=1.0)
     for stage in work.stages:
         in_threads(call, stage)
 
     def hear(start: int) -> None:
         rows = slice(start, start + BLOCK_POINTS)
-        add_heard(work, np.float32(1), rows, heard[rows])
+        add_heard(work, rows, heard[rows])
 
     in_threads(hear, range(0, len(values), BLOCK_POINTS))
     return heard.reshape(values.shape)
 
 
-def make_filter(kernel: SparseKernel, sent: Array) -> Filter:
+def make_filter(kernel: SparseKernel, sent: Array, *, weight: float) -> Filter:
     """Prepares to filter values; they are read whenever the stages are called.
 
     Args:
       sent: [N, C] float32, contiguous.
+      weight: factor of all messages.
     """
     shape = (kernel.firsts[-1], sent.shape[1])
     source, target = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    ends = np.arange(len(sent) + 1, dtype=np.int32)
-    splat = functools.partial(_splat, kernel, ends, sent, source)
-    stages = [[functools.partial(splat, remainder) for remainder in range(len(kernel.neighbors))]]
-    halves = np.full(max((len(each.vertices) for each in kernel.neighbors), default=0), 0.5, "f4")
-    for neighbors in kernel.neighbors:
-        blur = functools.partial(_blur, neighbors, halves, source, target)
+    splat = functools.partial(_splat, kernel, sent, source)
+    axes = range(len(kernel.neighbors))
+    stages = [[functools.partial(splat, remainder) for remainder in axes]]
+    for axis in axes:
+        scale = np.float32(weight if axis == axes[-1] else 1.0)
+        blur = functools.partial(_blur, kernel.neighbors[axis], scale, source, target)
         starts = range(0, len(source), BLOCK_VERTICES)
         stages.append([functools.partial(blur, start) for start in starts])
         source, target = target, source
     return Filter(kernel, stages, source)
 
 
-def add_heard(work: Filter, weight: np.float32, rows: slice, heard: Array) -> None:
-    """Adds what some points hear to [n, C] contiguous, times a weight; after all stages."""
+def add_heard(work: Filter, rows: slice, heard: Array) -> None:
+    """Adds what some points hear to [n, C] float32, contiguous; after all stages."""
     kernel, (num_points, num_classes) = work.kernel, heard.shape
     ends = np.arange(num_points + 1, dtype=np.int32)
     for remainder in range(len(kernel.neighbors)):
         vertices = _vertex_values(kernel, work.blurred, remainder)
-        corners, shares = kernel.corners[remainder, rows], weight * kernel.receive[remainder, rows]
+        corners, shares = kernel.corners[remainder, rows], kernel.receive[remainder, rows]
         size = num_points, len(vertices), num_classes
         csr_matvecs(*size, ends, corners, shares, vertices.ravel(), heard.ravel())
 
@@ -122,22 +131,27 @@ def call(function: Callable[[], None]) -> None:
     function()
 
 
-def _splat(kernel: SparseKernel, ends: Array, sent: Array, values: Array, remainder: int) -> None:
+def _splat(kernel: SparseKernel, sent: Array, values: Array, remainder: int) -> None:
     """Sums point values to the vertices of one remainder."""
     vertices = _vertex_values(kernel, values, remainder)
     vertices[:] = 0
+    ends = np.arange(len(sent) + 1, dtype=np.int32)
     corners, shares = kernel.corners[remainder], kernel.send[remainder]
     size = len(vertices), *sent.shape
     csc_matvecs(*size, ends, corners, shares, sent.ravel(), vertices.ravel())
 
 
-def _blur(neighbors: Neighbors, halves: Array, source: Array, target: Array, start: int) -> None:
-    """Adds half of both neighbors along one axis to the values of some vertices."""
+def _blur(
+    neighbors: Neighbors, scale: np.float32, source: Array, target: Array, start: int
+) -> None:
+    """Adds half of both neighbors along one axis to the values of some vertices, then scales."""
     rows = target[start : start + BLOCK_VERTICES]
-    rows[:] = source[start : start + BLOCK_VERTICES]
+    np.multiply(source[start : start + BLOCK_VERTICES], scale, out=rows)
     starts = neighbors.starts[start : start + len(rows) + 1]
+    listed = neighbors.vertices[starts[0] : starts[-1]]
+    shares = np.full(len(listed), scale / 2, np.float32)
     size = len(rows), *source.shape
-    csr_matvecs(*size, starts, neighbors.vertices, halves, source.ravel(), rows.ravel())
+    csr_matvecs(*size, starts - starts[0], listed, shares, source.ravel(), rows.ravel())
 
 
 def _vertex_values(kernel: SparseKernel, values: Array, remainder: int) -> Array:
@@ -147,10 +161,11 @@ def _vertex_values(kernel: SparseKernel, values: Array, remainder: int) -> Array
 def _neighbors(vertices: Vertices, axis: int) -> Neighbors:
     """Lists the neighbors of all vertices along one axis."""
     sources, before = neighbor_pairs(vertices, axis)
-    pairs = np.full((vertices.firsts[-1], 2), -1, np.int32)
-    pairs[sources, 0] = before
-    pairs[before, 1] = sources
-    present = pairs >= 0
-    starts = np.zeros(len(pairs) + 1, np.int32)
-    starts[1:] = np.cumsum(present, dtype=np.int32)[1::2]
-    return Neighbors(starts, pairs[present])
+    counts = np.zeros(len(vertices.keys) + 1, np.int8)
+    counts[sources + 1] += 1
+    counts[before + 1] += 1
+    starts = np.cumsum(counts, dtype=np.int32)
+    listed = np.empty(starts[-1], np.int32)
+    listed[starts[sources]] = before
+    listed[starts[before + 1] - 1] = sources
+    return Neighbors(starts, listed)
