@@ -14,7 +14,7 @@ from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE = 192  # balls looked at
+_SAMPLE_SIZE = 192  # balls looked at
 _MARGIN = 1.04  # over the sampled maxima: other balls and epochs may be fuller
 _ROW_MULTIPLE = 128  # TPU lanes
 
@@ -65,25 +65,44 @@ def calibrate(config: Config, balls: Balls) -> Config:
     counts hold the fullest of many sampled buckets. What is cut is logged, here for the lists and
     by the loader for rows.
     """
+    config = calibrate_lists(config, balls)
     rng = np.random.default_rng((config.seed, 3))
-    chosen = rng.permutation(len(balls))[:_SAMPLE]
-    # Moved as in training: walls along the axes fill fewer coarse voxels than turned ones.
-    clouds = [balls.moved(balls.read(index).points, index, epoch=0) for index in chosen]
-    pyramid = config.pyramid
-    convs, pools = _list_widths(clouds, config)
+    clouds, pyramid = _sample(balls, rng), config.pyramid
     sizes = np.array(
         [[len(x) for x in coarsen(c, config.data.voxel_size, pyramid.num_levels)] for c in clouds]
     )
     max_clouds = pyramid.max_clouds or _max_clouds(config, balls)
     filled = dataclasses.replace(
         pyramid,
-        conv_neighbors=pyramid.conv_neighbors or convs,
-        pool_neighbors=pyramid.pool_neighbors or pools,
         max_clouds=max_clouds,
         coarse_points=pyramid.coarse_points
         or _coarse_rows(sizes, pyramid.bucket_points, max_clouds, rng),
     )
     return dataclasses.replace(config, pyramid=filled)
+
+
+def calibrate_lists(config: Config, balls: Balls) -> Config:
+    """Fills the widths of neighbor lists, the part of `calibrate` that no bucket changes."""
+    pyramid = config.pyramid
+    if pyramid.conv_neighbors and pyramid.pool_neighbors:
+        return config
+    rng = np.random.default_rng((config.seed, 3))
+    convs, pools = _list_widths(_sample(balls, rng), config)
+    pyramid = dataclasses.replace(
+        pyramid,
+        conv_neighbors=pyramid.conv_neighbors or convs,
+        pool_neighbors=pyramid.pool_neighbors or pools,
+    )
+    return dataclasses.replace(config, pyramid=pyramid)
+
+
+def _sample(balls: Balls, rng: np.random.Generator) -> list[Array]:
+    """Points of some balls, moved as in training.
+
+    Walls along the axes fill fewer coarse voxels than turned ones.
+    """
+    chosen = rng.permutation(len(balls))[:_SAMPLE_SIZE]
+    return [balls.moved(balls.read(index).points, index, epoch=0) for index in chosen]
 
 
 def _list_widths(clouds: list[Array], config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:

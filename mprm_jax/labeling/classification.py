@@ -19,6 +19,7 @@ from mprm_jax.labeling.showcase import draw_showcase
 from mprm_jax.labeling.start import start_run
 from mprm_jax.labeling.votes import make_mining
 from mprm_jax.models.mprm import Mprm
+from mprm_jax.training.budget import whole_balls
 from mprm_jax.training.evaluation import tag_precision
 from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.loop import Validation, fit
@@ -50,14 +51,14 @@ def train_classifier(
       StoppedError: see `fit`.
     """
     mesh = make_mesh(choose_devices(num_devices))
-    train = _open_split(store, "train", config)
+    train = _open_split(store, "train", whole_balls(config))
     if not train.tags.any():
         raise ValueError(
             f"{store.path}: no ball of split train is tagged with any class; fill in the tags, "
             "then prepare again."
         )
-    config = start_run("cls", store, train, config, mesh, workdir)
     stage = cls_stage(config, len(store.classes))
+    config = start_run("cls", stage, store, train, config, mesh, workdir)
     balls = workdir / f"balls-of-host{jax.process_index()}"  # gone after training
     if config.pyramid.builder == "device":
         train.keep_arrays(balls)

@@ -16,6 +16,7 @@ from mprm_jax.labeling.quality import Measure, confusion_matrix, measure
 from mprm_jax.labeling.quality_table import measure_values
 from mprm_jax.labeling.segmentation import segment
 from mprm_jax.labeling.start import start_run
+from mprm_jax.training.budget import whole_balls
 from mprm_jax.training.hosts import sum_over_hosts
 from mprm_jax.training.loop import Validation, fit
 from mprm_jax.training.parallel import (
@@ -61,9 +62,11 @@ def train_segmenter(
     clouds = StoredClouds(store, "train", targets.scenes)
     found = survey(targets, clouds, num_classes)
     _report(store, targets, found)
-    train = CoveringBalls(clouds, num_classes, config, config.seg.covers, targets)
-    config = start_run("seg", store, train, config, mesh, workdir, targets=found.fingerprint)
+    covers = config.seg.covers
+    train = CoveringBalls(clouds, num_classes, whole_balls(config), covers, targets)
     stage = seg_stage(config, num_classes, class_weights(found.counts, config))
+    run_of = (store, train, config, mesh, workdir)
+    config = start_run("seg", stage, *run_of, targets=found.fingerprint)
     true_labels = _true_labels(stage, store, config, mesh)
     validation = true_labels and Validation(true_labels, SCORE)
     state = fit(stage, train, validation, config, mesh, workdir)

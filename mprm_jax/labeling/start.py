@@ -10,23 +10,25 @@ import jax
 
 from mprm_jax.config import Config
 from mprm_jax.data.balls import Balls
-from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.store import SceneStore
 from mprm_jax.overrides import setting_values
-from mprm_jax.training.capacities import calibrate_candidates, choose_builder
 from mprm_jax.training.hosts import (
+    exchange,
     is_first_host,
     require_equal,
     require_shared,
     wait_for_all_hosts,
 )
-from mprm_jax.training.workdir import open_workdir
+from mprm_jax.training.stages import Stage
+from mprm_jax.training.static_sizes import choose_sizes
+from mprm_jax.training.workdir import begun_with, open_workdir
 
 logger = logging.getLogger(__name__)
 
 
 def start_run(
-    stage: str,
+    name: str,
+    stage: Stage,
     store: SceneStore,
     train: Balls,
     config: Config,
@@ -37,17 +39,17 @@ def start_run(
     """The calibrated config of a run in a new work directory, or in that of the same run.
 
     Args:
-      stage: "cls" or "seg".
-      train: balls to train on.
+      name: of the stage, "cls" or "seg".
+      train: balls to train on, cut out with `whole_balls(config)`.
       identity: JSON values that a resumed run must share, besides stage and data.
 
     Raises:
-      ValueError: the work directory is of another run, or hosts differ or do not share it.
+      ValueError: the work directory is of another run, hosts differ or do not share it, or the
+        memory is too little.
       OSError: it cannot be written.
     """
-    config = calibrate_candidates(calibrate(choose_builder(config), train), train)
     identity |= {
-        "stage": stage,
+        "stage": name,
         "data": store.manifest.name,
         "classes": list(store.classes),
         "fingerprint": store.fingerprint("train"),
@@ -57,7 +59,11 @@ def start_run(
         identity["has_colors"] = False
     facts = {name: json.dumps(value) for name, value in identity.items()}
     # Data first: where they differ, so does what is calibrated from them.
-    require_equal(facts | setting_values(config), "data and settings")
+    require_equal(facts, "data")
+    # A run keeps its bucket: another compiler or device might find that another one fits.
+    bucket = json.loads(exchange(json.dumps(begun_with(workdir)), "bucket")[0])
+    config = choose_sizes(config, stage, train, mesh, bucket)
+    require_equal(setting_values(config), "settings")
     require_shared(workdir)
     if is_first_host():
         open_workdir(workdir, config, identity, store.path)

@@ -12,9 +12,23 @@ _MULTIPLE = 1024  # rows
 _SMALLEST = 2048  # rows; below, fixed costs hide those of a row
 _TRIES = 4
 _SAFETY = 0.98
+_NO_LIMIT = 2**31 - 1  # rows
 
 
-def fit_memory(config: Config, largest: int, peak_bytes: Callable[[Config], int]) -> Config:
+def whole_balls(config: Config) -> Config:
+    """The config to cut out training balls with: whole ones, if the bucket is to hold them."""
+    return with_rows(config, _NO_LIMIT) if config.pyramid.memory_gb else config
+
+
+def with_rows(config: Config, rows: int) -> Config:
+    """The config with other `pyramid.bucket_points`."""
+    pyramid = dataclasses.replace(config.pyramid, bucket_points=rows)
+    return dataclasses.replace(config, pyramid=pyramid)
+
+
+def fit_memory(
+    config: Config, largest: int, most: int, peak_bytes: Callable[[Config], int]
+) -> Config:
     """The config with the largest `pyramid.bucket_points` that fits `pyramid.memory_gb`.
 
     Memory grows with the rows of a bucket nearly in proportion: two small buckets tell how, and
@@ -23,6 +37,7 @@ def fit_memory(config: Config, largest: int, peak_bytes: Callable[[Config], int]
     Args:
       config: as it is if its `memory_gb` is 0.
       largest: points of the largest ball, which a bucket should hold.
+      most: points of an epoch on one device; a larger bucket would hold padding.
       peak_bytes: of a training step of a config, on one device.
 
     Raises:
@@ -32,7 +47,7 @@ def fit_memory(config: Config, largest: int, peak_bytes: Callable[[Config], int]
     if not budget:
         return config
     small = max(_round_up(largest), _SMALLEST)
-    first, second = (peak_bytes(_with_rows(config, rows)) for rows in (small, 2 * small))
+    first, second = (peak_bytes(with_rows(config, rows)) for rows in (small, 2 * small))
     if first > budget:
         raise ValueError(
             f"pyramid.memory_gb is {config.pyramid.memory_gb:g}, but the largest ball needs a "
@@ -41,10 +56,11 @@ def fit_memory(config: Config, largest: int, peak_bytes: Callable[[Config], int]
         )
     fits, bytes_of_fit = (2 * small, second) if second <= budget else (small, first)
     rows = _round_down(small + (budget - first) * small / max(second - first, 1))
+    rows = min(rows, _round_up(most))
     for _ in range(_TRIES):
         if rows <= fits:
             break
-        found = peak_bytes(_with_rows(config, rows))
+        found = peak_bytes(with_rows(config, rows))
         if found <= budget:
             fits, bytes_of_fit = rows, found
             break
@@ -54,12 +70,7 @@ def fit_memory(config: Config, largest: int, peak_bytes: Callable[[Config], int]
         "buckets of %d points fit %g GB: a step takes %.3g GB of a device",
         *(fits, config.pyramid.memory_gb, bytes_of_fit / 1e9),
     )
-    return _with_rows(config, fits)
-
-
-def _with_rows(config: Config, rows: int) -> Config:
-    pyramid = dataclasses.replace(config.pyramid, bucket_points=rows)
-    return dataclasses.replace(config, pyramid=pyramid)
+    return with_rows(config, fits)
 
 
 def _round_up(rows: float) -> int:

@@ -11,7 +11,8 @@ from mprm_jax.data.packing import BucketShape
 
 logger = logging.getLogger(__name__)
 
-_WARM_AFTER = 1  # stretches of steps; the first one waits for input that nobody has built ahead
+# Stretches of steps: the first waits for input, the second for what the first log line compiles.
+_WARM_AFTER = 2
 
 
 class StepCost(NamedTuple):
@@ -82,7 +83,8 @@ class Forecast:
         self._stretches += 1
         self._steps += num_steps
         self._seconds += num_steps * seconds_per_step
-        if self._expected_seconds is None and self._stretches > _WARM_AFTER:
+        warm = self._stretches > _WARM_AFTER and self._steps < self._num_steps
+        if warm and self._expected_seconds is None:
             left = seconds_per_step * (self._num_steps - self._steps)
             self._expected_seconds = self._seconds + left
             logger.info(

@@ -59,6 +59,18 @@ def read_workdir(workdir: pathlib.Path) -> tuple[Config, dict[str, Any]]:
         raise ValueError(f"{settings}: not of this version ({error}); train again.") from error
 
 
+def begun_with(workdir: pathlib.Path) -> int | None:
+    """`pyramid.bucket_points` of the run that was started there; None if there is none.
+
+    Raises:
+      ValueError: its settings are damaged.
+    """
+    settings = workdir / "config.json"
+    if not (settings.exists() and (workdir / "data.json").exists()):
+        return None
+    return _flat(_read(settings)).get("pyramid.bucket_points")
+
+
 def require_writable(workdir: pathlib.Path) -> None:
     """Raises `OSError` if a work directory can be neither made nor written; makes nothing."""
     place = workdir.absolute()

@@ -2,11 +2,10 @@
 
 import logging
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import pytest
 import runs
+from small_stage import SMALL_STAGE
 
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.subclouds import Subclouds
@@ -15,25 +14,6 @@ from mprm_jax.training.agreement import INTERRUPT, NOTHING
 from mprm_jax.training.capacities import calibrate_candidates
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.signals import StoppedError
-from mprm_jax.training.stages import Stage
-from mprm_jax.types import Ratio
-
-
-class Small(nn.Module):
-    """One linear layer on the features of the points."""
-
-    @nn.compact
-    def __call__(self, features, *, train):
-        return nn.Dense(2)(features)
-
-
-STAGE = Stage(
-    model=Small(),
-    inputs=lambda batch: (batch.features,),
-    losses=lambda output, batch: {"square": Ratio(jnp.sum(output**2), jnp.float32(output.size))},
-    metrics=lambda output, batch: {},
-    scores=lambda variables, batch: batch.features,
-)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +30,7 @@ def fit(store, tmp_path):
         balls = Subclouds(store, "train", config)
         config = calibrate_candidates(calibrate(config, balls), balls)
         mesh = make_mesh(jax.devices()[:num_devices])
-        return loop.fit(STAGE, balls, None, config, mesh, tmp_path / "run")
+        return loop.fit(SMALL_STAGE, balls, None, config, mesh, tmp_path / "run")
 
     return fit
 
