@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mprm_jax.types import DATA_AXIS, Array
+from mprm_jax.training.parallel import spread
+from mprm_jax.types import Array
 
 NOTHING, SAVE, INTERRUPT, TERMINATE = range(4)  # the larger comes first
 SIGNALS = {"SIGINT": INTERRUPT, "SIGTERM": TERMINATE}
@@ -23,7 +24,7 @@ class Agreement:
 
     def __init__(self, mesh: jax.sharding.Mesh):
         self._alone = jax.process_count() == 1
-        self._spread = jax.NamedSharding(mesh, jax.P(DATA_AXIS))
+        self._mesh = mesh
         self._num_local = len(mesh.local_devices)
         self._largest = jax.jit(jnp.max, out_shardings=jax.NamedSharding(mesh, jax.P()))
         self._asked: collections.deque[Array] = collections.deque()
@@ -37,8 +38,7 @@ class Agreement:
         if self._alone:
             return wish
         wishes = np.full(self._num_local, wish, np.int32)
-        wishes = jax.make_array_from_process_local_data(self._spread, wishes)
-        self._asked.append(self._largest(wishes))
+        self._asked.append(self._largest(spread(wishes, self._mesh)))
         if len(self._asked) <= _STEPS:
             return NOTHING
         return int(jax.device_get(self._asked.popleft()))

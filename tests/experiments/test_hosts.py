@@ -215,7 +215,7 @@ def test_two_hosts_export_the_files_of_one(alone, tmp_path):
     export = Export(tmp_path / "labels")
     num_voxels = sum(len(export.load(scene).label) for scene in export.scenes)
     assert f"of {num_voxels} voxels lie in no ball" in first.stderr
-    scans = {path.name for path in (tmp_path / "labels" / "ply").iterdir()}
+    scans = {path.name for path in (tmp_path / "labels" / "ply").glob("*.ply")}
     assert scans == {f"room{i}.ply" for i in range(4)}
     ours, theirs = (
         json.loads((folder / "export.json").read_text())

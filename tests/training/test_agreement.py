@@ -35,5 +35,10 @@ def test_asking_compiles_once(agreement):
     assert agreement._largest._cache_size() == 1
 
 
+def test_asking_moves_nothing_unasked(agreement):
+    with jax.transfer_guard("disallow"):
+        assert [agreement.decide(SAVE) for _ in range(3)] == [NOTHING, NOTHING, SAVE]
+
+
 def test_stopping_outranks_saving():
     assert NOTHING < SAVE < min(SIGNALS.values())
