@@ -37,8 +37,9 @@ class SparseKernel(NamedTuple):
 
     firsts: list[int]  # d+2, number of the first vertex of each remainder; the last is M
     corners: Array  # [d+1, N] int32, vertex of a point among those of each remainder
-    send: Array  # [d+1, N] float32, shares of what a point sends
-    receive: Array  # [d+1, N] float32, shares of what a point receives
+    send: Array  # [d+1, N] float32, share of what a point sends
+    sources: Array  # [N, d+1] int32, the same vertices, among all
+    receive: Array  # [N, d+1] float32, share of what a point receives
     neighbors: list[Neighbors]  # d+1, by axis
 
 
@@ -61,20 +62,30 @@ def build_kernel(features: Array, sender: Array, normalization: str = "symmetric
       ValueError: the features span too many kernel widths.
     """
     vertices = find_vertices(features)
-    weights = vertices.weights
-    neighbors = in_threads(functools.partial(_neighbors, vertices), range(len(weights)))
-    kernel = SparseKernel(vertices.firsts, vertices.corners, weights, weights, neighbors)
-    scale = np.float32(slice_scale(len(weights) - 1))
+    firsts, corners, shares = vertices.firsts, vertices.corners, vertices.weights
+    neighbors = in_threads(functools.partial(_neighbors, vertices), range(len(shares)))
+    sources, receive = (
+        np.empty(corners.shape[::-1], np.int32),
+        np.empty(shares.shape[::-1], np.float32),
+    )
+    lows = np.array(firsts[:-1], np.int32)
+    blocks = [slice(start, start + BLOCK_POINTS) for start in range(0, len(features), BLOCK_POINTS)]
+
+    def transpose(rows: slice) -> None:
+        np.add(corners[:, rows].T, lows[None], out=sources[rows])
+        receive[rows] = shares[:, rows].T
+
+    in_threads(transpose, blocks)
+    kernel = SparseKernel(firsts, corners, shares, sources, receive, neighbors)
+    scale = np.float32(slice_scale(len(shares) - 1))
     sums = scale * messages(kernel, sender)
-    send, receive = kernel_scales(sums, sender, normalization, np)
-    receive *= scale
-    kernel = kernel._replace(send=np.empty_like(weights))
+    sending, receiving = kernel_scales(sums, sender, normalization, np)
 
-    def normalize(remainder: int) -> None:
-        np.multiply(weights[remainder], send, out=kernel.send[remainder])
-        weights[remainder] *= receive
+    def normalize(rows: slice) -> None:
+        shares[:, rows] *= sending[None, rows]
+        receive[rows] *= scale * receiving[rows, None]
 
-    in_threads(normalize, range(len(weights)))
+    in_threads(normalize, blocks)
     return kernel
 
 
@@ -103,12 +114,14 @@ def make_filter(kernel: SparseKernel, sent: Array, *, weight: float) -> Filter:
     """
     shape = (kernel.firsts[-1], sent.shape[1])
     source, target = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    splat = functools.partial(_splat, kernel, sent, source)
+    ends = np.arange(len(sent) + 1, dtype=np.int32)
+    splat = functools.partial(_splat, kernel, ends, sent, source)
     axes = range(len(kernel.neighbors))
     stages = [[functools.partial(splat, remainder) for remainder in axes]]
-    for axis in axes:
+    for axis, neighbors in enumerate(kernel.neighbors):
         scale = np.float32(weight if axis == axes[-1] else 1.0)
-        blur = functools.partial(_blur, kernel.neighbors[axis], scale, source, target)
+        shares = np.full(len(neighbors.vertices), scale / 2, np.float32)
+        blur = functools.partial(_blur, neighbors, shares, scale, source, target)
         starts = range(0, len(source), BLOCK_VERTICES)
         stages.append([functools.partial(blur, start) for start in starts])
         source, target = target, source
@@ -117,13 +130,11 @@ def make_filter(kernel: SparseKernel, sent: Array, *, weight: float) -> Filter:
 
 def add_heard(work: Filter, rows: slice, heard: Array) -> None:
     """Adds what some points hear to [n, C] float32, contiguous; after all stages."""
-    kernel, (num_points, num_classes) = work.kernel, heard.shape
-    ends = np.arange(num_points + 1, dtype=np.int32)
-    for remainder in range(len(kernel.neighbors)):
-        vertices = _vertex_values(kernel, work.blurred, remainder)
-        corners, shares = kernel.corners[remainder, rows], kernel.receive[remainder, rows]
-        size = num_points, len(vertices), num_classes
-        csr_matvecs(*size, ends, corners, shares, vertices.ravel(), heard.ravel())
+    sources, shares = work.kernel.sources[rows], work.kernel.receive[rows]
+    ends = np.arange(0, sources.size + 1, sources.shape[1], dtype=np.int32)
+    size = len(heard), *work.blurred.shape
+    matrix = ends, sources.ravel(), shares.ravel()
+    csr_matvecs(*size, *matrix, work.blurred.ravel(), heard.ravel())
 
 
 def call(function: Callable[[], None]) -> None:
@@ -131,31 +142,29 @@ def call(function: Callable[[], None]) -> None:
     function()
 
 
-def _splat(kernel: SparseKernel, sent: Array, values: Array, remainder: int) -> None:
+def _splat(kernel: SparseKernel, ends: Array, sent: Array, values: Array, remainder: int) -> None:
     """Sums point values to the vertices of one remainder."""
-    vertices = _vertex_values(kernel, values, remainder)
+    vertices = values[kernel.firsts[remainder] : kernel.firsts[remainder + 1]]
     vertices[:] = 0
-    ends = np.arange(len(sent) + 1, dtype=np.int32)
-    corners, shares = kernel.corners[remainder], kernel.send[remainder]
     size = len(vertices), *sent.shape
-    csc_matvecs(*size, ends, corners, shares, sent.ravel(), vertices.ravel())
+    matrix = ends, kernel.corners[remainder], kernel.send[remainder]
+    csc_matvecs(*size, *matrix, sent.ravel(), vertices.ravel())
 
 
 def _blur(
-    neighbors: Neighbors, scale: np.float32, source: Array, target: Array, start: int
+    neighbors: Neighbors,
+    shares: Array,
+    scale: np.float32,
+    source: Array,
+    target: Array,
+    start: int,
 ) -> None:
     """Adds half of both neighbors along one axis to the values of some vertices, then scales."""
     rows = target[start : start + BLOCK_VERTICES]
     np.multiply(source[start : start + BLOCK_VERTICES], scale, out=rows)
-    starts = neighbors.starts[start : start + len(rows) + 1]
-    listed = neighbors.vertices[starts[0] : starts[-1]]
-    shares = np.full(len(listed), scale / 2, np.float32)
     size = len(rows), *source.shape
-    csr_matvecs(*size, starts - starts[0], listed, shares, source.ravel(), rows.ravel())
-
-
-def _vertex_values(kernel: SparseKernel, values: Array, remainder: int) -> Array:
-    return values[kernel.firsts[remainder] : kernel.firsts[remainder + 1]]
+    matrix = neighbors.starts[start : start + len(rows) + 1], neighbors.vertices, shares
+    csr_matvecs(*size, *matrix, source.ravel(), rows.ravel())
 
 
 def _neighbors(vertices: Vertices, axis: int) -> Neighbors:
