@@ -16,7 +16,8 @@ def in_threads(function: Callable, items: Iterable) -> list:
         for place in places:
             results[place] = function(items[place])
 
-    helpers = [_pool().submit(work) for _ in range(min(_num_cores(), len(items)) - 1)]
+    num_helpers = min(_num_cores(), len(items)) - 1
+    helpers = [_pool(os.getpid()).submit(work) for _ in range(num_helpers)]
     work()
     for helper in helpers:
         # One that has not begun is not needed any more.
@@ -30,9 +31,6 @@ def _num_cores() -> int:
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The threads of a process; they do not follow into one that is forked."""
     return ThreadPoolExecutor(_num_cores())
-
-
-# Threads do not follow into a forked process.
-os.register_at_fork(after_in_child=_pool.cache_clear)
