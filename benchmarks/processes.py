@@ -1,0 +1,82 @@
+"""Runs one measurement per process, so that none sees the memory or the programs of another."""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mprm_jax.machine import describe_machine
+
+_STATUS, _CLEAR = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
+_CLEAR_PEAK = "5"  # proc(5)
+
+
+def run_json(command: list[str], environment: Mapping[str, str] | None = None) -> dict:
+    """The JSON object in the last line that a command prints."""
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_worker(script: str, *arguments: str) -> dict:
+    """What a script of this folder prints as a worker."""
+    return run_json([sys.executable, script, *arguments])
+
+
+def median_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """The median time of a call that waits for its result."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def restart_peak() -> None:
+    """Forgets the peak memory of this process so far, where the system allows it."""
+    try:
+        _CLEAR.write_text(_CLEAR_PEAK, encoding="ascii")
+    except OSError:
+        return  # the peak is then that of the whole process
+
+
+def peak_memory_mb() -> float | None:
+    """Most memory this process has held, in MB; None where the system does not say."""
+    if not _STATUS.exists():
+        return None
+    lines = _STATUS.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def print_row(row: dict) -> dict:
+    """Prints a measure as one JSON line."""
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def write_report(path: pathlib.Path | None, command: str, rows: list[dict]) -> None:
+    """Writes the measures and what made them, if there is a path."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = {"command": command, "machine": describe_machine(), "measures": rows}
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def rounded(row: dict, digits: int = 4) -> dict:
+    """The row with as many significant digits in its floats."""
+    return {
+        name: float(f"{value:.{digits}g}") if isinstance(value, float) else value
+        for name, value in row.items()
+    }
