@@ -18,7 +18,7 @@ import numpy as np
 
 from mprm_jax.data import s3dis, scannet
 from mprm_jax.data.class_list import read_class_list
-from mprm_jax.data.formats.cloud import to_labels, to_uint8_colors
+from mprm_jax.data.formats.cloud import require_whole_labels, to_uint8_colors
 from mprm_jax.data.scene import Scene
 from mprm_jax.types import IGNORED, Array
 
@@ -98,7 +98,7 @@ class Pointcept:
         )
 
     def _read_labels(self, path: Path, num_points: int) -> Array:
-        labels = to_labels(path, _load(path))
+        labels = require_whole_labels(path, _load(path).reshape(-1))
         if len(labels) != num_points:
             raise ValueError(
                 f"{path}: {len(labels)} labels for {num_points} points; prepare the scene again."
