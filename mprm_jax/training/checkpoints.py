@@ -6,6 +6,7 @@ import json
 import logging
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # What Orbax, TensorStore and JSON raise on files that are cut short, garbled or gone.
 _DAMAGE = (ValueError, OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError)
+_REMOVALS, _REMOVAL_SECONDS = 20, 0.1  # of what a failed save left, while its threads still write
 
 
 class Restored(NamedTuple):
@@ -31,7 +33,7 @@ class Checkpoints:
     """The checkpoints of one work directory; a context manager that waits for the last save."""
 
     def __init__(self, directory: pathlib.Path, keep_last: int = 2, *, read_only: bool = False):
-        self.directory = directory.absolute()
+        self.directory, self._read_only = directory.absolute(), read_only
         keep = preservation_policy.AnyPreservationPolicy(
             [
                 preservation_policy.LatestN(keep_last),
@@ -51,12 +53,14 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._explained():
             try:
                 self._manager.wait_until_finished()
             finally:
                 self._manager.close()
+        if kind is not None and issubclass(kind, OSError):
+            self._remove_begun()
 
     def save(self, step: int, state: Any, notes: dict[str, Any], score: float | None) -> None:
         """Starts writing a checkpoint; the arrays may be overwritten at once.
@@ -173,12 +177,22 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
-            for begun in self.directory.glob("*.orbax-checkpoint-tmp"):
-                shutil.rmtree(begun, ignore_errors=True)
+            self._remove_begun()
             raise OSError(
                 f"{self.directory}: a checkpoint cannot be written ({_reason(error)}); free disk "
                 "space, then run the same command again: it continues from the one before."
             ) from error
+
+    def _remove_begun(self) -> None:
+        """Removes what a failed save left; a reader leaves alone what another run is writing."""
+        if self._read_only:
+            return
+        for begun in self.directory.glob("*.orbax-checkpoint-tmp"):
+            for _ in range(_REMOVALS):
+                shutil.rmtree(begun, ignore_errors=True)
+                if not begun.exists():
+                    break
+                time.sleep(_REMOVAL_SECONDS)
 
 
 def _arrays(target: Any) -> ocp.args.CheckpointArgs:

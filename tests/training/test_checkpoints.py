@@ -144,3 +144,16 @@ def test_notes_are_checked_before_the_arrays_are_read(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints, other_run:
         checkpoints.restore_latest(other, check)
     assert steps(tmp_path / "c") == [1]
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_an_error_removes_what_a_save_began_but_not_when_reading(tmp_path, read_only):
+    save_all(tmp_path / "c", (1, None))
+    with (
+        pytest.raises(OSError, match="disk"),
+        Checkpoints(tmp_path / "c", read_only=read_only),
+    ):
+        begun = tmp_path / "c" / "2.orbax-checkpoint-tmp"
+        begun.mkdir()
+        raise OSError("disk")
+    assert begun.exists() == read_only

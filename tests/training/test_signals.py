@@ -10,6 +10,14 @@ from mprm_jax.training import signals
 from mprm_jax.training.signals import StopRequest
 
 
+@pytest.fixture(autouse=True)
+def interrupts_raise():
+    """As in a terminal; a shell starts commands in the background deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_noted_by_name(kind):
     with StopRequest() as stop:
