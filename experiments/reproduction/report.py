@@ -58,7 +58,9 @@ def write_report(
         *_settings(setting),
     ]
     numbers = _numbers(setting, seeds, results, jobs, blocks)
-    write_whole(setting.root / "report.json", json.dumps(numbers, indent=1))
+    # Places in the work directory are told from there: a report names no machine's folders.
+    text = json.dumps(numbers, indent=1).replace(f"{setting.root}/", "")
+    write_whole(setting.root / "report.json", text)
     write_whole(setting.root / "report.html", to_html(blocks))
     write_whole(setting.root / "report.md", to_markdown(blocks))
     return setting.root / "report.md"

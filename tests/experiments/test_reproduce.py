@@ -160,6 +160,15 @@ def test_a_report_of_next_to_nothing_is_blank_but_complete(store, tmp_path):
     assert numbers["tables"]["Table 4: validation split"][3][:2] == ["MPRM, CRF", "50.0 (1 seed)"]
 
 
+def test_the_report_names_no_folder_of_the_machine(store, tmp_path):
+    setting = setting_of(tmp_path / "root")
+    put(setting.root, "tags.json", {"directory": str(setting.root / "crf" / "MPRM")})
+    write_report(setting, store, range(1), make_jobs(setting, range(1), ["tags"]))
+    text = (setting.root / "report.json").read_text()
+    assert json.loads(text)["jobs"] == {"tags.json": {"directory": "crf/MPRM"}}
+    assert str(tmp_path) not in text
+
+
 def test_a_work_directory_keeps_to_one_setting_and_data(store, tmp_path):
     setting = setting_of(tmp_path / "root")
     claim(setting, store)
