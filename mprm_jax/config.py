@@ -92,6 +92,7 @@ class ModelConfig:
     deformable: bool = True  # deformable kernels on the coarse levels
     first_deformable: int = 1  # the level from which on kernels deform, if they do at all
     modulated: bool = False  # deformable kernels also weigh their points
+    reach_neighbors: int = 64  # that a deformable kernel reads: the nearest it reaches of its list
     num_kernel_points: int = 15
     kernel_extent: float = 1.0  # reach of a kernel point, in voxels of its level
     paths: tuple[str, ...] = PATHS  # ("plain",) is the PCAM baseline
@@ -107,7 +108,7 @@ class ModelConfig:
 
     def __post_init__(self):
         _check_positive(self, "first_features", "num_kernel_points", "kernel_extent")
-        _check_positive(self, "attention_features", "pooling_sharpness")
+        _check_positive(self, "attention_features", "pooling_sharpness", "reach_neighbors")
         _check_not_negative(self, "first_deformable")
         _check_choice(self, "pooling", ("mean", "log_mean_exp"))
         _check_choice(self, "dtype", ("float32", "bfloat16"))

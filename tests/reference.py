@@ -38,6 +38,19 @@ def kpconv(
     return result
 
 
+def find_reach(queries, supports, neighbors, *, kernel_points, offsets, extent):
+    reached = np.full(neighbors.shape, len(supports))
+    nearest = np.full((len(queries), len(kernel_points)), len(supports))
+    for m in range(len(queries)):
+        points = queries[m] + kernel_points + offsets[m]
+        found = [n for n in neighbors[m] if n < len(supports)]
+        inside = [n for n in found if np.linalg.norm(points - supports[n], axis=1).min() < extent]
+        reached[m, : len(inside)] = inside
+        for k in range(len(points) if found else 0):
+            nearest[m, k] = min(found, key=lambda n, k=k: np.linalg.norm(supports[n] - points[k]))
+    return reached, nearest
+
+
 def fitting_loss(queries, supports, neighbors, *, kernel_points, offsets, extent):
     total, count = 0.0, 0
     for m in range(len(queries)):

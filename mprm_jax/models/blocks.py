@@ -73,11 +73,11 @@ class ResnetBottleneckBlock(nn.Module):
         return nn.leaky_relu(y + self._shortcut(around, x, train), slope)
 
     def _conv(self) -> nn.Module:
-        width, num_points = self.features // 4, self.config.num_kernel_points
+        kernel = self.features // 4, self.config.num_kernel_points, self.extent
         if self.deformable:
-            modulated = self.config.modulated
-            return DeformableKPConv(width, num_points, self.extent, modulated, name="conv")
-        return KPConv(width, num_points, self.extent, name="conv")
+            reads = self.config.reach_neighbors, self.config.modulated
+            return DeformableKPConv(*kernel, *reads, name="conv")
+        return KPConv(*kernel, name="conv")
 
     def _shortcut(self, around: Surroundings, x: Array, train: bool) -> Array:
         if self.strided:

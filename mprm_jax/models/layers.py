@@ -7,7 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
-from mprm_jax.ops.deformable import deformable_kpconv, fitting_loss, repulsion_loss
+from mprm_jax.ops.deformable import (
+    deformable_kpconv,
+    find_reach,
+    fitting_loss,
+    repulsion_loss,
+)
 from mprm_jax.ops.kpconv import kpconv
 from mprm_jax.ops.norm import masked_moments
 from mprm_jax.types import DATA_AXIS, Array
@@ -92,22 +97,29 @@ class DeformableKPConv(nn.Module):
     features: int
     num_kernel_points: int
     extent: float  # meters
+    reach_neighbors: int  # the most that a kernel reads of its list
     modulated: bool = False
 
     @nn.compact
     def __call__(self, queries: Array, supports: Array, neighbors: Array, x: Array) -> Array:
         points = scaled_kernel(self.num_kernel_points, self.extent)
-        offsets, modulations = self._predict(queries, supports, neighbors, x, points)
-        shape = (self.num_kernel_points, x.shape[-1], self.features)
-        weights = self.param("weights", _kernel_init, shape)
+        # The kernel that predicts is rigid, so that the nearest neighbors are all it reaches.
+        near = queries, supports, neighbors[:, : self.reach_neighbors]
+        offsets, modulations = self._predict(*near, x, points)
         kernel = {"kernel_points": points, "offsets": offsets, "extent": self.extent}
-        fitting = fitting_loss(queries, supports, neighbors, **kernel)
+        reach = find_reach(queries, supports, neighbors, width=self.reach_neighbors, **kernel)
+        fitting = fitting_loss(queries, supports, reach.nearest, **kernel)
         repulsion = repulsion_loss(neighbors, len(supports), **kernel)
         if not self.is_initializing():  # `init` then returns parameters and statistics only
             self._sow("fitting", fitting)
             self._sow("repulsion", repulsion)
+        shape = (self.num_kernel_points, x.shape[-1], self.features)
+        weights = self.param("weights", _kernel_init, shape)
         return deformable_kpconv(
-            queries, supports, neighbors, x, weights=weights, modulations=modulations, **kernel
+            *(queries, supports, reach.neighbors, x),
+            weights=weights,
+            modulations=modulations,
+            **kernel,
         )
 
     def _predict(

@@ -7,19 +7,51 @@ from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array
 
 
+@jax.custom_vjp
 def neighbor_max(features: Array, pools: Array) -> Array:
     """Takes the maximum of each channel over a list of rows.
 
+    Where rows share the maximum, the gradient goes to the first of the list.
+
     Args:
       features: [N, C].
-      pools: [M, P] int32 into `features`; N marks an empty slot, which never wins.
+      pools: [M, P] int32 into `features`, P >= 1; N marks an empty slot, which never wins.
 
     Returns:
       [M, C]; zero where a list is empty.
     """
-    largest = jnp.max(gather_rows(features, pools, fill=-jnp.inf), axis=1)
-    filled = jnp.any(pools < len(features), axis=1)
-    return jnp.where(filled[:, None], largest, 0.0)
+    return _largest(features, pools)[0]
+
+
+def _largest(features: Array, pools: Array) -> tuple[Array, Array]:
+    """The maxima, and the rows [M, C] they are of; N where a list is empty."""
+
+    def look(best: tuple[Array, Array], slot: Array) -> tuple[tuple[Array, Array], None]:
+        largest, winners = best
+        values = gather_rows(features, slot, fill=-jnp.inf)
+        wins = values > largest
+        return (jnp.where(wins, values, largest), jnp.where(wins, slot[:, None], winners)), None
+
+    # Slot by slot: all of them at once take P times the memory, and on a CPU four times as long.
+    first = gather_rows(features, pools[:, 0], fill=-jnp.inf)
+    winners = jnp.broadcast_to(pools[:, :1], first.shape)
+    (largest, winners), _ = jax.lax.scan(look, (first, winners), pools[:, 1:].T)
+    return jnp.where(winners < len(features), largest, 0.0), winners
+
+
+def _neighbor_max_forward(features: Array, pools: Array) -> tuple[Array, tuple[Array, Array]]:
+    largest, winners = _largest(features, pools)
+    return largest, (winners, features)
+
+
+def _neighbor_max_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, None]:
+    winners, features = saved
+    sums = jnp.zeros(features.shape, jnp.float32)
+    sums = sums.at[winners, jnp.arange(features.shape[1])[None]].add(grad, mode="drop")
+    return sums.astype(grad.dtype), None
+
+
+neighbor_max.defvjp(_neighbor_max_forward, _neighbor_max_backward)
 
 
 def cloud_mean(scores: Array, clouds: Array, num_clouds: int) -> Array:

@@ -60,7 +60,7 @@ def test_deformable_convolution_starts_as_the_rigid_one(key):
     pyramid = pack([surface_cloud(60, 0)])
     points, neighbors = pyramid.points[0], pyramid.neighbors[0]
     x = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
-    rigid, deformable = KPConv(5, **KERNEL), DeformableKPConv(5, **KERNEL)
+    rigid, deformable = KPConv(5, **KERNEL), DeformableKPConv(5, **KERNEL, reach_neighbors=64)
     variables = jit(deformable.init)(key, points, points, neighbors, x)
     assert set(variables["params"]) == {"weights", "offset_weights", "offset_bias"}
     apply = jit(functools.partial(deformable.apply, mutable=["losses"]))
@@ -76,7 +76,7 @@ def test_modulations_start_at_one(key):
     pyramid = pack([surface_cloud(60, 0)])
     points, neighbors = pyramid.points[0], pyramid.neighbors[0]
     x = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
-    modulated = DeformableKPConv(5, **KERNEL, modulated=True)
+    modulated = DeformableKPConv(5, **KERNEL, reach_neighbors=64, modulated=True)
     y, variables = jit(modulated.init_with_output)(key, points, points, neighbors, x)
     assert variables["params"]["offset_bias"].shape == (60,)
     weights = {"params": {"weights": variables["params"]["weights"]}}

@@ -7,14 +7,22 @@ import reference
 from jax.test_util import check_grads
 
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
-from mprm_jax.ops.deformable import deformable_kpconv, fitting_loss, repulsion_loss
+from mprm_jax.ops.deformable import deformable_kpconv, find_reach, fitting_loss, repulsion_loss
 from mprm_jax.ops.kpconv import kpconv
 
 EXTENT = 0.5
 POINTS = (unit_kernel(15) * KERNEL_RADIUS * EXTENT).astype(np.float32)
 KERNEL = {"kernel_points": POINTS, "extent": EXTENT}
 convolve = jax.jit(functools.partial(deformable_kpconv, **KERNEL))
-fit = jax.jit(functools.partial(fitting_loss, **KERNEL))
+search = jax.jit(functools.partial(find_reach, **KERNEL), static_argnames="width")
+
+
+@jax.jit
+def fit(queries, supports, neighbors, *, offsets):
+    reach = find_reach(queries, supports, neighbors, offsets=offsets, width=1, **KERNEL)
+    return fitting_loss(queries, supports, reach.nearest, offsets=offsets, **KERNEL)
+
+
 repel = jax.jit(functools.partial(repulsion_loss, **KERNEL), static_argnums=1)
 
 
@@ -90,6 +98,35 @@ def test_gradients_of_everything_learned(case):
 
     # The influence has kinks; none lies within the step of this case.
     check_grads(run, (features, learned), order=1, modes=["rev"], atol=2e-2, rtol=2e-2, eps=1e-3)
+
+
+def test_reach_matches_the_naive_loop(case):
+    rows, _, learned = case
+    neighbors, nearest = reference.find_reach(*rows, offsets=learned["offsets"], **KERNEL)
+    result = search(*rows, offsets=learned["offsets"], width=6)
+    assert 0 < (neighbors < 9).sum() < (rows[2] < 9).sum()  # some are reached, and not all
+    np.testing.assert_array_equal(result.neighbors, neighbors)
+    np.testing.assert_array_equal(result.nearest, nearest)
+
+
+def test_convolving_what_is_reached_is_convolving_all(case):
+    rows, features, learned = case
+    reach = search(*rows, offsets=learned["offsets"], width=6)
+    run = jax.value_and_grad(lambda *a: convolve(*a[:3], features, **a[3]).sum(), argnums=3)
+    (value, gradients), (expected, others) = (
+        run(*rows[:2], neighbors, learned) for neighbors in (reach.neighbors, rows[2])
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, others[name], atol=1e-5, err_msg=name)
+
+
+def test_neighbors_reached_beyond_the_width_are_left_out_last_first(case):
+    rows, _, learned = case
+    whole = search(*rows, offsets=learned["offsets"], width=6)
+    narrow = search(*rows, offsets=learned["offsets"], width=2)
+    np.testing.assert_array_equal(narrow.neighbors, whole.neighbors[:, :2])
+    np.testing.assert_array_equal(narrow.nearest, whole.nearest)
 
 
 def test_fitting_matches_the_naive_loop(case):
