@@ -14,6 +14,7 @@ from mprm_jax.config import (
     ModelConfig,
     OptimConfig,
     PyramidConfig,
+    SegConfig,
 )
 
 STAGES = ("cls", "seg")
@@ -75,6 +76,8 @@ def quick(stage: str = "cls") -> Config:
             first_features=16, deformable=False, dropout=0.0, head_bias=True, height=True
         ),
         optim=dataclasses.replace(config.optim, learning_rate=5e-3, epochs=6),
+        # Without weights, so few steps find no small classes.
+        seg=SegConfig(class_weights="inverse_sqrt"),
         log=dataclasses.replace(config.log, eval_epochs=3),
     )
 

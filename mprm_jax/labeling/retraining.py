@@ -107,7 +107,7 @@ def summary(results: dict, workdir: pathlib.Path) -> str:
             f"{values['num_classes']} classes, accuracy {values['accuracy']:.1f}"
         )
         for name, iou in zip(results["classes"], values["iou"], strict=True):
-            lines.append(f"  {name:20s} {'-' if iou is None else format(iou, '5.1f')}")
+            lines.append(f"  {name:20s} {'-' if iou is None else format(iou, '.1f'):>5}")
     else:
         lines.append(f"not measured: no point labels of split {VALIDATION}, or seg.validate=False")
     lines.append(f"done in {results['seconds'] / 60:.1f} minutes; see {workdir}")

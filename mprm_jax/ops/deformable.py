@@ -43,9 +43,8 @@ def deformable_kpconv(
     Source: Thomas et al. 2019, eqs. 4-5; mprm `kernels/convolution_ops.py`, KPConv_deform_ops.
     """
     positions = gather_rows(supports, neighbors) - queries[:, None]
-    sq_dist = pairwise_sq_dist(positions, kernel_points[None] + offsets)
-    influence = linear_influence(sq_dist, extent)
-    gathered = weigh_neighbors(influence, gather_rows(features, neighbors))
+    influence = linear_influence(positions, kernel_points[None] + offsets, extent)
+    gathered = weigh_neighbors(influence, features, neighbors)
     if modulations is not None:
         gathered = gathered * modulations[..., None].astype(gathered.dtype)
     return mix(gathered, weights)

@@ -1,9 +1,11 @@
 """Rigid kernel point convolution: features weighted by where neighbors lie in a point kernel."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from mprm_jax.ops.rows import gather_rows
+from mprm_jax.ops.rows import add_rows, gather_rows
 from mprm_jax.types import Array
 
 
@@ -33,34 +35,48 @@ def kpconv(
 
     Source: Thomas et al. 2019, eqs. 1-3; mprm `kernels/convolution_ops.py`, KPConv_ops.
     """
-    offsets = gather_rows(supports, neighbors) - queries[:, None]
-    influence = linear_influence(pairwise_sq_dist(offsets, kernel_points[None]), extent)
-    gathered = weigh_neighbors(influence, gather_rows(features, neighbors))
+    positions = gather_rows(supports, neighbors) - queries[:, None]
+    points = jnp.broadcast_to(kernel_points[None], (len(queries), *kernel_points.shape))
+    influence = linear_influence(positions, points, extent)
+    gathered = weigh_neighbors(influence, features, neighbors)
     return mix(gathered, weights)
 
 
 @jax.custom_vjp
-def weigh_neighbors(influence: Array, values: Array) -> Array:
-    """Sums neighbors [M, H, C], weighed by their influence [M, H, K], to [M, K, C].
+def weigh_neighbors(influence: Array, features: Array, neighbors: Array) -> Array:
+    """Sums the features of neighbors, weighed by their influence.
 
-    The result has the type of the values.
+    The gradient reads the features of the neighbors again: keeping them would take most of the
+    memory of a training step.
+
+    Args:
+      influence: [M, H, K].
+      features: [N, C].
+      neighbors: [M, H] int32 into `features`; N marks an empty slot.
+
+    Returns:
+      [M, K, C] of the type of the features.
     """
     # Transposed in memory first, which also needs the hand-written gradient below: XLA on CPUs is
     # twice to four times slower at products over the middle axis of both operands.
-    by_point = jnp.swapaxes(influence.astype(values.dtype), 1, 2)
-    return _product("mkh,mhc->mkc", jax.lax.optimization_barrier(by_point), values)
+    by_point = jnp.swapaxes(influence.astype(features.dtype), 1, 2)
+    by_point = jax.lax.optimization_barrier(by_point)
+    return _product("mkh,mhc->mkc", by_point, gather_rows(features, neighbors))
 
 
-def _weigh_forward(influence: Array, values: Array) -> tuple[Array, tuple[Array, Array]]:
-    return weigh_neighbors(influence, values), (influence, values)
+def _weigh_forward(
+    influence: Array, features: Array, neighbors: Array
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    return weigh_neighbors(influence, features, neighbors), (influence, features, neighbors)
 
 
-def _weigh_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
-    influence, values = saved
-    return (
-        _product("mkc,mhc->mhk", grad, values).astype(influence.dtype),
-        _product("mhk,mkc->mhc", influence.astype(grad.dtype), grad),
-    )
+def _weigh_backward(saved: tuple[Array, Array, Array], grad: Array) -> tuple[Array, Array, None]:
+    # Without the barrier the compiler sees that they were read before, and keeps them after all.
+    (influence, features, neighbors), grad = jax.lax.optimization_barrier((saved, grad))
+    values = gather_rows(features, neighbors)
+    for_influence = _product("mkc,mhc->mhk", grad, values).astype(influence.dtype)
+    for_values = _product("mhk,mkc->mhc", influence.astype(grad.dtype), grad)
+    return for_influence, add_rows(for_values, neighbors, len(features)), None
 
 
 weigh_neighbors.defvjp(_weigh_forward, _weigh_backward)
@@ -87,8 +103,42 @@ def pairwise_sq_dist(points: Array, others: Array) -> Array:
     return sum(jnp.square(delta) for delta in deltas)
 
 
-def linear_influence(sq_dist: Array, extent: float) -> Array:
-    """1 at a kernel point, falling linearly to 0 at `extent` meters (Thomas et al. 2019, eq. 3)."""
-    away = sq_dist > 0  # the square root has no gradient at 0
-    dist = jnp.where(away, jnp.sqrt(jnp.where(away, sq_dist, 1.0)), 0.0)
-    return jnp.maximum(0.0, 1.0 - dist / extent)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def linear_influence(positions: Array, points: Array, extent: float) -> Array:
+    """1 at a kernel point, falling linearly to 0 at `extent` meters; its gradient at both is 0.
+
+    Args:
+      positions: [M, H, 3] meters, neighbors relative to their query.
+      points: [M, K, 3] meters, kernel points of each query.
+
+    Returns:
+      [M, H, K].
+
+    Source: Thomas et al. 2019, eq. 3.
+    """
+    return jnp.maximum(0.0, 1.0 - jnp.sqrt(pairwise_sq_dist(positions, points)) / extent)
+
+
+def _influence_forward(
+    positions: Array, points: Array, extent: float
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    influence = linear_influence(positions, points, extent)
+    return influence, (positions, points, influence)
+
+
+def _influence_backward(
+    extent: float, saved: tuple[Array, Array, Array], grad: Array
+) -> tuple[Array, Array]:
+    # All that derivatives of the distances would keep follows from the influence; the sums over
+    # neighbors are products.
+    positions, points, influence = saved
+    inside = (influence > 0) & (influence < 1)
+    pull = jnp.where(inside, grad / (extent**2 * jnp.where(inside, 1 - influence, 1.0)), 0.0)
+    to_points = jnp.einsum("mhk,mhd->mkd", pull, positions)
+    to_points -= jnp.sum(pull, axis=1)[..., None] * points
+    to_positions = jnp.einsum("mhk,mkd->mhd", pull, points)
+    to_positions -= jnp.sum(pull, axis=2)[..., None] * positions
+    return to_positions, to_points
+
+
+linear_influence.defvjp(_influence_forward, _influence_backward)

@@ -30,6 +30,21 @@ def gather_rows(rows: Array, index: Array, fill: float = 0.0) -> Array:
     return _gather(rows, index, fill)
 
 
+def add_rows(values: Array, index: Array, num_rows: int) -> Array:
+    """Adds values to the rows they belong to, the transpose of `gather_rows`; sums in float32.
+
+    Args:
+      values: `index.shape + [...]`.
+      index: int32 in [0, num_rows]; what belongs to `num_rows` is dropped.
+
+    Returns:
+      [num_rows, ...], of the type of the values.
+    """
+    sums = jnp.zeros((num_rows, *values.shape[index.ndim :]), jnp.float32)
+    sums = sums.at[index].add(values.astype(jnp.float32), mode="drop")
+    return sums.astype(values.dtype)
+
+
 def _gather(rows: Array, index: Array, fill: float) -> Array:
     return rows.at[index].get(mode="fill", fill_value=fill)
 
@@ -44,9 +59,7 @@ def _gather_forward(num_rows: int, fill: float, rows: Array, index: Array) -> tu
 
 
 def _gather_backward(num_rows: int, fill: float, index: Array, grad: Array) -> tuple[Array, None]:
-    sums = jnp.zeros((num_rows, *grad.shape[index.ndim :]), jnp.float32)
-    sums = sums.at[index].add(grad.astype(jnp.float32), mode="drop")
-    return sums.astype(grad.dtype), None
+    return add_rows(grad, index, num_rows), None
 
 
 _gather_narrow.defvjp(_gather_forward, _gather_backward)

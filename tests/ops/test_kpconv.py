@@ -85,10 +85,30 @@ def test_gradients_of_features_and_weights(case):
 
 
 def test_influence_falls_linearly_and_has_a_finite_gradient_at_zero():
-    sq_dist = np.array([0.0, 0.0625, 0.25, 1.0], np.float32)
-    np.testing.assert_allclose(linear_influence(sq_dist, EXTENT), [1, 0.5, 0, 0], atol=1e-7)
-    gradient = jax.grad(lambda s: linear_influence(s, EXTENT).sum())(sq_dist)
-    assert np.isfinite(gradient).all()
+    positions = np.zeros((1, 4, 3), np.float32)
+    positions[0, :, 1] = [0.0, 0.25, 0.5, 1.0]
+    points = np.zeros((1, 1, 3), np.float32)
+    found = linear_influence(positions, points, EXTENT)
+    np.testing.assert_allclose(found[0, :, 0], [1, 0.5, 0, 0], atol=1e-7)
+    gradient = jax.grad(lambda x: linear_influence(x, points, EXTENT).sum())(positions)
+    np.testing.assert_allclose(gradient[0, :, 1], [0, -1 / EXTENT, 0, 0], rtol=1e-6)
+
+
+def test_influence_gradient_is_that_of_the_distances():
+    rng = np.random.default_rng(2)
+    positions, points = (rng.uniform(size=(3, n, 3)).astype(np.float32) for n in (6, 4))
+    weights = rng.normal(size=(3, 6, 4)).astype(np.float32)
+
+    def plain(positions, points):
+        distance = jnp.linalg.norm(positions[:, :, None] - points[:, None], axis=-1)
+        return jnp.sum(weights * jnp.maximum(0.0, 1 - distance / EXTENT))
+
+    def fast(positions, points):
+        return jnp.sum(weights * linear_influence(positions, points, EXTENT))
+
+    found, expected = (jax.grad(run, argnums=(0, 1))(positions, points) for run in (fast, plain))
+    assert all(np.abs(gradient).max() > 1 for gradient in expected)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, expected)
 
 
 def test_narrow_features_give_the_same_to_their_precision(case):
