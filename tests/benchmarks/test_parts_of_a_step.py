@@ -1,7 +1,8 @@
-"""The benchmarks of geometry, input and scaling, on tiny clouds; no time is asserted."""
+"""The benchmarks of geometry, input, forms and scaling, on tiny clouds; no time is asserted."""
 
 import argparse
 
+import forms
 import input as input_benchmark
 import matplotlib.image
 import numpy as np
@@ -72,3 +73,14 @@ def test_every_series_varies_one_thing_and_is_drawn(tmp_path):
     rows += [{"series": "padding", "value": n, "padding_level0": 0.1} for n in (512, 1024)]
     scaling.draw(rows, tmp_path / "scaling.png")
     assert np.std(matplotlib.image.imread(tmp_path / "scaling.png")) > 0
+
+
+@pytest.mark.slow
+def test_all_forms_of_an_operation_agree():
+    args = tiny_args("--set", "model.deformable=True", "pyramid.builder=host")
+    config, balls = make_balls(spec_of(args, points_per_cloud=0))
+    bucket = pyramid.BucketBuilder(balls, config)([[0]], None).batch.pyramid
+    for operation in (forms.rigid, forms.deformable, forms.pooling):
+        rows = forms.measure(operation(config, bucket), repeats=1)
+        assert rows[0]["form"] == "ours" and len(rows) > 1
+        assert all(row["ms"] > 0 and row["difference"] < 1e-4 for row in rows)
