@@ -58,8 +58,10 @@ def write_report(
         *_settings(setting),
     ]
     numbers = _numbers(setting, seeds, results, jobs, blocks)
-    # Places in the work directory are told from there: a report names no machine's folders.
+    # A report names no machine's folders.
     text = json.dumps(numbers, indent=1).replace(f"{setting.root}/", "")
+    for place in (setting.store.absolute(), setting.store):
+        text = text.replace(str(place), setting.store.name)
     write_whole(setting.root / "report.json", text)
     write_whole(setting.root / "report.html", to_html(blocks))
     write_whole(setting.root / "report.md", to_markdown(blocks))

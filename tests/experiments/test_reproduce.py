@@ -162,10 +162,16 @@ def test_a_report_of_next_to_nothing_is_blank_but_complete(store, tmp_path):
 
 def test_the_report_names_no_folder_of_the_machine(store, tmp_path):
     setting = setting_of(tmp_path / "root")
-    put(setting.root, "tags.json", {"directory": str(setting.root / "crf" / "MPRM")})
+    places = {
+        "directory": str(setting.root / "crf" / "MPRM"),
+        "store": str(setting.store.absolute()),
+    }
+    put(setting.root, "tags.json", places)
     write_report(setting, store, range(1), make_jobs(setting, range(1), ["tags"]))
     text = (setting.root / "report.json").read_text()
-    assert json.loads(text)["jobs"] == {"tags.json": {"directory": "crf/MPRM"}}
+    assert json.loads(text)["jobs"] == {
+        "tags.json": {"directory": "crf/MPRM", "store": setting.store.name}
+    }
     assert str(tmp_path) not in text
 
 
