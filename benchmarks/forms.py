@@ -22,6 +22,7 @@ from step_cases import add_data_flags, make_balls, plan_of, spec_of
 from mprm_jax.config import Config
 from mprm_jax.data.loader import BucketBuilder
 from mprm_jax.models.layers import scaled_kernel
+from mprm_jax.ops.chunks import by_rows
 from mprm_jax.ops.deformable import deformable_kpconv, find_reach
 from mprm_jax.ops.kpconv import kpconv
 from mprm_jax.ops.pooling import neighbor_max
@@ -29,7 +30,7 @@ from mprm_jax.ops.rows import gather_rows
 from mprm_jax.training.heap import keep_heap
 from mprm_jax.types import Array, PointPyramid
 
-_CHUNK = 256  # rows at a time, for caches
+_CHUNK = 256  # rows at a time, as on CPUs
 _OFFSETS = 0.2  # extents, deviation of the offsets
 
 
@@ -104,7 +105,7 @@ def rigid(config: Config, pyramid: PointPyramid) -> Operation:
         return run(points, neighbors, x, weights)
 
     def chunked(x: Array, weights: Array) -> Array:
-        return _in_chunks(lambda q, n: run(q, n, x, weights), points, neighbors)
+        return by_rows(lambda q, n: run(q, n, x, weights), points, neighbors, chunk=_CHUNK)
 
     forms = {"ours": ours, f"{_CHUNK} rows at a time": chunked}
     return Operation(f"rigid, {_shape(neighbors, width)}", forms, _learned(len(points), width))
@@ -123,21 +124,23 @@ def deformable(config: Config, pyramid: PointPyramid) -> Operation:
             queries, points, neighbors, x, offsets=offsets, weights=weights, **kernel
         )
 
-    def ours(x: Array, weights: Array, offsets: Array) -> Array:
-        found = reach(points, points, neighbors, offsets=offsets)
-        return run(points, found.neighbors, offsets, x, weights)
+    def chunked(x: Array, weights: Array, offsets: Array) -> Array:
+        return convolve(x, weights, offsets, _CHUNK)
+
+    def in_reach(x: Array, weights: Array, offsets: Array) -> Array:
+        return convolve(x, weights, offsets, len(points))
+
+    def convolve(x: Array, weights: Array, offsets: Array, chunk: int) -> Array:
+        def rows(queries: Array, neighbors: Array, offsets: Array) -> Array:
+            found = reach(queries, points, neighbors, offsets=offsets)
+            return run(queries, found.neighbors, offsets, x, weights)
+
+        return by_rows(rows, points, neighbors, offsets, chunk=chunk)
 
     def whole(x: Array, weights: Array, offsets: Array) -> Array:
         return run(points, neighbors, offsets, x, weights)
 
-    def chunked(x: Array, weights: Array, offsets: Array) -> Array:
-        def chunk(queries: Array, neighbors: Array, offsets: Array) -> Array:
-            found = reach(queries, points, neighbors, offsets=offsets)
-            return run(queries, found.neighbors, offsets, x, weights)
-
-        return _in_chunks(chunk, points, neighbors, offsets)
-
-    forms = {"ours": ours, "whole list": whole, f"{_CHUNK} rows at a time": chunked}
+    forms = {"ours": chunked, "all rows at once": in_reach, "and the whole list": whole}
     offsets = jnp.asarray(_OFFSETS * extent * noise, jnp.float32)
     learned = (*_learned(len(points), width), offsets)
     return Operation(f"deformable, {_shape(neighbors, width)}", forms, learned)
@@ -154,16 +157,6 @@ def pooling(config: Config, pyramid: PointPyramid) -> Operation:
 
     forms = {"ours": lambda x: neighbor_max(x, pools), "all slots at once": at_once}
     return Operation(f"maximum, {_shape(pools, width)}", forms, features)
-
-
-def _in_chunks(function: Callable[..., Array], *rows: Array) -> Array:
-    """Maps a function of rows over chunks of them, computing each again in the gradient."""
-    num_rows, last = len(rows[0]), len(rows[0]) % _CHUNK
-    padding = (_CHUNK - last) % _CHUNK
-    # Padding repeats the first rows; what they give is cut off.
-    padded = [jnp.concatenate([x, x[:padding]]).reshape(-1, _CHUNK, *x.shape[1:]) for x in rows]
-    found = jax.lax.map(lambda chunk: jax.checkpoint(function)(*chunk), tuple(padded))
-    return found.reshape(-1, *found.shape[2:])[:num_rows]
 
 
 def _compile(form: Callable[..., Array], arguments: tuple[Array, ...]) -> Any:

@@ -1,5 +1,6 @@
 """Layers with parameters: 1x1 and kernel point convolutions, and batch norm that skips padding."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
+from mprm_jax.ops.chunks import by_rows
 from mprm_jax.ops.deformable import (
     deformable_kpconv,
     find_reach,
@@ -77,15 +79,8 @@ class KPConv(nn.Module):
         points = scaled_kernel(self.num_kernel_points, self.extent)
         shape = (self.num_kernel_points, x.shape[-1], self.features)
         weights = self.param("weights", _kernel_init, shape)
-        return kpconv(
-            queries,
-            supports,
-            neighbors,
-            x,
-            kernel_points=points,
-            weights=weights,
-            extent=self.extent,
-        )
+        kernel = {"kernel_points": points, "weights": weights, "extent": self.extent}
+        return kpconv(queries, supports, neighbors, x, **kernel)
 
 
 class DeformableKPConv(nn.Module):
@@ -102,49 +97,58 @@ class DeformableKPConv(nn.Module):
 
     @nn.compact
     def __call__(self, queries: Array, supports: Array, neighbors: Array, x: Array) -> Array:
-        points = scaled_kernel(self.num_kernel_points, self.extent)
-        # The kernel that predicts is rigid, so that the nearest neighbors are all it reaches.
-        near = queries, supports, neighbors[:, : self.reach_neighbors]
-        offsets, modulations = self._predict(*near, x, points)
-        kernel = {"kernel_points": points, "offsets": offsets, "extent": self.extent}
-        reach = find_reach(queries, supports, neighbors, width=self.reach_neighbors, **kernel)
-        fitting = fitting_loss(queries, supports, reach.nearest, **kernel)
+        learned = self._learned(x.shape[-1])
+        convolve = functools.partial(self._convolve, learned, supports, x)
+        y, offsets, nearest = by_rows(convolve, queries, neighbors)
+        kernel = {"kernel_points": self._points(), "offsets": offsets, "extent": self.extent}
+        fitting = fitting_loss(queries, supports, nearest, **kernel)
         repulsion = repulsion_loss(neighbors, len(supports), **kernel)
         if not self.is_initializing():  # `init` then returns parameters and statistics only
             self._sow("fitting", fitting)
             self._sow("repulsion", repulsion)
-        shape = (self.num_kernel_points, x.shape[-1], self.features)
-        weights = self.param("weights", _kernel_init, shape)
-        return deformable_kpconv(
+        return y
+
+    def _learned(self, width: int) -> dict[str, Array]:
+        """The parameters for features of some width."""
+        num_points, zeros = self.num_kernel_points, nn.initializers.zeros
+        moves = num_points * (4 if self.modulated else 3)
+        return {
+            "weights": self.param("weights", _kernel_init, (num_points, width, self.features)),
+            "offset_weights": self.param("offset_weights", zeros, (num_points, width, moves)),
+            "offset_bias": self.param("offset_bias", zeros, (moves,)),
+        }
+
+    def _convolve(
+        self, learned: dict[str, Array], supports: Array, x: Array, queries: Array, neighbors: Array
+    ) -> tuple[Array, Array, Array]:
+        """Features, offsets [M, K, 3] and the neighbor [M, K] nearest to each kernel point."""
+        # The kernel that predicts is rigid, so that the nearest neighbors are all it reaches.
+        near = neighbors[:, : self.reach_neighbors]
+        offsets, modulations = self._predict(learned, supports, x, queries, near)
+        kernel = {"kernel_points": self._points(), "offsets": offsets, "extent": self.extent}
+        reach = find_reach(queries, supports, neighbors, width=self.reach_neighbors, **kernel)
+        y = deformable_kpconv(
             *(queries, supports, reach.neighbors, x),
-            weights=weights,
+            weights=learned["weights"],
             modulations=modulations,
             **kernel,
         )
+        return y, offsets, reach.nearest
 
     def _predict(
-        self, queries: Array, supports: Array, neighbors: Array, x: Array, points: Array
+        self, learned: dict[str, Array], supports: Array, x: Array, queries: Array, neighbors: Array
     ) -> tuple[Array, Array | None]:
         """Offsets [M, K, 3] in meters, and modulations [M, K] in (0, 2) if asked for."""
-        num_points = self.num_kernel_points
-        width = num_points * (4 if self.modulated else 3)
-        weights = self.param(
-            "offset_weights", nn.initializers.zeros, (num_points, x.shape[-1], width)
-        )
-        bias = self.param("offset_bias", nn.initializers.zeros, (width,))
-        raw = kpconv(
-            queries,
-            supports,
-            neighbors,
-            x,
-            kernel_points=points,
-            weights=weights,
-            extent=self.extent,
-        )
-        raw = raw.astype(jnp.float32) + bias[None]
+        num_points, weights = self.num_kernel_points, learned["offset_weights"]
+        kernel = {"kernel_points": self._points(), "weights": weights, "extent": self.extent}
+        raw = kpconv(queries, supports, neighbors, x, **kernel)
+        raw = raw.astype(jnp.float32) + learned["offset_bias"][None]
         offsets = raw[:, : 3 * num_points].reshape(-1, num_points, 3) * self.extent
         modulations = 2.0 * nn.sigmoid(raw[:, 3 * num_points :]) if self.modulated else None
         return offsets, modulations
+
+    def _points(self) -> Array:
+        return scaled_kernel(self.num_kernel_points, self.extent)
 
     def _sow(self, name: str, value) -> None:
         self.sow("losses", name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
