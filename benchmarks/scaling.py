@@ -17,6 +17,7 @@ from step import measure_apart
 from step_cases import CaseSpec, add_data_flags, make_balls, plan_of, spec_of
 
 from mprm_jax.data.loader import BucketBuilder
+from mprm_jax.presets import PRESETS
 
 SIZES = (2048, 4096, 8192, 16384)  # points of the one cloud of a bucket
 COUNTS = (1, 2, 4, 8)  # clouds of a bucket
@@ -60,10 +61,11 @@ def cases(args: argparse.Namespace) -> list[tuple[str, int, CaseSpec]]:
     for count in args.counts:
         spec = spec_of(args, f"pyramid.bucket_points={count * _SMALL}", points_per_cloud=_SMALL)
         found.append(("clouds of a bucket", count, spec._replace(clouds_per_bucket=count)))
+    levels = PRESETS[args.preset]().pyramid.num_levels
     for width in args.widths:
         lists = (
-            f"pyramid.conv_neighbors={(width,) * 3}",
-            f"pyramid.pool_neighbors={(width,) * 2}",
+            f"pyramid.conv_neighbors={(width,) * levels}",
+            f"pyramid.pool_neighbors={(width,) * (levels - 1)}",
             "model.deformable=False",
             "pyramid.bucket_points=8192",
         )
@@ -73,7 +75,7 @@ def cases(args: argparse.Namespace) -> list[tuple[str, int, CaseSpec]]:
 
 
 def padding(spec: CaseSpec) -> dict:
-    """Share of the rows of each level that hold no point, over the buckets of an epoch."""
+    """Share of rows without a point: of level 0 over an epoch, of coarser ones in a few buckets."""
     config, balls = make_balls(spec)
     plan = plan_of(config, balls, 1)
     filled = [balls.num_points[step[0]].sum() / config.pyramid.bucket_points for step in plan]

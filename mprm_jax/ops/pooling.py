@@ -32,7 +32,7 @@ def _largest(features: Array, pools: Array) -> tuple[Array, Array]:
         wins = values > largest
         return (jnp.where(wins, values, largest), jnp.where(wins, slot[:, None], winners)), None
 
-    # Slot by slot: all of them at once take P times the memory, and on a CPU four times as long.
+    # Slot by slot: all of them at once take P times the memory, and on a CPU several times as long.
     first = gather_rows(features, pools[:, 0], fill=-jnp.inf)
     winners = jnp.broadcast_to(pools[:, :1], first.shape)
     (largest, winners), _ = jax.lax.scan(look, (first, winners), pools[:, 1:].T)
