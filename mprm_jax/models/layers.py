@@ -10,14 +10,16 @@ import jax.numpy as jnp
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
 from mprm_jax.ops.chunks import by_rows
 from mprm_jax.ops.deformable import (
+    Reach,
     deformable_kpconv,
     find_reach,
     fitting_loss,
+    left_out,
     repulsion_loss,
 )
 from mprm_jax.ops.kpconv import kpconv
 from mprm_jax.ops.norm import masked_moments
-from mprm_jax.types import DATA_AXIS, Array
+from mprm_jax.types import DATA_AXIS, Array, Ratio
 
 # He et al. 2015 with the fan-in of a kernel that is only partly reached: on voxelized surfaces the
 # influences of all neighbors, squared and summed over 15 kernel points, come to 4 where neighbors
@@ -86,7 +88,8 @@ class KPConv(nn.Module):
 class DeformableKPConv(nn.Module):
     """Kernel point convolution whose kernel each query deforms by offsets it predicts.
 
-    Sows the Ratios "fitting" and "repulsion" into the collection "losses".
+    Sows the Ratios "fitting" and "repulsion" into the collection "losses", and into "shares"
+    "left_out", neighbors in reach that the kernel does not read.
     """
 
     features: int
@@ -99,13 +102,14 @@ class DeformableKPConv(nn.Module):
     def __call__(self, queries: Array, supports: Array, neighbors: Array, x: Array) -> Array:
         learned = self._learned(x.shape[-1])
         convolve = functools.partial(self._convolve, learned, supports, x)
-        y, offsets, nearest = by_rows(convolve, queries, neighbors)
+        y, offsets, reach = by_rows(convolve, queries, neighbors)
         kernel = {"kernel_points": self._points(), "offsets": offsets, "extent": self.extent}
-        fitting = fitting_loss(queries, supports, nearest, **kernel)
+        fitting = fitting_loss(queries, supports, reach.nearest, **kernel)
         repulsion = repulsion_loss(neighbors, len(supports), **kernel)
         if not self.is_initializing():  # `init` then returns parameters and statistics only
-            self._sow("fitting", fitting)
-            self._sow("repulsion", repulsion)
+            self._sow("losses", "fitting", fitting)
+            self._sow("losses", "repulsion", repulsion)
+            self._sow("shares", "left_out", left_out(reach.num_reached, self.reach_neighbors))
         return y
 
     def _learned(self, width: int) -> dict[str, Array]:
@@ -120,8 +124,8 @@ class DeformableKPConv(nn.Module):
 
     def _convolve(
         self, learned: dict[str, Array], supports: Array, x: Array, queries: Array, neighbors: Array
-    ) -> tuple[Array, Array, Array]:
-        """Features, offsets [M, K, 3] and the neighbor [M, K] nearest to each kernel point."""
+    ) -> tuple[Array, Array, Reach]:
+        """Features, offsets [M, K, 3] and what the deformed kernels reach."""
         # The kernel that predicts is rigid, so that the nearest neighbors are all it reaches.
         near = neighbors[:, : self.reach_neighbors]
         offsets, modulations = self._predict(learned, supports, x, queries, near)
@@ -133,7 +137,7 @@ class DeformableKPConv(nn.Module):
             modulations=modulations,
             **kernel,
         )
-        return y, offsets, reach.nearest
+        return y, offsets, reach
 
     def _predict(
         self, learned: dict[str, Array], supports: Array, x: Array, queries: Array, neighbors: Array
@@ -150,8 +154,8 @@ class DeformableKPConv(nn.Module):
     def _points(self) -> Array:
         return scaled_kernel(self.num_kernel_points, self.extent)
 
-    def _sow(self, name: str, value) -> None:
-        self.sow("losses", name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+    def _sow(self, collection: str, name: str, value: Ratio) -> None:
+        self.sow(collection, name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
 def unary(features: int, name: str = "unary", dtype: Any = jnp.float32) -> nn.Dense:

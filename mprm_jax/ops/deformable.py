@@ -55,6 +55,7 @@ class Reach(NamedTuple):
 
     neighbors: Array  # [M, W] int32, in reach of a kernel point, in order of the list
     nearest: Array  # [M, K] int32, neighbor of each kernel point; N where the list is empty
+    num_reached: Array  # [M] int32, in reach, also beyond the W-th
 
 
 def find_reach(
@@ -70,8 +71,8 @@ def find_reach(
     """Looks at all neighbors once, so that the rest goes over the few that matter.
 
     Arguments as in `deformable_kpconv`. Has no gradient. Neighbors that are reached beyond the
-    `width`-th are left out; `nearest` may confuse distances whose squares differ by one in
-    10 000, or less for lists of less than a thousand slots.
+    `width`-th are left out, but counted. `nearest` may confuse distances whose squares differ by
+    one in 10 000, or less for lists of less than a thousand slots.
 
     Source: reading only neighbors in range follows KPConv (Thomas et al. 2019, released code).
     """
@@ -95,6 +96,7 @@ def find_reach(
     return Reach(
         neighbors=_slots_of(neighbors, kept, len(supports)),
         nearest=_slots_of(neighbors, nearest, len(supports)),
+        num_reached=jnp.sum(reached, axis=1, dtype=jnp.int32),
     )
 
 
@@ -149,6 +151,11 @@ def repulsion_loss(
     intrusion = jnp.sum(jnp.square(REPULSION_REACH - dist), axis=(1, 2))
     counted = jnp.any(neighbors < num_supports, axis=1)
     return Ratio(jnp.sum(jnp.where(counted, intrusion, 0.0)), _count(counted))
+
+
+def left_out(num_reached: Array, width: int) -> Ratio:
+    """Share of the neighbors in reach that kernels do not read, because they read `width`."""
+    return Ratio(_count(jnp.maximum(num_reached - width, 0)), _count(num_reached))
 
 
 def _count(counted: Array) -> Array:

@@ -101,7 +101,7 @@ class _Losses(NamedTuple):
 
     means: dict[str, Array]  # losses of the stage
     sown: dict[str, Array]  # losses of modules
-    metrics: dict[str, Array]  # of the stage
+    metrics: dict[str, Array]  # of the stage, and shares of modules
     batch_stats: Any
 
 
@@ -114,12 +114,13 @@ def _losses(stage: Stage, state: TrainState, params: Any, batch: Batch, seed: in
         *stage.inputs(batch),
         train=True,
         rngs={"dropout": key},
-        mutable=["batch_stats", "losses"],
+        mutable=["batch_stats", "losses", "shares"],
     )
+    shares = device_means(sown_ratios(updated.get("shares", {})))
     return _Losses(
         device_means(stage.losses(output, batch)),
-        device_means(sown_losses(updated.get("losses", {}))),
-        device_means(stage.metrics(output, batch)),
+        device_means(sown_ratios(updated.get("losses", {}))),
+        device_means(stage.metrics(output, batch)) | {f"share/{k}": v for k, v in shares.items()},
         updated.get("batch_stats", {}),
     )
 
@@ -156,9 +157,9 @@ def device_means(terms: dict[str, Ratio]) -> dict[str, Array]:
     return {name: term.total / jnp.maximum(term.count, 1.0) for name, term in summed.items()}
 
 
-def sown_losses(losses: Any) -> dict[str, Ratio]:
-    """The ratios that modules sowed into the collection "losses", one entry per module and name."""
-    found = jax.tree_util.tree_leaves_with_path(losses, is_leaf=lambda x: isinstance(x, Ratio))
+def sown_ratios(collection: Any) -> dict[str, Ratio]:
+    """The ratios that modules sowed into a collection, one entry per module and name."""
+    found = jax.tree_util.tree_leaves_with_path(collection, is_leaf=lambda x: isinstance(x, Ratio))
     return {_sown_name(path): ratio for path, ratio in found}
 
 

@@ -63,12 +63,13 @@ def test_deformable_convolution_starts_as_the_rigid_one(key):
     rigid, deformable = KPConv(5, **KERNEL), DeformableKPConv(5, **KERNEL, reach_neighbors=64)
     variables = jit(deformable.init)(key, points, points, neighbors, x)
     assert set(variables["params"]) == {"weights", "offset_weights", "offset_bias"}
-    apply = jit(functools.partial(deformable.apply, mutable=["losses"]))
+    apply = jit(functools.partial(deformable.apply, mutable=["losses", "shares"]))
     y, sown = apply(variables, points, points, neighbors, x)
     weights = {"params": {"weights": variables["params"]["weights"]}}
     np.testing.assert_allclose(y, rigid.apply(weights, points, points, neighbors, x), atol=1e-6)
     fitting, repulsion = sown["losses"]["fitting"], sown["losses"]["repulsion"]
     assert fitting.count == 60 * 15 and repulsion.count == 60
+    assert sown["shares"]["left_out"].total == 0 < sown["shares"]["left_out"].count
     np.testing.assert_allclose(repulsion.total / repulsion.count, 0.6327, atol=2e-4)
 
 

@@ -7,7 +7,13 @@ import reference
 from jax.test_util import check_grads
 
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
-from mprm_jax.ops.deformable import deformable_kpconv, find_reach, fitting_loss, repulsion_loss
+from mprm_jax.ops.deformable import (
+    deformable_kpconv,
+    find_reach,
+    fitting_loss,
+    left_out,
+    repulsion_loss,
+)
 from mprm_jax.ops.kpconv import kpconv
 
 EXTENT = 0.5
@@ -107,6 +113,7 @@ def test_reach_matches_the_naive_loop(case):
     assert 0 < (neighbors < 9).sum() < (rows[2] < 9).sum()  # some are reached, and not all
     np.testing.assert_array_equal(result.neighbors, neighbors)
     np.testing.assert_array_equal(result.nearest, nearest)
+    np.testing.assert_array_equal(result.num_reached, (neighbors < 9).sum(1))
 
 
 def test_convolving_what_is_reached_is_convolving_all(case):
@@ -127,6 +134,10 @@ def test_neighbors_reached_beyond_the_width_are_left_out_last_first(case):
     narrow = search(*rows, offsets=learned["offsets"], width=2)
     np.testing.assert_array_equal(narrow.neighbors, whole.neighbors[:, :2])
     np.testing.assert_array_equal(narrow.nearest, whole.nearest)
+    np.testing.assert_array_equal(narrow.num_reached, whole.num_reached)
+    missing, reached = left_out(narrow.num_reached, 2)
+    assert missing == (whole.neighbors < 9).sum() - (narrow.neighbors < 9).sum() > 0
+    assert reached == (whole.neighbors < 9).sum()
 
 
 def test_fitting_matches_the_naive_loop(case):

@@ -65,7 +65,8 @@ def store(tmp_path_factory):
 def test_four_devices_give_the_same_step_as_one(store, name, builder):
     # One bucket holds what four buckets hold together: the same clouds, more padding. Dropout off,
     # since its keys differ by device on purpose.
-    fixed = ("model.dropout=0.0", "pyramid.max_clouds=4", "model.deformable=True")
+    fixed = ("model.dropout=0.0", "pyramid.max_clouds=4")
+    fixed += ("model.deformable=True", "model.reach_neighbors=8")
     # Plain descent: Adam turns the rounding of a gradient near zero into a step of full length.
     fixed += ("optim.optimizer=sgd", "optim.learning_rate=0.05", "optim.momentum=0.9")
     fixed += (f"pyramid.builder={builder}",)
@@ -75,6 +76,9 @@ def test_four_devices_give_the_same_step_as_one(store, name, builder):
         single = one.step([clouds])
         spread = four.step([clouds[i : i + 1] for i in range(4)])
         assert single["loss"] == pytest.approx(spread["loss"], rel=1e-5)
+        shares = {name: value for name, value in single.items() if name.startswith("share/")}
+        assert shares and all(0 < value < 1 for value in shares.values())
+        assert shares == pytest.approx({name: spread[name] for name in shares}, rel=1e-5)
     # Sums over hundreds of rows in another order, through two steps: 1e-4 of a weight of order 1.
     for a, b in zip(
         jax.tree.leaves(one.state.params), jax.tree.leaves(four.state.params), strict=True
