@@ -22,7 +22,6 @@ from step_cases import add_data_flags, make_balls, plan_of, spec_of
 from mprm_jax.config import Config
 from mprm_jax.data.loader import BucketBuilder
 from mprm_jax.models.layers import scaled_kernel
-from mprm_jax.ops.chunks import by_rows
 from mprm_jax.ops.deformable import deformable_kpconv, find_reach
 from mprm_jax.ops.kpconv import kpconv
 from mprm_jax.ops.pooling import neighbor_max
@@ -30,7 +29,7 @@ from mprm_jax.ops.rows import gather_rows
 from mprm_jax.training.heap import keep_heap
 from mprm_jax.types import Array, PointPyramid
 
-_CHUNK = 256  # rows at a time, as on CPUs
+_CHUNK = 256  # rows at a time
 _OFFSETS = 0.2  # extents, deviation of the offsets
 
 
@@ -65,7 +64,7 @@ def main() -> None:
     ):
         for row in measure(operation, args.repeats):
             rows.append(print_row(row))
-            write_report(args.output, "python benchmarks/forms.py", rows)
+            write_report(args.output, rows)
 
 
 def measure(operation: Operation, repeats: int) -> list[dict]:
@@ -105,7 +104,7 @@ def rigid(config: Config, pyramid: PointPyramid) -> Operation:
         return run(points, neighbors, x, weights)
 
     def chunked(x: Array, weights: Array) -> Array:
-        return by_rows(lambda q, n: run(q, n, x, weights), points, neighbors, chunk=_CHUNK)
+        return _by_chunks(lambda q, n: run(q, n, x, weights), points, neighbors)
 
     forms = {"ours": ours, f"{_CHUNK} rows at a time": chunked}
     return Operation(f"rigid, {_shape(neighbors, width)}", forms, _learned(len(points), width))
@@ -124,23 +123,21 @@ def deformable(config: Config, pyramid: PointPyramid) -> Operation:
             queries, points, neighbors, x, offsets=offsets, weights=weights, **kernel
         )
 
+    def in_reach(queries, neighbors, offsets, x, weights) -> Array:
+        found = reach(queries, points, neighbors, offsets=offsets)
+        return run(queries, found.neighbors, offsets, x, weights)
+
+    def ours(x: Array, weights: Array, offsets: Array) -> Array:
+        return in_reach(points, neighbors, offsets, x, weights)
+
     def chunked(x: Array, weights: Array, offsets: Array) -> Array:
-        return convolve(x, weights, offsets, _CHUNK)
-
-    def in_reach(x: Array, weights: Array, offsets: Array) -> Array:
-        return convolve(x, weights, offsets, len(points))
-
-    def convolve(x: Array, weights: Array, offsets: Array, chunk: int) -> Array:
-        def rows(queries: Array, neighbors: Array, offsets: Array) -> Array:
-            found = reach(queries, points, neighbors, offsets=offsets)
-            return run(queries, found.neighbors, offsets, x, weights)
-
-        return by_rows(rows, points, neighbors, offsets, chunk=chunk)
+        rows = points, neighbors, offsets
+        return _by_chunks(lambda *part: in_reach(*part, x, weights), *rows)
 
     def whole(x: Array, weights: Array, offsets: Array) -> Array:
         return run(points, neighbors, offsets, x, weights)
 
-    forms = {"ours": chunked, "all rows at once": in_reach, "and the whole list": whole}
+    forms = {"ours": ours, f"{_CHUNK} rows at a time": chunked, "the whole list": whole}
     offsets = jnp.asarray(_OFFSETS * extent * noise, jnp.float32)
     learned = (*_learned(len(points), width), offsets)
     return Operation(f"deformable, {_shape(neighbors, width)}", forms, learned)
@@ -157,6 +154,16 @@ def pooling(config: Config, pyramid: PointPyramid) -> Operation:
 
     forms = {"ours": lambda x: neighbor_max(x, pools), "all slots at once": at_once}
     return Operation(f"maximum, {_shape(pools, width)}", forms, features)
+
+
+def _by_chunks(function: Callable[..., Array], *rows: Array) -> Array:
+    """`function(*rows)`, some rows at a time; the gradient computes each chunk again."""
+    num_rows = len(rows[0])
+    # The first rows fill the last chunk; what comes of them is cut off.
+    padded = [jnp.concatenate([x, x[: -num_rows % _CHUNK]]) for x in rows]
+    chunks = tuple(x.reshape(-1, _CHUNK, *x.shape[1:]) for x in padded)
+    found = jax.lax.map(lambda part: jax.checkpoint(function)(*part), chunks)
+    return found.reshape(-1, *found.shape[2:])[:num_rows]
 
 
 def _compile(form: Callable[..., Array], arguments: tuple[Array, ...]) -> Any:

@@ -47,7 +47,7 @@ def main() -> None:
         spec = spec_of(args, *builder, f"data.workers={workers}")
         worker = ("--worker", json.dumps(spec._asdict()), "--steps", str(args.steps))
         rows.append(print_row(run_worker(__file__, *worker)))
-        write_report(args.output, "python benchmarks/input.py", rows)
+        write_report(args.output, rows)
 
 
 def measure(spec: CaseSpec, num_steps: int) -> dict:

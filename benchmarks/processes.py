@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -65,12 +66,19 @@ def print_row(row: dict) -> dict:
     return row
 
 
-def write_report(path: pathlib.Path | None, command: str, rows: list[dict]) -> None:
+def typed_command() -> str:
+    """The command of this process, with the names of programs and files but not their folders."""
+    script, *flags = sys.argv
+    words = [str(pathlib.Path(flag).name) if os.path.isabs(flag) else flag for flag in flags]
+    return shlex.join(["python", f"benchmarks/{pathlib.Path(script).name}", *words])
+
+
+def write_report(path: pathlib.Path | None, rows: list[dict]) -> None:
     """Writes the measures and what made them, if there is a path."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    report = {"command": command, "machine": describe_machine(), "measures": rows}
+    report = {"command": typed_command(), "machine": describe_machine(), "measures": rows}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

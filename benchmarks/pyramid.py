@@ -44,7 +44,7 @@ def main() -> None:
         bucket = (f"pyramid.bucket_points={size}", "pyramid.builder=device")
         config, balls = make_balls(spec_of(args, *bucket))
         rows.append(print_row(measure(config, balls, args.repeats)))
-        write_report(args.output, "python benchmarks/pyramid.py", rows)
+        write_report(args.output, rows)
 
 
 def measure(config: Config, balls: Balls, repeats: int) -> dict:

@@ -43,11 +43,11 @@ def main() -> None:
     for series, value, spec in cases(args):
         row = measure_apart(spec, args.repeats)
         rows.append(print_row({"series": series, "value": value, **row}))
-        write_report(args.output, "python benchmarks/scaling.py", rows)
+        write_report(args.output, rows)
     for size in args.buckets:
         spec = spec_of(args, f"pyramid.bucket_points={size}", points_per_cloud=0)
         rows.append(print_row({"series": "padding", "value": size, **padding(spec)}))
-        write_report(args.output, "python benchmarks/scaling.py", rows)
+        write_report(args.output, rows)
     if args.output:
         draw(rows, args.output.with_suffix(".png"))
 

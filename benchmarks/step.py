@@ -66,7 +66,7 @@ def main() -> None:
     rows = []
     for spec in cases(args):
         rows.append(print_row(measure_apart(spec, args.repeats, args.profile)))
-        write_report(args.output, "python benchmarks/step.py", rows)
+        write_report(args.output, rows)
 
 
 def cases(args: argparse.Namespace) -> Iterator[CaseSpec]:

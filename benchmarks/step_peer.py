@@ -66,7 +66,7 @@ def main() -> None:
     bucket = (f"pyramid.bucket_points={size}", "pyramid.builder=host", "model.dropout=0.0")
     row = compare(spec_of(args, *bucket, clouds_per_bucket=1), args)
     print_row(row)
-    write_report(args.output, "python benchmarks/step_peer.py --peer PYTHON", [row])
+    write_report(args.output, [row])
 
 
 def compare(spec: CaseSpec, args: argparse.Namespace) -> dict:

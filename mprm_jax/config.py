@@ -92,7 +92,7 @@ class ModelConfig:
     deformable: bool = True  # deformable kernels on the coarse levels
     first_deformable: int = 1  # the level from which on kernels deform, if they do at all
     modulated: bool = False  # deformable kernels also weigh their points
-    reach_neighbors: int = 64  # that a deformable kernel reads: the nearest it reaches of its list
+    reach_neighbors: int = 48  # that a deformable kernel reads: the nearest it reaches of its list
     num_kernel_points: int = 15
     kernel_extent: float = 1.0  # reach of a kernel point, in voxels of its level
     paths: tuple[str, ...] = PATHS  # ("plain",) is the PCAM baseline

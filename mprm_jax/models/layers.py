@@ -1,6 +1,5 @@
 """Layers with parameters: 1x1 and kernel point convolutions, and batch norm that skips padding."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -8,9 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
-from mprm_jax.ops.chunks import by_rows
 from mprm_jax.ops.deformable import (
-    Reach,
     deformable_kpconv,
     find_reach,
     fitting_loss,
@@ -100,53 +97,33 @@ class DeformableKPConv(nn.Module):
 
     @nn.compact
     def __call__(self, queries: Array, supports: Array, neighbors: Array, x: Array) -> Array:
-        learned = self._learned(x.shape[-1])
-        convolve = functools.partial(self._convolve, learned, supports, x)
-        y, offsets, reach = by_rows(convolve, queries, neighbors)
+        shape = (self.num_kernel_points, x.shape[-1], self.features)
+        weights = self.param("weights", _kernel_init, shape)
+        # The kernel that predicts is rigid, so that the nearest neighbors are all it reaches.
+        near = neighbors[:, : self.reach_neighbors]
+        offsets, modulations = self._predict(queries, supports, near, x)
         kernel = {"kernel_points": self._points(), "offsets": offsets, "extent": self.extent}
+        reach = find_reach(queries, supports, neighbors, width=self.reach_neighbors, **kernel)
         fitting = fitting_loss(queries, supports, reach.nearest, **kernel)
         repulsion = repulsion_loss(neighbors, len(supports), **kernel)
         if not self.is_initializing():  # `init` then returns parameters and statistics only
             self._sow("losses", "fitting", fitting)
             self._sow("losses", "repulsion", repulsion)
             self._sow("shares", "left_out", left_out(reach.num_reached, self.reach_neighbors))
-        return y
-
-    def _learned(self, width: int) -> dict[str, Array]:
-        """The parameters for features of some width."""
-        num_points, zeros = self.num_kernel_points, nn.initializers.zeros
-        moves = num_points * (4 if self.modulated else 3)
-        return {
-            "weights": self.param("weights", _kernel_init, (num_points, width, self.features)),
-            "offset_weights": self.param("offset_weights", zeros, (num_points, width, moves)),
-            "offset_bias": self.param("offset_bias", zeros, (moves,)),
-        }
-
-    def _convolve(
-        self, learned: dict[str, Array], supports: Array, x: Array, queries: Array, neighbors: Array
-    ) -> tuple[Array, Array, Reach]:
-        """Features, offsets [M, K, 3] and what the deformed kernels reach."""
-        # The kernel that predicts is rigid, so that the nearest neighbors are all it reaches.
-        near = neighbors[:, : self.reach_neighbors]
-        offsets, modulations = self._predict(learned, supports, x, queries, near)
-        kernel = {"kernel_points": self._points(), "offsets": offsets, "extent": self.extent}
-        reach = find_reach(queries, supports, neighbors, width=self.reach_neighbors, **kernel)
-        y = deformable_kpconv(
-            *(queries, supports, reach.neighbors, x),
-            weights=learned["weights"],
-            modulations=modulations,
-            **kernel,
-        )
-        return y, offsets, reach
+        lists = queries, supports, reach.neighbors
+        return deformable_kpconv(*lists, x, weights=weights, modulations=modulations, **kernel)
 
     def _predict(
-        self, learned: dict[str, Array], supports: Array, x: Array, queries: Array, neighbors: Array
+        self, queries: Array, supports: Array, neighbors: Array, x: Array
     ) -> tuple[Array, Array | None]:
         """Offsets [M, K, 3] in meters, and modulations [M, K] in (0, 2) if asked for."""
-        num_points, weights = self.num_kernel_points, learned["offset_weights"]
+        num_points, zeros = self.num_kernel_points, nn.initializers.zeros
+        moves = num_points * (4 if self.modulated else 3)
+        weights = self.param("offset_weights", zeros, (num_points, x.shape[-1], moves))
+        bias = self.param("offset_bias", zeros, (moves,))
         kernel = {"kernel_points": self._points(), "weights": weights, "extent": self.extent}
         raw = kpconv(queries, supports, neighbors, x, **kernel)
-        raw = raw.astype(jnp.float32) + learned["offset_bias"][None]
+        raw = raw.astype(jnp.float32) + bias[None]
         offsets = raw[:, : 3 * num_points].reshape(-1, num_points, 3) * self.extent
         modulations = 2.0 * nn.sigmoid(raw[:, 3 * num_points :]) if self.modulated else None
         return offsets, modulations

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mprm_jax.ops.kpconv import linear_influence, mix, pairwise_sq_dist, weigh_neighbors
+from mprm_jax.ops.kpconv import mix, pairwise_sq_dist, weigh_neighbors
 from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array, Ratio
 
@@ -43,8 +43,8 @@ def deformable_kpconv(
     Source: Thomas et al. 2019, eqs. 4-5; mprm `kernels/convolution_ops.py`, KPConv_deform_ops.
     """
     positions = gather_rows(supports, neighbors) - queries[:, None]
-    influence = linear_influence(positions, kernel_points[None] + offsets, extent)
-    gathered = weigh_neighbors(influence, features, neighbors)
+    points = kernel_points[None] + offsets
+    gathered = weigh_neighbors(points, positions, features, neighbors, extent)
     if modulations is not None:
         gathered = gathered * modulations[..., None].astype(gathered.dtype)
     return mix(gathered, weights)

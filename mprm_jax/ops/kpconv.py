@@ -36,50 +36,73 @@ def kpconv(
     Source: Thomas et al. 2019, eqs. 1-3; mprm `kernels/convolution_ops.py`, KPConv_ops.
     """
     positions = gather_rows(supports, neighbors) - queries[:, None]
-    points = jnp.broadcast_to(kernel_points[None], (len(queries), *kernel_points.shape))
-    influence = linear_influence(positions, points, extent)
-    gathered = weigh_neighbors(influence, features, neighbors)
-    return mix(gathered, weights)
+    # As many as the queries, and on the same devices.
+    points = kernel_points[None] + jnp.zeros_like(queries)[:, None]
+    return mix(weigh_neighbors(points, positions, features, neighbors, extent), weights)
 
 
-@jax.custom_vjp
-def weigh_neighbors(influence: Array, features: Array, neighbors: Array) -> Array:
-    """Sums the features of neighbors, weighed by their influence.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def weigh_neighbors(
+    points: Array, positions: Array, features: Array, neighbors: Array, extent: float
+) -> Array:
+    """Sums the features of neighbors, weighed by their influence on each kernel point.
 
-    The gradient reads the features of the neighbors again: keeping them would take most of the
+    The gradient computes influences and reads features again: keeping them would take most of the
     memory of a training step.
 
     Args:
-      influence: [M, H, K].
+      points: [M, K, 3] meters, kernel points of each query, relative to it.
+      positions: [M, H, 3] meters, neighbors relative to their query.
       features: [N, C].
       neighbors: [M, H] int32 into `features`; N marks an empty slot.
+      extent: meters, of `linear_influence`.
 
     Returns:
       [M, K, C] of the type of the features.
     """
-    # Transposed in memory first, which also needs the hand-written gradient below: XLA on CPUs is
-    # twice to four times slower at products over the middle axis of both operands.
-    by_point = jnp.swapaxes(influence.astype(features.dtype), 1, 2)
-    by_point = jax.lax.optimization_barrier(by_point)
-    return _product("mkh,mhc->mkc", by_point, gather_rows(features, neighbors))
+    influence = linear_influence(points, positions, extent).astype(features.dtype)
+    return _product("mkh,mhc->mkc", influence, gather_rows(features, neighbors))
 
 
 def _weigh_forward(
-    influence: Array, features: Array, neighbors: Array
-) -> tuple[Array, tuple[Array, Array, Array]]:
-    return weigh_neighbors(influence, features, neighbors), (influence, features, neighbors)
+    points: Array, positions: Array, features: Array, neighbors: Array, extent: float
+) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    saved = points, positions, features, neighbors
+    return weigh_neighbors(*saved, extent), saved
 
 
-def _weigh_backward(saved: tuple[Array, Array, Array], grad: Array) -> tuple[Array, Array, None]:
-    # Without the barrier the compiler sees that they were read before, and keeps them after all.
-    (influence, features, neighbors), grad = jax.lax.optimization_barrier((saved, grad))
+def _weigh_backward(
+    extent: float, saved: tuple[Array, Array, Array, Array], grad: Array
+) -> tuple[Array, Array, Array, None]:
+    # Without the barrier the compiler sees that all this was computed before, and keeps it.
+    saved, grad = jax.lax.optimization_barrier((saved, grad))
+    points, positions, features, neighbors = saved
+    # By neighbor, not by kernel point as forward: XLA on CPUs is twice to four times slower at
+    # products over the middle axis of both operands, and at writing the longer axis last.
+    influence = linear_influence(positions, points, extent)
+    for_values = _product("mhk,mkc->mhc", influence.astype(grad.dtype), grad)
     values = gather_rows(features, neighbors)
     for_influence = _product("mkc,mhc->mhk", grad, values).astype(influence.dtype)
-    for_values = _product("mhk,mkc->mhc", influence.astype(grad.dtype), grad)
-    return for_influence, add_rows(for_values, neighbors, len(features)), None
+    for_points, for_positions = _pull(points, positions, influence, for_influence, extent)
+    return for_points, for_positions, add_rows(for_values, neighbors, len(features)), None
 
 
 weigh_neighbors.defvjp(_weigh_forward, _weigh_backward)
+
+
+def _pull(
+    points: Array, positions: Array, influence: Array, grad: Array, extent: float
+) -> tuple[Array, Array]:
+    """Gradients of points and positions, given that [M, H, K] of their influence."""
+    # All that derivatives of the distances would keep follows from the influence; the sums over
+    # neighbors are products.
+    inside = (influence > 0) & (influence < 1)
+    pull = jnp.where(inside, grad / (extent**2 * jnp.where(inside, 1 - influence, 1.0)), 0.0)
+    for_points = jnp.einsum("mhk,mhd->mkd", pull, positions)
+    for_points -= jnp.sum(pull, axis=1)[..., None] * points
+    for_positions = jnp.einsum("mhk,mkd->mhd", pull, points)
+    for_positions -= jnp.sum(pull, axis=2)[..., None] * positions
+    return for_points, for_positions
 
 
 def mix(gathered: Array, weights: Array) -> Array:
@@ -97,48 +120,24 @@ def _product(formula: str, first: Array, second: Array) -> Array:
 
 
 def pairwise_sq_dist(points: Array, others: Array) -> Array:
-    """Squared distances [..., H, K] of `points` [..., H, 3] to `others` [..., K, 3]."""
+    """Squared distances [..., A, B] of `points` [..., A, 3] to `others` [..., B, 3]."""
     # One coordinate at a time: XLA on CPUs reduces a trailing axis of three ten times slower.
     deltas = [points[..., :, None, axis] - others[..., None, :, axis] for axis in range(3)]
     return sum(jnp.square(delta) for delta in deltas)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def linear_influence(positions: Array, points: Array, extent: float) -> Array:
-    """1 at a kernel point, falling linearly to 0 at `extent` meters; its gradient at both is 0.
+def linear_influence(points: Array, others: Array, extent: float) -> Array:
+    """1 where points meet, falling linearly to 0 at `extent` meters.
+
+    Its derivative where they meet is not defined; `weigh_neighbors` takes 0.
 
     Args:
-      positions: [M, H, 3] meters, neighbors relative to their query.
-      points: [M, K, 3] meters, kernel points of each query.
+      points: [..., A, 3] meters.
+      others: [..., B, 3] meters, in the same frame.
 
     Returns:
-      [M, H, K].
+      [..., A, B].
 
     Source: Thomas et al. 2019, eq. 3.
     """
-    return jnp.maximum(0.0, 1.0 - jnp.sqrt(pairwise_sq_dist(positions, points)) / extent)
-
-
-def _influence_forward(
-    positions: Array, points: Array, extent: float
-) -> tuple[Array, tuple[Array, Array, Array]]:
-    influence = linear_influence(positions, points, extent)
-    return influence, (positions, points, influence)
-
-
-def _influence_backward(
-    extent: float, saved: tuple[Array, Array, Array], grad: Array
-) -> tuple[Array, Array]:
-    # All that derivatives of the distances would keep follows from the influence; the sums over
-    # neighbors are products.
-    positions, points, influence = saved
-    inside = (influence > 0) & (influence < 1)
-    pull = jnp.where(inside, grad / (extent**2 * jnp.where(inside, 1 - influence, 1.0)), 0.0)
-    to_points = jnp.einsum("mhk,mhd->mkd", pull, positions)
-    to_points -= jnp.sum(pull, axis=1)[..., None] * points
-    to_positions = jnp.einsum("mhk,mkd->mhd", pull, points)
-    to_positions -= jnp.sum(pull, axis=2)[..., None] * positions
-    return to_positions, to_points
-
-
-linear_influence.defvjp(_influence_forward, _influence_backward)
+    return jnp.maximum(0.0, 1.0 - jnp.sqrt(pairwise_sq_dist(points, others)) / extent)

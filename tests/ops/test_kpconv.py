@@ -8,7 +8,7 @@ import reference
 from jax.test_util import check_grads
 
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
-from mprm_jax.ops.kpconv import kpconv, linear_influence
+from mprm_jax.ops.kpconv import kpconv, linear_influence, weigh_neighbors
 
 EXTENT = 0.5
 POINTS = (unit_kernel(15) * KERNEL_RADIUS * EXTENT).astype(np.float32)
@@ -84,29 +84,35 @@ def test_gradients_of_features_and_weights(case):
     check_grads(run, (features, weights), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
 
 
-def test_influence_falls_linearly_and_has_a_finite_gradient_at_zero():
+def test_influence_falls_linearly_and_has_no_gradient_where_points_meet():
     positions = np.zeros((1, 4, 3), np.float32)
     positions[0, :, 1] = [0.0, 0.25, 0.5, 1.0]
     points = np.zeros((1, 1, 3), np.float32)
-    found = linear_influence(positions, points, EXTENT)
-    np.testing.assert_allclose(found[0, :, 0], [1, 0.5, 0, 0], atol=1e-7)
-    gradient = jax.grad(lambda x: linear_influence(x, points, EXTENT).sum())(positions)
+    found = linear_influence(points, positions, EXTENT)
+    np.testing.assert_allclose(found[0, 0], [1, 0.5, 0, 0], atol=1e-7)
+    rows = np.ones((4, 1), np.float32), np.arange(4, dtype=np.int32)[None]
+    gradient = jax.grad(lambda x: weigh_neighbors(points, x, *rows, EXTENT).sum())(positions)
     np.testing.assert_allclose(gradient[0, :, 1], [0, -1 / EXTENT, 0, 0], rtol=1e-6)
 
 
-def test_influence_gradient_is_that_of_the_distances():
+def test_gradients_of_weighed_neighbors_are_those_of_the_plain_formula():
     rng = np.random.default_rng(2)
-    positions, points = (rng.uniform(size=(3, n, 3)).astype(np.float32) for n in (6, 4))
-    weights = rng.normal(size=(3, 6, 4)).astype(np.float32)
+    points, positions = (rng.uniform(size=(3, n, 3)).astype(np.float32) for n in (4, 6))
+    features = rng.normal(size=(5, 2)).astype(np.float32)
+    neighbors = rng.integers(0, 6, size=(3, 6)).astype(np.int32)  # 5 is the shadow
+    weights = rng.normal(size=(3, 4, 2)).astype(np.float32)
 
-    def plain(positions, points):
-        distance = jnp.linalg.norm(positions[:, :, None] - points[:, None], axis=-1)
-        return jnp.sum(weights * jnp.maximum(0.0, 1 - distance / EXTENT))
+    def plain(points, positions, features):
+        distance = jnp.linalg.norm(points[:, :, None] - positions[:, None], axis=-1)
+        values = jnp.pad(features, ((0, 1), (0, 0)))[neighbors]
+        influence = jnp.maximum(0.0, 1 - distance / EXTENT)
+        return jnp.sum(weights * jnp.einsum("mkh,mhc->mkc", influence, values))
 
-    def fast(positions, points):
-        return jnp.sum(weights * linear_influence(positions, points, EXTENT))
+    def fast(points, positions, features):
+        return jnp.sum(weights * weigh_neighbors(points, positions, features, neighbors, EXTENT))
 
-    found, expected = (jax.grad(run, argnums=(0, 1))(positions, points) for run in (fast, plain))
+    grad = functools.partial(jax.grad, argnums=(0, 1, 2))
+    found, expected = (grad(run)(points, positions, features) for run in (fast, plain))
     assert all(np.abs(gradient).max() > 1 for gradient in expected)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, expected)
 
