@@ -23,7 +23,7 @@ from mprm_jax.config import Config
 from mprm_jax.data.loader import BucketBuilder
 from mprm_jax.models.layers import scaled_kernel
 from mprm_jax.ops.deformable import deformable_kpconv, find_reach
-from mprm_jax.ops.kpconv import kpconv
+from mprm_jax.ops.kpconv import kpconv, linear_influence, mix
 from mprm_jax.ops.pooling import neighbor_max
 from mprm_jax.ops.rows import gather_rows
 from mprm_jax.training.heap import keep_heap
@@ -106,7 +106,41 @@ def rigid(config: Config, pyramid: PointPyramid) -> Operation:
     def chunked(x: Array, weights: Array) -> Array:
         return _by_chunks(lambda q, n: run(q, n, x, weights), points, neighbors)
 
-    forms = {"ours": ours, f"{_CHUNK} rows at a time": chunked}
+    order = _along_curve(np.asarray(points), extent)
+    rank = np.append(np.argsort(order), len(points)).astype(np.int32)
+
+    def along_curve(x: Array, weights: Array) -> Array:
+        lists = rank[neighbors[order]]
+        return kpconv(points[order], points[order], lists, x[order], weights=weights, **kernel)[
+            rank[:-1]
+        ]
+
+    def point_by_point(x: Array, weights: Array) -> Array:
+        positions = gather_rows(points, neighbors) - points[:, None]
+        values = gather_rows(x, neighbors)
+
+        def add(total: Array, learned: tuple[Array, Array]) -> tuple[Array, None]:
+            point, weight = learned
+            influence = linear_influence(positions, point[None, None], extent)
+            return total + jnp.sum(influence * values, axis=1) @ weight, None
+
+        start = jnp.zeros((len(points), width))
+        return jax.lax.scan(add, start, (kernel["kernel_points"], weights))[0]
+
+    read = _reads_with_inverse_lists(np.asarray(neighbors), len(points))
+
+    def inverse_lists(x: Array, weights: Array) -> Array:
+        positions = gather_rows(points, neighbors) - points[:, None]
+        influence = linear_influence(kernel["kernel_points"][None], positions, extent)
+        return mix(jnp.einsum("mkh,mhc->mkc", influence, read(x)), weights)
+
+    forms = {
+        "ours": ours,
+        f"{_CHUNK} rows at a time": chunked,
+        "rows along a curve": along_curve,
+        "one kernel point after the other": point_by_point,
+        "gradient through inverse lists": inverse_lists,
+    }
     return Operation(f"rigid, {_shape(neighbors, width)}", forms, _learned(len(points), width))
 
 
@@ -164,6 +198,36 @@ def _by_chunks(function: Callable[..., Array], *rows: Array) -> Array:
     chunks = tuple(x.reshape(-1, _CHUNK, *x.shape[1:]) for x in padded)
     found = jax.lax.map(lambda part: jax.checkpoint(function)(*part), chunks)
     return found.reshape(-1, *found.shape[2:])[:num_rows]
+
+
+def _along_curve(points: Array, cell: float) -> Array:
+    """Order of points along a Z-order curve through cells of a grid."""
+    cells = np.floor((points - points.min(axis=0)) / cell).astype(np.int64)
+    code = np.zeros(len(points), np.int64)
+    for bit in range(16):
+        for axis in range(3):
+            code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return np.argsort(code, kind="stable")
+
+
+def _reads_with_inverse_lists(neighbors: Array, num_rows: int) -> Callable[[Array], Array]:
+    """`gather_rows(x, neighbors)` whose gradient gathers too: each row knows its readers."""
+    flat = neighbors.ravel()
+    order, counts = np.argsort(flat, kind="stable"), np.bincount(flat, minlength=num_rows + 1)
+    starts = np.cumsum(counts) - counts
+    slots = np.arange(counts[:num_rows].max())[None]
+    readers = order[np.minimum(starts[:num_rows, None] + slots, flat.size - 1)]
+    readers = np.where(slots < counts[:num_rows, None], readers, flat.size).astype(np.int32)
+
+    @jax.custom_vjp
+    def read(x: Array) -> Array:
+        return gather_rows(x, neighbors)
+
+    def backward(_: None, grad: Array) -> tuple[Array]:
+        return (jnp.sum(gather_rows(grad.reshape(flat.size, -1), readers), axis=1),)
+
+    read.defvjp(lambda x: (read(x), None), backward)
+    return read
 
 
 def _compile(form: Callable[..., Array], arguments: tuple[Array, ...]) -> Any:

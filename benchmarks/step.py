@@ -8,7 +8,8 @@ program there and is measured. One JSON line per case:
 
 `roofline_share` is the time that the program's bytes and operations would take at the rates
 measured in the same process, over the time it took; the bytes are those the compiler counts, so
-that data found in a cache count too.
+that data found in a cache count too, and of a loop (the maxima of strided shortcuts, slot by slot;
+the candidates of pyramids built on the device) only one pass.
 """
 
 import argparse
