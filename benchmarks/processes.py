@@ -15,6 +15,9 @@ from mprm_jax.machine import describe_machine
 
 _STATUS, _CLEAR = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
 _CLEAR_PEAK = "5"  # proc(5)
+# Seconds. XLA:CPU frees the temporaries of a step a moment after its results are there: a step right
+# behind it may take a second block, and the process keeps both.
+_PAUSE = 0.02
 
 
 def run_json(command: list[str], environment: Mapping[str, str] | None = None) -> dict:
@@ -35,9 +38,10 @@ def run_worker(script: str, *arguments: str) -> dict:
 
 
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
-    """The median time of a call that waits for its result."""
+    """The median time of a call that waits for its result, with a pause before each."""
     times = []
     for _ in range(repeats):
+        time.sleep(_PAUSE)
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)

@@ -121,13 +121,13 @@ def work(spec: CaseSpec, folder: pathlib.Path, repeats: int) -> dict:
     compiled = case.step.lower(state, case.bucket).compile()
     state, metrics = compiled(state, case.bucket)
     first = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    state, metrics = jax.block_until_ready(compiled(state, case.bucket))
-    restart_peak()
 
     def step() -> None:
         nonlocal state
         state, _ = jax.block_until_ready(compiled(state, case.bucket))
 
+    median_seconds(step, 1)
+    restart_peak()
     seconds = median_seconds(step, repeats)
     return {
         "first": first,
