@@ -15,8 +15,8 @@ from mprm_jax.machine import describe_machine
 
 _STATUS, _CLEAR = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
 _CLEAR_PEAK = "5"  # proc(5)
-# Seconds. XLA:CPU frees the temporaries of a step a moment after its results are there: a step right
-# behind it may take a second block, and the process keeps both.
+# Seconds. XLA:CPU frees the temporaries of a step a moment after its results are there: a step
+# right behind it may take a second block, and the process keeps both.
 _PAUSE = 0.02
 
 
