@@ -53,7 +53,7 @@ def main() -> None:
 def measure(spec: CaseSpec, num_steps: int) -> dict:
     """Times the input of a case in this process, without and with its step."""
     case = make_case(spec)
-    plan = plan_of(case.config, case.balls, spec.devices)
+    plan = plan_of(case.config, case.balls)
     steps = list(itertools.islice(itertools.cycle(plan), num_steps + _SETTLED))
     with Loader(case.balls, case.config) as loader:
         alone = _timed(loader.load(steps, epoch=0), num_steps)

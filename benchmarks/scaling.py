@@ -77,7 +77,7 @@ def cases(args: argparse.Namespace) -> list[tuple[str, int, CaseSpec]]:
 def padding(spec: CaseSpec) -> dict:
     """Share of rows without a point: of level 0 over an epoch, of coarser ones in a few buckets."""
     config, balls = make_balls(spec)
-    plan = plan_of(config, balls, 1)
+    plan = plan_of(config, balls)
     filled = [balls.num_points[step[0]].sum() / config.pyramid.bucket_points for step in plan]
     build = BucketBuilder(balls, config)
     sampled = plan[:_SAMPLED]

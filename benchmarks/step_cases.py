@@ -85,7 +85,8 @@ def read_spec(text: str) -> CaseSpec:
 
 def make_balls(spec: CaseSpec) -> tuple[Config, BenchmarkBalls]:
     """The calibrated config of a case, and the balls it was calibrated for."""
-    config = choose_builder(override(PRESETS[spec.preset](), spec.settings))
+    one_each = f"pyramid.buckets_per_step={spec.devices}"
+    config = choose_builder(override(PRESETS[spec.preset](), (one_each, *spec.settings)))
     if spec.clouds_per_bucket:
         pyramid = dataclasses.replace(config.pyramid, max_clouds=spec.clouds_per_bucket)
         config = dataclasses.replace(config, pyramid=pyramid)
@@ -101,7 +102,7 @@ def make_balls(spec: CaseSpec) -> tuple[Config, BenchmarkBalls]:
     return calibrate_candidates(config, balls), balls
 
 
-def plan_of(config: Config, balls: BenchmarkBalls, num_devices: int) -> list[list[list[int]]]:
+def plan_of(config: Config, balls: BenchmarkBalls) -> list[list[list[int]]]:
     """Steps of the first epoch over all balls."""
     return epoch_plan(
         balls.passes,
@@ -109,7 +110,7 @@ def plan_of(config: Config, balls: BenchmarkBalls, num_devices: int) -> list[lis
         draws=0,
         max_points=config.pyramid.bucket_points,
         max_clouds=config.pyramid.max_clouds,
-        num_devices=num_devices,
+        buckets_per_step=config.pyramid.buckets_per_step,
         seed=config.seed,
         epoch=0,
     )
@@ -119,14 +120,12 @@ def make_case(spec: CaseSpec) -> Case:
     """Calibrates, builds the first buckets and puts state and buckets on the devices."""
     config, balls = make_balls(spec)
     mesh = make_mesh(jax.local_devices()[: spec.devices])
-    members = plan_of(config, balls, spec.devices)[0]
+    members = plan_of(config, balls)[0]
     built = make_builder(balls, config)(members, 0)
     local = built if isinstance(built, RawBatch) else built.batch
     stage = cls_stage(config, balls.num_classes)
-    optimizer = make_optimizer(config.optim, steps_per_epoch=100)
-    step = make_train_step(
-        stage, optimizer, mesh, seed=config.seed, offset_loss=config.optim.offset_loss
-    )
+    optimizer = make_optimizer(config, steps_per_epoch=100)
+    step = make_train_step(stage, optimizer, mesh, config)
     with Loader(balls, config) as loader:
         state = init_state(stage, optimizer, loader.example(), config.seed)
     points = sum(int(balls.num_points[ball]) for bucket in members for ball in bucket)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import pathlib
 
 from commandline import (
@@ -14,6 +13,7 @@ from commandline import (
     together,
 )
 
+from mprm_jax.machine import usable_cpus
 from mprm_jax.training.heap import keep_heap
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
 
@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     check(args, parser)
     keep_heap()
-    with together(args, args.devices or os.cpu_count() or 1):
+    with together(args, args.devices or usable_cpus()):
         evaluate(args)
 
 
@@ -61,7 +61,7 @@ def evaluate(args: argparse.Namespace) -> None:
     elif args.labels:
         report = evaluate_export(args.labels, args.store, args.picture)
     else:
-        use_cpu_cores(args.devices or os.cpu_count() or 1)
+        use_cpu_cores(args.devices or usable_cpus())
         how = {"checkpoint": args.checkpoint, "store": args.store, "votes": args.votes}
         how |= {"augment": args.augment, "num_devices": args.devices}
         if args.submission:

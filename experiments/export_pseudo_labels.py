@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import pathlib
 
 from commandline import (
@@ -16,6 +15,7 @@ from commandline import (
     together,
 )
 
+from mprm_jax.machine import usable_cpus
 from mprm_jax.training.heap import keep_heap
 
 DESCRIPTION = """\
@@ -47,7 +47,7 @@ def main() -> None:
     args = make_parser().parse_args()
     check_devices(args.devices)
     keep_heap()
-    with together(args, args.devices or os.cpu_count() or 1):
+    with together(args, args.devices or usable_cpus()):
         export(args)
 
 
@@ -58,7 +58,7 @@ def export(args: argparse.Namespace) -> None:
     from mprm_jax.training.hosts import is_first_host
     from mprm_jax.training.parallel import use_cpu_cores
 
-    use_cpu_cores(args.devices or os.cpu_count() or 1)
+    use_cpu_cores(args.devices or usable_cpus())
     report = export_run(
         args.workdir,
         checkpoint=args.checkpoint,

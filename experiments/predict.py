@@ -3,11 +3,11 @@
 import argparse
 import json
 import math
-import os
 import pathlib
 
 from commandline import add_devices_flag, check_devices, make_run_parser, run
 
+from mprm_jax.machine import usable_cpus
 from mprm_jax.training.heap import keep_heap
 
 FORMATS = ("ply", "las", "laz", "npz", "npy")
@@ -42,7 +42,7 @@ def main() -> None:
     from mprm_jax.training.parallel import use_cpu_cores
 
     settings = PredictSettings(args.votes, args.augment, args.tile_voxels)
-    use_cpu_cores(args.devices or os.cpu_count() or 1)
+    use_cpu_cores(args.devices or usable_cpus())
     report = predict_run(
         args.workdir,
         args.scans,

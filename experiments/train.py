@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import pathlib
 import sys
 import time
@@ -20,6 +19,7 @@ from commandline import (
 from mprm_jax.config import Config
 from mprm_jax.data.datasets import ROOMS_ROOT, default_store, ensure_store
 from mprm_jax.data.store import SceneStore
+from mprm_jax.machine import usable_cpus
 from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
 from mprm_jax.training.heap import keep_heap
@@ -76,7 +76,7 @@ def main() -> None:
         raise ValueError(
             "--pseudo-labels says what --stage seg learns; give both, or --stage cls alone."
         )
-    with together(args, args.devices or os.cpu_count() or 1, setting_values(config)):
+    with together(args, args.devices or usable_cpus(), setting_values(config)):
         train(args, config)
 
 
@@ -94,7 +94,7 @@ def train(args: argparse.Namespace, config: Config) -> None:
     from mprm_jax.training.parallel import use_cpu_cores
     from mprm_jax.training.spent import SpentTime
 
-    use_cpu_cores(args.devices or os.cpu_count() or 1)
+    use_cpu_cores(args.devices or usable_cpus())
     spent = SpentTime(workdir, since=start)
     run_of = (store, config, workdir, args.devices)
     if args.stage == "cls":

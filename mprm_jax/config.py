@@ -43,7 +43,8 @@ class PyramidConfig:
     num_levels: int = 3
     conv_radius: float = 2.5  # rigid neighborhood, in voxels of its level
     deform_radius: float = 5.0  # deformable neighborhood, in voxels of its level
-    bucket_points: int = 49152  # T_0, level-0 rows per device and step
+    bucket_points: int = 24576  # T_0, level-0 rows of a bucket
+    buckets_per_step: int = 4  # whatever computes them: devices share them, or one takes them all
     memory_gb: float = 0.0  # of a device; not 0: the largest bucket_points that fits is chosen
     coarse_points: tuple[int, ...] = ()  # T_1 ... T_{L-1}
     max_clouds: int = 0  # B, clouds per bucket
@@ -56,6 +57,7 @@ class PyramidConfig:
 
     def __post_init__(self):
         _check_positive(self, "num_levels", "conv_radius", "deform_radius", "bucket_points")
+        _check_positive(self, "buckets_per_step")
         _check_not_negative(self, "max_clouds", "memory_gb")
         _check_choice(self, "builder", ("auto", "host", "device"))
         _check_lengths(self, self.num_levels, "conv_neighbors", "candidates")
@@ -125,6 +127,7 @@ class OptimConfig:
     optimizer: str = "sgd"  # "sgd" with momentum, decay coupled; "adamw", decay decoupled
     schedule: str = "exponential"  # "exponential" (paper) or "cosine" to 0
     learning_rate: float = 0.01
+    base_buckets: int = 0  # not 0: buckets_per_step that the rate is meant for; more scale it
     momentum: float = 0.98  # of sgd
     decay_epochs: int = 100  # epochs for a tenfold exponential decay
     warmup_steps: int = 0  # linear, before either schedule
@@ -139,6 +142,7 @@ class OptimConfig:
         _check_choice(self, "schedule", ("exponential", "cosine"))
         _check_positive(self, "learning_rate", "decay_epochs", "epochs", "clip_norm")
         _check_not_negative(self, "warmup_steps", "weight_decay", "offset_rate", "offset_loss")
+        _check_not_negative(self, "base_buckets")
         _check_share(self, "momentum")
 
 

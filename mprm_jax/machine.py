@@ -1,20 +1,64 @@
-"""Names the machine and the versions that a measurement was made with."""
+"""The machine: how many cores this process may use, and what names it in a measurement."""
 
 import importlib.metadata
+import math
 import os
+import pathlib
 import platform
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+_CGROUPS = pathlib.Path("/sys/fs/cgroup")
+
+
+def usable_cpus() -> int:
+    """Cores that this process may use: fewer than the machine has under an affinity or a quota."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    return max(1, min([allowed, *map(math.ceil, _quotas(_CGROUPS, _own_group()))]))
 
 
 def describe_machine() -> dict[str, str | int]:
     """Processor, cores, Python and package versions; no host name."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"processor": _processor(), "cores": os.cpu_count() or 1} | {
+        "usable_cores": usable_cpus(),
         "system": platform.system(),
         "python": platform.python_version(),
         **versions,
     }
+
+
+def _own_group() -> str:
+    """Path of this process's control group, "/" where there is none."""
+    try:
+        lines = pathlib.Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "/"
+    # "0::/path" of version 2, "4:cpu,cpuacct:/path" of version 1
+    groups = [line.split(":", 2) for line in lines]
+    found = [path for _, kinds, path in groups if kinds == "" or "cpu" in kinds.split(",")]
+    return found[0] if found else "/"
+
+
+def _quotas(root: pathlib.Path, group: str) -> list[float]:
+    """Cores that each control group around this process grants, where it limits them."""
+    path = pathlib.PurePosixPath(group.lstrip("/"))
+    folders = [root / base / part for base in (".", "cpu") for part in (path, *path.parents)]
+    files = [(folder / "cpu.max",) for folder in folders]
+    files += [(x / "cpu.cfs_quota_us", x / "cpu.cfs_period_us") for x in folders]
+    found = [sum(map(_numbers, of_limit), ()) for of_limit in files]
+    limits = [numbers for numbers in found if len(numbers) == 2 and min(numbers) > 0]
+    return [quota / period for quota, period in limits]
+
+
+def _numbers(file: pathlib.Path) -> tuple[int, ...]:
+    """The numbers of a file; () if there is no such file or it says "max"."""
+    try:
+        return tuple(map(int, file.read_text(encoding="utf-8").split()))
+    except (OSError, ValueError):
+        return ()
 
 
 def _processor() -> str:

@@ -25,14 +25,14 @@ def paper(stage: str = "cls") -> Config:
     config = Config(
         preset="paper",
         data=DataConfig(epoch_subclouds=6000, workers=6),
-        # Ten full balls of 2 m at 4 cm hold about 100 000 points; half of it per device.
-        pyramid=PyramidConfig(bucket_points=49152, percentile=80.0),
+        # Ten full balls of 2 m at 4 cm, the paper's batch, hold about 100 000 points.
+        pyramid=PyramidConfig(bucket_points=24576, buckets_per_step=4, percentile=80.0),
     )
     if stage == "cls":
         return config
     return dataclasses.replace(
         config,
-        pyramid=PyramidConfig(num_levels=5, bucket_points=49152, percentile=80.0),
+        pyramid=dataclasses.replace(config.pyramid, num_levels=5),
         model=ModelConfig(first_deformable=2, dropout=0.0, head_bias=True),
         optim=dataclasses.replace(config.optim, epochs=500),
     )
@@ -48,7 +48,9 @@ def quick(stage: str = "cls") -> Config:
         data=DataConfig(voxel_size=0.08),
         # Two levels end at 16 cm, as the paper's three do: with a third one, whose points see 1.5 m
         # around them, maps leak from objects to the floor beside them.
-        pyramid=PyramidConfig(num_levels=2, bucket_points=4096, percentile=60.0),
+        pyramid=PyramidConfig(
+            num_levels=2, bucket_points=4096, buckets_per_step=2, percentile=60.0
+        ),
         model=ModelConfig(
             first_features=32,
             deformable=False,
@@ -71,7 +73,9 @@ def quick(stage: str = "cls") -> Config:
         return config
     return dataclasses.replace(
         config,
-        pyramid=PyramidConfig(num_levels=4, bucket_points=6144, percentile=60.0),
+        pyramid=PyramidConfig(
+            num_levels=4, bucket_points=6144, buckets_per_step=2, percentile=60.0
+        ),
         model=ModelConfig(
             first_features=16, deformable=False, dropout=0.0, head_bias=True, height=True
         ),
@@ -87,7 +91,7 @@ def tiny(stage: str = "cls") -> Config:
     config = Config(
         preset="tiny",
         data=DataConfig(voxel_size=0.16),
-        pyramid=PyramidConfig(bucket_points=1024, percentile=80.0),
+        pyramid=PyramidConfig(bucket_points=1024, buckets_per_step=2, percentile=80.0),
         augment=AugmentConfig(),
         model=ModelConfig(first_features=8, deformable=False, attention_features=8),
         optim=OptimConfig(

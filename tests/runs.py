@@ -28,6 +28,7 @@ SETTINGS = (
     "data.sphere_radius=1.0",
     "seg.radius=1.0",
     "pyramid.bucket_points=256",
+    "pyramid.buckets_per_step=1",
     "optim.epochs=3",
 )
 

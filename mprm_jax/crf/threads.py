@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from mprm_jax.machine import usable_cpus
+
 
 def in_threads(function: Callable, items: Iterable) -> list:
     """The function of each item, in order; each core takes the next item when it is free."""
@@ -16,7 +18,7 @@ def in_threads(function: Callable, items: Iterable) -> list:
         for place in places:
             results[place] = function(items[place])
 
-    num_helpers = min(_num_cores(), len(items)) - 1
+    num_helpers = min(usable_cpus(), len(items)) - 1
     helpers = [_pool(os.getpid()).submit(work) for _ in range(num_helpers)]
     work()
     for helper in helpers:
@@ -26,11 +28,7 @@ def in_threads(function: Callable, items: Iterable) -> list:
     return results
 
 
-def _num_cores() -> int:
-    return os.cpu_count() or 1
-
-
 @functools.cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of a process; they do not follow into one that is forked."""
-    return ThreadPoolExecutor(_num_cores())
+    return ThreadPoolExecutor(usable_cpus())

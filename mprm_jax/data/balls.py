@@ -12,7 +12,7 @@ from mprm_jax.data.packing import Cloud
 from mprm_jax.data.voxel_clouds import VoxelClouds
 from mprm_jax.geometry.augmentation import jitter, random_transform
 from mprm_jax.geometry.neighbors import make_tree
-from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid
+from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid, coarsen
 from mprm_jax.geometry.subclouds import ball_rows
 from mprm_jax.types import IGNORED, Array
 
@@ -53,6 +53,7 @@ class Balls:
         self.scenes: Sequence[str] = clouds.scenes
         self.scene_of, self.centers, self.radii = places.scene_of, places.centers, places.radii
         self.max_points = config.pyramid.bucket_points
+        self.num_voxels_of: Array = places.num_points
         self.num_points: Array = np.minimum(places.num_points, self.max_points)
         self.num_thinned = int(np.sum(places.num_points > self.max_points))
 
@@ -81,15 +82,37 @@ class Balls:
         center = ", ".join(f"{value:.2f}" for value in self.centers[index])
         return f"{self.scenes[self.scene_of[index]]} at ({center})"
 
+    def rows(self, index: int) -> Array:
+        """Ascending rows of all voxels of one ball, also of one too large for a bucket; int32."""
+        scene = int(self.scene_of[index])
+        coords, _ = self.clouds.cloud(scene)
+        return ball_rows(coords, self._tree(scene), self.centers[index], self.radii[index])
+
     def read(self, index: int) -> Ball:
-        """The points of one ball."""
-        scene, center = int(self.scene_of[index]), self.centers[index]
-        coords, colors = self.clouds.cloud(scene)
-        rows = ball_rows(coords, self._tree(scene), center, self.radii[index])
+        """The points of one ball; of a thinned one those that are kept."""
+        return self.part(index, 0)
+
+    def part(self, index: int, number: int) -> Ball:
+        """One of the parts of a ball that are as large as a bucket, and hold all of it together.
+
+        The parts are cut from one random order of the voxels, so that each is as spread out as the
+        ball; the last one takes some voxels of others to be as large.
+        """
+        coords, colors = self.clouds.cloud(int(self.scene_of[index]))
+        rows = self.rows(index)
         if len(rows) > self.max_points:
-            choice = np.random.default_rng((2, index)).permutation(len(rows))[: self.max_points]
-            rows = rows[np.sort(choice)]
-        return Ball(rows, coords[rows] - center[None], colors[rows])
+            order = np.random.default_rng((2, index)).permutation(len(rows))
+            start = min(number * self.max_points, len(rows) - self.max_points)
+            rows = rows[np.sort(order[start : start + self.max_points])]
+        return Ball(rows, coords[rows] - self.centers[index][None], colors[rows])
+
+    def level_sizes(self, index: int, epoch: int | None) -> list[int]:
+        """Points of a ball at every level, once it has moved as in `cloud`."""
+        points = self.read(index).points
+        if epoch is not None:
+            points = self.moved(points, index, epoch)
+        num_levels = self.config.pyramid.num_levels
+        return [len(x) for x in coarsen(points, self.config.data.voxel_size, num_levels)]
 
     def bare(self, index: int) -> tuple[BarePoints, Array]:
         """The points of one ball and the labels to learn, int32."""
@@ -127,3 +150,33 @@ class Balls:
     @functools.lru_cache(maxsize=256)  # noqa: B019  one instance lives as long as the process
     def _tree(self, scene: int) -> cKDTree:
         return make_tree(self.clouds.cloud(scene).coords)
+
+
+class BallParts(Balls):
+    """The balls of another list, those too large for a bucket in parts; `ball_of` each is of.
+
+    What a network says of the parts covers every voxel of every ball.
+    """
+
+    def __init__(self, balls: Balls):
+        num_parts = -(-balls.num_voxels_of // balls.max_points)
+        self._balls = balls
+        self.ball_of: Array = np.repeat(np.arange(len(balls)), num_parts)
+        self._number = np.arange(len(self.ball_of)) - np.repeat(
+            np.cumsum(num_parts) - num_parts, num_parts
+        )
+        places = Places(balls.scene_of, balls.centers, balls.radii, balls.num_points)
+        of_parts = Places(*(values[self.ball_of] for values in places))
+        super().__init__(balls.clouds, of_parts, balls.num_classes, balls.config)
+
+    def read(self, index: int) -> Ball:
+        return self._balls.part(int(self.ball_of[index]), int(self._number[index]))
+
+    def tags_of(self, index: int) -> Array:
+        return self._balls.tags_of(int(self.ball_of[index]))
+
+    def labels_of(self, index: int, rows: Array) -> Array:
+        return self._balls.labels_of(int(self.ball_of[index]), rows)
+
+    def moved(self, points: Array, index: int, epoch: int) -> Array:
+        return self._balls.moved(points, int(self.ball_of[index]), epoch)

@@ -2,7 +2,6 @@
 
 import collections
 import concurrent.futures
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -17,8 +16,6 @@ from mprm_jax.data.shapes import bucket_shape, pyramid_spec
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool
 from mprm_jax.types import Array, Batch
 
-logger = logging.getLogger(__name__)
-
 
 class LoadedBatch(NamedTuple):
     """The buckets of one step on this host."""
@@ -27,7 +24,7 @@ class LoadedBatch(NamedTuple):
     members: list[list[int]]  # balls of each bucket
     clouds: Array  # [num_buckets * T_0] int32, cloud of each level-0 row; B on padding
     points: int  # level-0 rows that hold a point
-    cut_rows: Array | None  # [L] int64, as of `Packed`; None of bare points
+    cut_rows: Array | None  # [num_buckets, L] int64, as of `Packed`; None of bare points
     waited: float  # seconds the caller waited for it
 
 
@@ -47,7 +44,7 @@ class BucketBuilder:
         ]
         return Packed(
             _concatenate([bucket.batch for bucket in packed]),
-            np.sum([bucket.cut_rows for bucket in packed], axis=0),
+            np.concatenate([bucket.cut_rows for bucket in packed]),
         )
 
 
@@ -67,7 +64,6 @@ class Loader:
     def __init__(self, balls: Balls, config: Config):
         self._balls = balls
         self._builder = make_builder(balls, config)
-        self._warned = False
         self._prefetch = max(config.data.prefetch, config.data.workers)
         if config.data.workers == 0:
             self._pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -127,19 +123,8 @@ class Loader:
             else:
                 batch, cut_rows = built
                 clouds = batch.pyramid.clouds[0]
-                self._warn(int(np.sum(cut_rows)))
             points = int(np.sum(clouds < self.shape.clouds))
             yield LoadedBatch(batch, members, clouds, points, cut_rows, waited)
-
-    def _warn(self, num_cut: int) -> None:
-        """Says, once, that the coarser levels are too small."""
-        if num_cut and not self._warned:
-            self._warned = True
-            logger.warning(
-                "a step leaves out %d coarse rows that exceed pyramid.coarse_points=%s; if the "
-                "count of cut/rows_* grows, give a larger one in a new --workdir",
-                *(num_cut, self.shape.rows[1:]),
-            )
 
 
 _worker_builder: BucketBuilder | RawBucketBuilder | None = None

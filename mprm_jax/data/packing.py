@@ -30,10 +30,10 @@ class Cloud(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A bucket, or several one after the other, and what of the clouds did not fit."""
+    """Buckets one after the other, and what of the clouds did not fit."""
 
     batch: Batch
-    cut_rows: Array  # [L] int64, rows per level beyond the bucket
+    cut_rows: Array  # [num_buckets, L] int64, rows per level beyond each bucket
 
 
 def pack(clouds: Sequence[Cloud], shape: BucketShape) -> Packed:
@@ -55,7 +55,7 @@ def pack(clouds: Sequence[Cloud], shape: BucketShape) -> Packed:
     batch = _empty(shape)
     for index, cloud in enumerate(clouds):
         _write(batch, index, cloud, offsets[index], kept[index])
-    return Packed(batch, np.sum(sizes - kept, axis=0))
+    return Packed(batch, np.sum(sizes - kept, axis=0)[None])
 
 
 def _empty(shape: BucketShape) -> Batch:

@@ -43,7 +43,7 @@ def _pass_order(passes: Sequence[Array], seed: int, number: int) -> Array:
 
 
 def fill_buckets(
-    order: Sequence[int], num_points: Array, max_points: int, max_clouds: int
+    order: Sequence[int], sizes: Array, rows: int | Sequence[int], max_clouds: int
 ) -> list[list[int]]:
     """Packs balls into buckets, in order but for a short look ahead.
 
@@ -51,30 +51,36 @@ def fill_buckets(
 
     Args:
       order: balls in visiting order.
-      num_points: points of each ball, indexed by ball.
+      sizes: points of each ball, indexed by ball: [S] of level 0, or [S, L] of all levels.
+      rows: of a bucket, of level 0 or of all levels.
 
     Raises:
       ValueError: a ball fits no bucket.
     """
-    waiting = list(order)
-    largest = np.max(num_points[waiting], initial=0)
-    if largest > max_points or max_clouds < 1:
+    waiting, rows = [*map(int, order)], np.atleast_1d(rows)
+    sizes = sizes[:, None] if sizes.ndim == 1 else sizes
+    largest = np.max(sizes[waiting], axis=0, initial=0)
+    if (largest > rows).any() or max_clouds < 1:
         raise ValueError(
-            f"A ball of {largest} points does not fit a bucket of {max_points} points and "
-            f"{max_clouds} clouds; calibrate the config for this data."
+            f"A ball of {_listed(largest)} points does not fit a bucket of {_listed(rows)} points "
+            f"and {max_clouds} clouds; calibrate the config for this data."
         )
     buckets = []
     while waiting:
-        bucket, free, place = [], max_points, 0
-        while place < min(len(waiting), _LOOKAHEAD) and len(bucket) < max_clouds:
-            size = num_points[waiting[place]]
-            if size <= free:
-                free -= size
-                bucket.append(int(waiting.pop(place)))
-            else:
-                place += 1
+        bucket, free, place = [], rows, 0
+        while len(bucket) < max_clouds:
+            fits = (sizes[waiting[place:_LOOKAHEAD]] <= free[None]).all(axis=1)
+            if not fits.any():
+                break
+            place += int(fits.argmax())
+            free = free - sizes[waiting[place]]
+            bucket.append(waiting.pop(place))
         buckets.append(bucket)
     return buckets
+
+
+def _listed(sizes: Array) -> str:
+    return ", ".join(map(str, sizes))
 
 
 def epoch_plan(
@@ -84,54 +90,47 @@ def epoch_plan(
     draws: int,
     max_points: int,
     max_clouds: int,
-    num_devices: int,
+    buckets_per_step: int,
     seed: int,
     epoch: int,
 ) -> list[list[list[int]]]:
-    """The steps of an epoch; each step has one bucket per device, some empty in the last step.
+    """The steps of an epoch, each of equally many buckets; in the last step some may be empty.
 
     Args:
       passes: as of `epoch_order`.
       num_points: [S] level-0 points of every ball.
 
     Returns:
-      step -> device -> balls.
+      step -> bucket -> balls.
     """
     order = epoch_order(passes, draws, seed, epoch)
-    return _steps(fill_buckets(order, num_points, max_points, max_clouds), num_devices)
+    return _steps(fill_buckets(order, num_points, max_points, max_clouds), buckets_per_step)
 
 
-def sequential_plan(
-    num_points: Array, max_points: int, max_clouds: int, num_devices: int
-) -> list[list[list[int]]]:
-    """Every ball once, in order but for the look ahead; as `epoch_plan` returns it."""
-    order = range(len(num_points))
-    return _steps(fill_buckets(order, num_points, max_points, max_clouds), num_devices)
-
-
-def scene_plan(
-    scene_of: Array,
-    scenes: Sequence[int],
-    num_points: Array,
-    max_points: int,
+def group_plan(
+    groups: Sequence[Array],
+    sizes: Sequence[Array],
+    rows: Sequence[int],
     max_clouds: int,
-    num_devices: int,
+    buckets_per_step: int,
 ) -> list[list[list[int]]]:
-    """Every ball of some scenes once, scene by scene; as `epoch_plan` returns it.
+    """Every ball of some groups once, group by group; as `epoch_plan` returns it.
 
-    No bucket holds balls of two scenes, so that what is computed for a scene does not depend
-    on the other scenes or on the number of devices, to the last bit.
+    No bucket holds balls of two groups, so that what is computed for a group does not depend on
+    the others or on the number of devices, to the last bit.
 
     Args:
-      scene_of: [S] scene of every ball.
+      groups: balls of each group, e.g. those of a scene.
+      sizes: [balls of the group, L] points of each at every level.
+      rows: of a bucket at every level.
     """
     buckets = []
-    for scene in scenes:
-        order = np.flatnonzero(scene_of == scene)
-        buckets += fill_buckets(order, num_points, max_points, max_clouds)
-    return _steps(buckets, num_devices)
+    for balls, of_group in zip(groups, sizes, strict=True):
+        filled = fill_buckets(range(len(balls)), of_group, rows, max_clouds)
+        buckets += [[int(balls[i]) for i in bucket] for bucket in filled]
+    return _steps(buckets, buckets_per_step)
 
 
-def _steps(buckets: list[list[int]], num_devices: int) -> list[list[list[int]]]:
-    buckets = buckets + [[] for _ in range(-len(buckets) % num_devices)]
-    return [buckets[i : i + num_devices] for i in range(0, len(buckets), num_devices)]
+def _steps(buckets: list[list[int]], buckets_per_step: int) -> list[list[list[int]]]:
+    buckets = buckets + [[] for _ in range(-len(buckets) % buckets_per_step)]
+    return [buckets[i : i + buckets_per_step] for i in range(0, len(buckets), buckets_per_step)]

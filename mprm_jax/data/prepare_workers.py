@@ -1,7 +1,6 @@
 """Prepares scenes one after the other, in this process or spread over several."""
 
 import logging
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from mprm_jax.data.preparation import prepare_scene
 from mprm_jax.data.scene import Source
 from mprm_jax.data.scene_files import write_scene
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.machine import usable_cpus
 
 _SCENES_PER_PROCESS = 4  # fewer do not pay for starting it
 
@@ -62,7 +62,7 @@ def outcomes(job: Job, tasks: Sequence[Task], workers: int | None) -> Iterator[O
 
 
 def _default_workers(num_tasks: int) -> int:
-    return min(os.cpu_count() or 1, num_tasks // _SCENES_PER_PROCESS)
+    return min(usable_cpus(), num_tasks // _SCENES_PER_PROCESS)
 
 
 def _outcome(job: Job, task: Task) -> Outcome:

@@ -29,6 +29,7 @@ from mprm_jax.training.parallel import (
     local_copy,
     local_mesh,
     make_mesh,
+    step_mesh,
 )
 from mprm_jax.training.stages import Stage, cls_stage
 from mprm_jax.training.steps import TrainState, make_predict_step
@@ -50,7 +51,9 @@ def train_classifier(
       OSError: a file is missing or cannot be written.
       StoppedError: see `fit`.
     """
-    mesh = make_mesh(choose_devices(num_devices))
+    devices = choose_devices(num_devices)
+    mesh = step_mesh(devices, config.pyramid.buckets_per_step)
+    everywhere = make_mesh(devices)
     train = _open_split(store, "train", whole_balls(config))
     if not train.tags.any():
         raise ValueError(
@@ -62,9 +65,9 @@ def train_classifier(
     balls = workdir / f"balls-of-host{jax.process_index()}"  # gone after training
     if config.pyramid.builder == "device":
         train.keep_arrays(balls)
-    state = fit(stage, train, _validation(stage, store, config, mesh), config, mesh, workdir)
+    state = fit(stage, train, _validation(stage, store, config, everywhere), config, mesh, workdir)
     shutil.rmtree(balls, ignore_errors=True)
-    export = export_split(stage.model, state, train, config, mesh, workdir / "pseudo_labels")
+    export = export_split(stage.model, state, train, config, everywhere, workdir / "pseudo_labels")
     if is_first_host():
         draw_showcase(train, export, workdir / "pseudo_labels.png")
     measures = measure_choices(export, store, config.seed)
@@ -144,7 +147,10 @@ def _validation(
         logger.info("no tagged validation split: the tags are not scored between epochs")
         return None
     subclouds = _open_split(store, "val", config)
-    predict = make_predict_step(stage.scores, mesh)
-    return Validation(
-        lambda state: tag_precision(predict, state, subclouds, config, mesh), score="precision"
-    )
+    here = local_mesh(mesh)
+    predict = make_predict_step(stage.scores, here)
+
+    def measure(state: TrainState) -> dict[str, float]:
+        return tag_precision(predict, local_copy(state, here), subclouds, config, here)
+
+    return Validation(measure, score="precision")

@@ -36,7 +36,7 @@ from mprm_jax.labeling.pseudo_labels import (
     standardise,
 )
 from mprm_jax.labeling.shared_exports import begin_together, finish_together
-from mprm_jax.labeling.votes import scene_votes
+from mprm_jax.labeling.votes import num_votes, scene_votes
 from mprm_jax.progress import progress_bar
 from mprm_jax.training.hosts import is_first_host, sum_over_hosts, wait_for_all_hosts
 from mprm_jax.types import Array
@@ -138,8 +138,8 @@ def _mine(
     left = [i for i in scenes if not scene_file(folder, subclouds.scenes[i]).exists()]
     if len(left) < len(scenes):
         logger.info("continuing: %d of %d scenes are mined", len(scenes) - len(left), len(scenes))
-    num_votes = int(np.isin(subclouds.scene_of, left).sum()) * config.mining.votes
-    with progress_bar(num_votes, "subclouds", "mining") as bar:
+    total = num_votes(subclouds, config.mining, left)
+    with progress_bar(total, "subclouds", "mining") as bar:
         votes = scene_votes(predict, state, subclouds, config, mesh, left, bar.update)
         for scene, (scores, num_balls, num_tagged) in votes:
             scores = scores.astype(np.float16)

@@ -25,6 +25,7 @@ from mprm_jax.training.parallel import (
     local_copy,
     local_mesh,
     make_mesh,
+    step_mesh,
 )
 from mprm_jax.training.stages import Stage, seg_stage
 from mprm_jax.training.steps import TrainState, make_predict_step
@@ -56,7 +57,9 @@ def train_segmenter(
       OSError: a file is missing or cannot be written.
       StoppedError: see `fit`.
     """
-    mesh = make_mesh(choose_devices(num_devices))
+    devices = choose_devices(num_devices)
+    mesh = step_mesh(devices, config.pyramid.buckets_per_step)
+    everywhere = make_mesh(devices)
     num_classes = len(store.classes)
     targets = open_targets(pseudo_labels, store, "train")
     clouds = StoredClouds(store, "train", targets.scenes)
@@ -67,7 +70,7 @@ def train_segmenter(
     stage = seg_stage(config, num_classes, class_weights(found.counts, config))
     run_of = (store, train, config, mesh, workdir)
     config = start_run("seg", stage, *run_of, targets=found.fingerprint)
-    true_labels = _true_labels(stage, store, config, mesh)
+    true_labels = _true_labels(stage, store, config, everywhere)
     validation = true_labels and Validation(true_labels, SCORE)
     state = fit(stage, train, validation, config, mesh, workdir)
     return {

@@ -57,7 +57,7 @@ def open_network(
         raise FileNotFoundError(f"{directory}: no checkpoint; train first with train.py.")
     num_classes = len(data["classes"])
     stage = make_stage(config, num_classes)
-    optimizer = make_optimizer(config.optim, steps_per_epoch=1)
+    optimizer = make_optimizer(config, steps_per_epoch=1)
     example = pack([], bucket_shape(config, num_classes)).batch
     shapes = state_shapes(stage, optimizer, example)
     with Checkpoints(directory, read_only=True) as checkpoints:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from mprm_jax.config import Config, MiningConfig
+from mprm_jax.data.balls import BallParts
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.labeling.outputs import SceneSums, scene_sums
 from mprm_jax.models.mprm import Mprm
@@ -67,21 +68,27 @@ def scene_votes(
 
     Args:
       predict: step that returns the maps of all buckets, [num_devices * T_0, num_classes].
+      subclouds: those too large for a bucket vote in parts.
       scenes: places in `subclouds.scenes`.
-      progress: called with the number of votes just taken.
+      progress: called with the number of votes just taken, of the `num_votes`.
     """
-    epochs = (None, *range(config.mining.votes - 1))
-    merged = scene_sums(predict, state, subclouds, config, mesh, scenes, epochs, progress)
+    epochs, parts = (None, *range(config.mining.votes - 1)), BallParts(subclouds)
+    merged = scene_sums(predict, state, parts, config, mesh, scenes, epochs, progress)
     for scene, found in merged:
         yield scene, _votes(subclouds, scene, found)
 
 
+def num_votes(subclouds: Subclouds, mining: MiningConfig, scenes: Sequence[int]) -> int:
+    """Votes that `scene_votes` takes for some scenes."""
+    return int(np.isin(BallParts(subclouds).scene_of, scenes).sum()) * mining.votes
+
+
 def _votes(subclouds: Subclouds, scene: int, found: SceneSums) -> SceneVotes:
-    """Means of the sums, and counts of the balls and their tags."""
+    """Means of the sums, and counts of the balls and their tags: of whole balls, as tagged."""
     num_balls = np.zeros(len(found.sums), np.uint16)
     num_tagged = np.zeros(found.sums.shape, np.uint16)
     for index in np.flatnonzero(subclouds.scene_of == scene):
-        rows = subclouds.read(index).rows
+        rows = subclouds.rows(index)
         num_balls[rows] += 1
         num_tagged[rows] += subclouds.tags[index][None]
     return SceneVotes(found.sums / np.maximum(found.num_votes, 1)[:, None], num_balls, num_tagged)

@@ -14,6 +14,7 @@ from mprm_jax.ops.deformable import (
     left_out,
     repulsion_loss,
 )
+from mprm_jax.ops.dropout import kept_features
 from mprm_jax.ops.kpconv import kpconv
 from mprm_jax.ops.norm import masked_moments
 from mprm_jax.types import DATA_AXIS, Array, Ratio
@@ -64,6 +65,24 @@ class UnaryBlock(nn.Module):
         x = unary(self.features, dtype=x.dtype)(x)
         x = MaskedBatchNorm(self.keep, name="norm")(x, mask, train=train)
         return nn.leaky_relu(x, self.negative_slope)
+
+
+class CloudDropout(nn.Module):
+    """Dropout that draws by cloud, so that neither packing nor devices change the draw."""
+
+    rate: float  # share that is set to 0 in training
+
+    @nn.compact
+    def __call__(self, x: Array, clouds: Array, num_clouds: int, *, train: bool) -> Array:
+        if not train or self.rate == 0:
+            return x
+        keep, first_cloud = 1.0 - self.rate, jax.lax.axis_index(DATA_AXIS) * num_clouds
+        kept = kept_features(
+            *(self.make_rng("dropout"), clouds, num_clouds, x.shape[-1]),
+            keep=keep,
+            first_cloud=first_cloud,
+        )
+        return jnp.where(kept, x / keep, 0.0).astype(x.dtype)
 
 
 class KPConv(nn.Module):

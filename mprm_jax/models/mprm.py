@@ -51,8 +51,8 @@ class Mprm(nn.Module):
             features = PointwisePath(self.config, num_clouds, name=path)(
                 features, clouds, train=train
             )
-        head = Head(self.num_classes, self.config, name=f"{path}_head")
-        return head(features, train=train)
+        head = Head(self.num_classes, num_clouds, self.config, name=f"{path}_head")
+        return head(features, clouds, train=train)
 
     def _pool(self, scores: Array, clouds: Array, num_clouds: int) -> Array:
         if self.config.pooling == "mean":

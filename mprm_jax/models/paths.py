@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mprm_jax.config import ModelConfig
-from mprm_jax.models.layers import UnaryBlock, unary
+from mprm_jax.models.layers import CloudDropout, UnaryBlock, unary
 from mprm_jax.ops.attention import channel_attention, spatial_attention
 from mprm_jax.ops.pcam import class_scores
 from mprm_jax.types import Array
@@ -78,11 +78,13 @@ class Head(nn.Module):
     """Dropout, then a linear classifier: the class scores of every row."""
 
     num_classes: int
+    num_clouds: int
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, features: Array, *, train: bool) -> Array:
-        features = nn.Dropout(self.config.dropout, deterministic=not train)(features)
+    def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
+        dropout = CloudDropout(self.config.dropout, name="dropout")
+        features = dropout(features, clouds, self.num_clouds, train=train)
         shape = (features.shape[-1], self.num_classes)
         weights = self.param("weights", nn.initializers.lecun_normal(), shape)
         bias = None

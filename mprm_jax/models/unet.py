@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.encoder import Encoder
-from mprm_jax.models.layers import UnaryBlock
+from mprm_jax.models.layers import CloudDropout, UnaryBlock
 from mprm_jax.ops.upsampling import nearest_upsample
 from mprm_jax.types import Array, PointPyramid
 
@@ -46,7 +46,8 @@ class UNet(nn.Module):
             )
             x = self._unary(level, f"level{level}_decoder")(x, masks[level], train=train)
         x = self._unary(0, "head")(x, masks[0], train=train)
-        x = nn.Dropout(self.config.dropout, deterministic=not train)(x).astype(jnp.float32)
+        dropout = CloudDropout(self.config.dropout, name="dropout")
+        x = dropout(x, pyramid.clouds[0], num_clouds, train=train).astype(jnp.float32)
         return nn.Dense(self.num_classes, use_bias=self.config.head_bias, name="classifier")(x)
 
     def _unary(self, level: int, name: str) -> UnaryBlock:

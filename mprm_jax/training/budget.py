@@ -37,7 +37,7 @@ def fit_memory(
     Args:
       config: as it is if its `memory_gb` is 0.
       largest: points of the largest ball, which a bucket should hold.
-      most: points of an epoch on one device; a larger bucket would hold padding.
+      most: points of an epoch in each bucket of one step; a larger one would hold padding.
       peak_bytes: of a training step of a config, on one device.
 
     Raises:

@@ -46,7 +46,7 @@ def calibrate_candidates(config: Config, balls: Balls) -> Config:
         draws=config.data.epoch_subclouds,
         max_points=pyramid.bucket_points,
         max_clouds=pyramid.max_clouds,
-        num_devices=1,
+        buckets_per_step=1,
         seed=config.seed,
         epoch=0,
     )

@@ -7,12 +7,10 @@ import jax
 import numpy as np
 
 from mprm_jax.config import Config
-from mprm_jax.data.loader import Loader
-from mprm_jax.data.plan import sequential_plan
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.training.answers import Answers
 from mprm_jax.training.hosts import sum_over_hosts
 from mprm_jax.training.metrics import average_precision
-from mprm_jax.training.parallel import local_buckets, local_rows, shard_batch
 from mprm_jax.training.steps import TrainState
 
 
@@ -25,20 +23,19 @@ def tag_precision(
 ) -> dict[str, float]:
     """Average precision of every class over the subclouds of a split, and the mean.
 
+    Every host takes its share of the scenes with its own devices.
+
     Args:
-      predict: step that returns class probabilities [B, num_classes] of every bucket.
+      predict: step that returns class probabilities [num_devices * B, num_classes].
+      state: on the devices of the mesh.
+      mesh: of this host's devices.
     """
-    pyramid = config.pyramid
-    plan = sequential_plan(
-        subclouds.num_points, pyramid.bucket_points, pyramid.max_clouds, mesh.size
-    )
+    scenes = range(jax.process_index(), len(subclouds.scenes), jax.process_count())
+    groups = [np.flatnonzero(subclouds.scene_of == scene) for scene in scenes]
     scores = np.zeros(subclouds.tags.shape, np.float32)
-    with Loader(subclouds, config) as loader:
-        for loaded in loader.load(local_buckets(plan, mesh)):
-            found = local_rows(predict(state, shard_batch(loaded.batch, mesh)))
-            found = found.reshape(len(loaded.members), pyramid.max_clouds, -1)
-            for bucket, members in enumerate(loaded.members):
-                scores[members] = found[bucket, : len(members)]
+    with Answers(predict, state, subclouds, config, mesh) as answers:
+        for index, found in answers.of_clouds(groups):
+            scores[index] = found
     # Each ball was scored by one host; the others left 0.
     precision = average_precision(sum_over_hosts(scores), subclouds.tags)
     classes = subclouds.store.classes

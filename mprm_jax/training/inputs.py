@@ -1,4 +1,4 @@
-"""Makes the network's input of a bucket inside the step, if the loader sent bare points."""
+"""Makes the network's input inside the step: lays buckets end to end, computes what is missing."""
 
 from typing import Any, NamedTuple
 
@@ -16,16 +16,58 @@ jax.tree_util.register_dataclass(RawBatch, data_fields=_DATA, meta_fields=_META)
 
 
 class CompleteBatch(NamedTuple):
-    """A bucket and what of it did not fit its static sizes."""
+    """What a device computes with, and what of it did not fit the static sizes."""
 
     batch: Batch
     overflow: Overflow | None  # None: the host built the lists and has counted what it cut
 
 
-def complete(bucket: Batch | RawBatch) -> CompleteBatch:
-    """Moves the clouds of one device's bucket and computes lists and features, where needed."""
-    if isinstance(bucket, Batch):
-        return CompleteBatch(bucket, None)
+def complete(buckets: Batch | RawBatch, num_buckets: int) -> CompleteBatch:
+    """One bucket of all that a device holds; lists and features are computed where needed.
+
+    Args:
+      buckets: concatenated along the first axis.
+      num_buckets: on this device. Each is built by itself, so that what does not fit one of them
+        does not depend on how many lie here.
+    """
+    if isinstance(buckets, Batch):
+        return CompleteBatch(lay_end_to_end(buckets, num_buckets), None)
+    apart = jax.tree.map(lambda x: x.reshape(num_buckets, -1, *x.shape[1:]), buckets)
+    built, overflow = jax.vmap(_build)(apart)
+    joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), built)
+    overflow = jax.tree.map(lambda x: jnp.sum(x, axis=0), overflow)
+    return CompleteBatch(lay_end_to_end(joined, num_buckets), overflow)
+
+
+def lay_end_to_end(batch: Batch, num_buckets: int) -> Batch:
+    """One bucket of several that are concatenated along the first axis.
+
+    Rows stay where they are; row and cloud numbers are counted through, and the shadow index and
+    the cloud of padding are those of the whole.
+    """
+    if num_buckets == 1:
+        return batch
+    pyramid = batch.pyramid
+    rows = [len(points) // num_buckets for points in pyramid.points]
+    places = len(batch.real) // num_buckets
+
+    def through(index: Array, size: int) -> Array:
+        bucket = jnp.arange(len(index)) // (len(index) // num_buckets)
+        start = size * bucket.reshape(-1, *[1] * (index.ndim - 1)).astype(index.dtype)
+        return jnp.where(index == size, size * num_buckets, index + start)
+
+    return batch._replace(
+        pyramid=pyramid._replace(
+            clouds=tuple(through(clouds, places) for clouds in pyramid.clouds),
+            neighbors=tuple(map(through, pyramid.neighbors, rows)),
+            pools=tuple(map(through, pyramid.pools, rows)),
+            upsamples=tuple(map(through, pyramid.upsamples, rows[1:])),
+        )
+    )
+
+
+def _build(bucket: RawBatch) -> tuple[Batch, Overflow]:
+    """Moves the clouds of one bucket and computes its lists and features."""
     recipe, num_clouds = bucket.recipe, len(bucket.real)
     points = moved_points(bucket)
     built = build_pyramid(points, bucket.clouds, recipe.spec, recipe.capacities, num_clouds)
@@ -37,7 +79,7 @@ def complete(bucket: Batch | RawBatch) -> CompleteBatch:
         real=bucket.real & top,
         point_labels=bucket.point_labels,
     )
-    return CompleteBatch(batch, built.overflow)
+    return batch, built.overflow
 
 
 def moved_points(bucket: RawBatch) -> Array:
@@ -49,15 +91,10 @@ def moved_points(bucket: RawBatch) -> Array:
     return jnp.where(bucket.epoch[0] == AT_REST, bucket.points, moved)
 
 
-def overflow_metrics(overflow: Overflow | None, axis: str) -> dict[str, Array]:
-    """What was cut on all devices, by level, for the log; empty for None.
-
-    Args:
-      axis: of the mesh, to sum over.
-    """
+def overflow_metrics(overflow: Overflow | None) -> dict[str, Array]:
+    """What was cut on this device, by level, for the log; empty for None."""
     if overflow is None:
         return {}
-    overflow = jax.lax.psum(overflow, axis)
     metrics: dict[str, Any] = {"cut/too_wide": overflow.too_wide}
     for level in range(len(overflow.rows)):
         metrics[f"cut/rows_level{level}"] = overflow.rows[level]

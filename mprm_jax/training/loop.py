@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 class Position(NamedTuple):
-    """Where a run stands: `epoch_step` steps of `epoch` are done, `step` in all."""
+    """Where a run stands: `buckets` of the plan of `epoch` are done, and `step` steps in all."""
 
     epoch: int = 0
-    epoch_step: int = 0
+    buckets: int = 0
     step: int = 0
 
 
@@ -96,15 +96,14 @@ class _Run:
         # Passes over other lists of balls take about as many steps as each other.
         steps_per_epoch = max(len(self.plan(epoch)) for epoch in range(len(train.passes)))
         self.total_steps = steps_per_epoch * config.optim.epochs
-        self.schedule = make_schedule(config.optim, steps_per_epoch)
-        optimizer = make_optimizer(config.optim, steps_per_epoch)
+        self.schedule = make_schedule(config, steps_per_epoch)
+        optimizer = make_optimizer(config, steps_per_epoch)
         example = loader.example()
         self.state = replicate(init_state(stage, optimizer, example, config.seed), mesh)
         self.position = Position()
-        self.step_fn = make_train_step(
-            stage, optimizer, mesh, seed=config.seed, offset_loss=config.optim.offset_loss
-        )
-        rows_per_step = loader.shape.rows[0] * len(mesh.local_devices)
+        self.step_fn = make_train_step(stage, optimizer, mesh, config)
+        buckets_here = config.pyramid.buckets_per_step // jax.process_count()
+        rows_per_step = loader.shape.rows[0] * buckets_here
         self.window = Window(rows_per_step, num_hosts=jax.process_count())
         self.agreement = Agreement(mesh)
         self.decision = NOTHING
@@ -119,7 +118,7 @@ class _Run:
             draws=self.config.data.epoch_subclouds,
             max_points=self.config.pyramid.bucket_points,
             max_clouds=self.config.pyramid.max_clouds,
-            num_devices=self.mesh.size,
+            buckets_per_step=self.config.pyramid.buckets_per_step,
             seed=self.config.seed,
             epoch=epoch,
         )
@@ -132,7 +131,8 @@ class _Run:
 
         found = self.checkpoints.restore_latest(self.state, check)
         if found is not None:
-            self.state, self.position = found.state, Position(**found.notes["position"])
+            self.state = found.state
+            self.position = _position(found.notes, self.config.pyramid.buckets_per_step)
             logger.info(
                 "resuming at step %d (epoch %d)", self.position.step, self.position.epoch + 1
             )
@@ -141,7 +141,9 @@ class _Run:
         """Trains all epochs that are left."""
         log_plan(self.loader.shape, self.plan(self.position.epoch))
         logger.info("compiling the training step, once per run; this can take a minute")
-        cost = step_cost(self.step_fn, self.state, spread_shapes(self.loader.empty(), self.mesh))
+        num_buckets = self.config.pyramid.buckets_per_step
+        shapes = spread_shapes(self.loader.empty(), self.mesh, num_buckets)
+        cost = step_cost(self.step_fn, self.state, shapes)
         left = self.total_steps - self.position.step
         self.forecast = Forecast(cost, left, self.mesh.local_devices[0])
         self.window.restart()
@@ -156,8 +158,8 @@ class _Run:
         self.forecast.at_end()
 
     def _epoch(self, epoch: int, recorder: Recorder, validation: Validation | None) -> None:
-        steps = self.plan(epoch)
-        left = local_buckets(steps[self.position.epoch_step :], self.mesh)
+        steps, buckets_per_step = self.plan(epoch), self.config.pyramid.buckets_per_step
+        left = local_buckets(steps[self.position.buckets // buckets_per_step :], self.mesh)
         for loaded in self.loader.load(left, epoch):
             with jax.transfer_guard("disallow"):  # values move where the code says so
                 self._step(loaded)
@@ -165,7 +167,8 @@ class _Run:
             recorder.advance()
             if len(self.window) == self.config.log.every_steps:
                 self._log(recorder)
-            if self.decision >= INTERRUPT and self.position.epoch_step < len(steps):
+            done = self.position.buckets == len(steps) * buckets_per_step
+            if self.decision >= INTERRUPT and not done:
                 self._leave(recorder)
             elif self.decision == SAVE:
                 self._save(recorder, None)
@@ -190,7 +193,8 @@ class _Run:
     def _step(self, loaded: LoadedBatch) -> None:
         self.state, metrics = self.step_fn(self.state, shard_batch(loaded.batch, self.mesh))
         self.position = self.position._replace(
-            epoch_step=self.position.epoch_step + 1, step=self.position.step + 1
+            buckets=self.position.buckets + self.config.pyramid.buckets_per_step,
+            step=self.position.step + 1,
         )
         self.window.add(self.position.step, metrics, loaded)
 
@@ -234,3 +238,11 @@ class _Run:
         self._save(recorder, None)
         name = next(name for name, code in SIGNALS.items() if code == self.decision)
         raise StoppedError(f"{name}: saved step {self.position.step}")
+
+
+def _position(notes: dict[str, Any], buckets_per_step: int) -> Position:
+    """The position that a checkpoint notes; earlier versions counted the steps of an epoch."""
+    found = dict(notes["position"])
+    if "epoch_step" in found:
+        found["buckets"] = found.pop("epoch_step") * buckets_per_step
+    return Position(**found)

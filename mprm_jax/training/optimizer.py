@@ -1,5 +1,6 @@
 """The optimizer and its schedule (paper 5.2; mprm utils/trainer_mb.py)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mprm_jax.config import OptimConfig
+from mprm_jax.config import Config
 from mprm_jax.types import Array
 
 # Parameter names, see mprm_jax.models.layers and paths. Norms, biases and gates do not decay:
@@ -16,27 +17,41 @@ _DECAYED = ("weights", "kernel", "offset_weights")
 _OFFSETS = ("offset_weights", "offset_bias")
 
 
-def make_schedule(config: OptimConfig, steps_per_epoch: int) -> Callable[[Array], Array]:
+def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[Array], Array]:
     """Learning rate of a step: linear warm-up, then exponential decay or a cosine to 0.
 
     Source: exponential as in the paper, a tenth every `decay_epochs`.
     """
-    total = config.epochs * steps_per_epoch
+    optim, peak = config.optim, scaled_rate(config)
+    total = optim.epochs * steps_per_epoch
 
     def rate(step: Array) -> Array:
-        warm = jnp.minimum(1.0, (step + 1) / (config.warmup_steps + 1))
-        if config.schedule == "cosine":
+        warm = jnp.minimum(1.0, (step + 1) / (optim.warmup_steps + 1))
+        if optim.schedule == "cosine":
             decay = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(1.0, step / total)))
         else:
-            decay = 10.0 ** (-step / (config.decay_epochs * steps_per_epoch))
-        return jnp.float32(config.learning_rate) * warm * decay
+            decay = 10.0 ** (-step / (optim.decay_epochs * steps_per_epoch))
+        return jnp.float32(peak) * warm * decay
 
     return rate
 
 
-def make_optimizer(config: OptimConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+def scaled_rate(config: Config) -> float:
+    """The learning rate for the size of a step.
+
+    With `optim.base_buckets` not 0 it grows with `pyramid.buckets_per_step` over that number:
+    in proportion for sgd (Goyal et al. 2017), with the square root for adamw (Malladi et al. 2022).
+    """
+    optim = config.optim
+    if optim.base_buckets == 0:
+        return optim.learning_rate
+    times = config.pyramid.buckets_per_step / optim.base_buckets
+    return optim.learning_rate * (times if optim.optimizer == "sgd" else math.sqrt(times))
+
+
+def make_optimizer(config: Config, steps_per_epoch: int) -> optax.GradientTransformation:
     """SGD with coupled decay, or AdamW; both clip each variable and slow the offsets."""
-    schedule = make_schedule(config, steps_per_epoch)
+    schedule, config = make_schedule(config, steps_per_epoch), config.optim
     if config.optimizer == "sgd":
         stages = [
             optax.add_decayed_weights(config.weight_decay, mask=decay_mask),

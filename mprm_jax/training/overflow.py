@@ -5,6 +5,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 logger = logging.getLogger(__name__)
 
 _MESSAGES = {
@@ -20,15 +22,20 @@ def check_overflow(values: Mapping[str, Any]) -> None:
     Raises:
       ValueError: the balls are too wide to tell their cells apart.
     """
-    if values.get("cut/too_wide", 0) > 0:
-        raise ValueError(
-            "the balls span too many cells to compute neighbors on the device; set "
-            "pyramid.builder=host, or use smaller balls or larger voxels."
-        )
+    require_narrow(values)
     for name, count in values.items():
         kind, _, level = name.removeprefix("cut/").partition("_level")
         if name.startswith("cut/") and kind in _MESSAGES and count > 0:
             _warn_once(kind, level)
+
+
+def require_narrow(values: Mapping[str, Any]) -> None:
+    """Raises `ValueError` if the balls are too wide to tell their cells apart."""
+    if np.any(values.get("cut/too_wide", 0)):
+        raise ValueError(
+            "the balls span too many cells to compute neighbors on the device; set "
+            "pyramid.builder=host, or use smaller balls or larger voxels."
+        )
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Spreads buckets over all devices of all hosts and keeps one copy of the state on each."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,10 @@ import numpy as np
 
 from mprm_jax.data.raw_buckets import RawBatch
 from mprm_jax.types import DATA_AXIS, Array, Batch
+
+logger = logging.getLogger(__name__)
+
+_MAX_NAMED = 8  # devices
 
 
 def choose_devices(count: int | None) -> list[jax.Device]:
@@ -34,6 +39,38 @@ def make_mesh(devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.array(devices), (DATA_AXIS,), axis_types=axis_types)
 
 
+def step_mesh(devices: list[jax.Device], buckets_per_step: int) -> jax.sharding.Mesh:
+    """The mesh of a training step: of each host as many devices as share its buckets evenly.
+
+    Args:
+      devices: that may be used, of all hosts.
+
+    Raises:
+      ValueError: the hosts cannot share the buckets evenly.
+    """
+    num_hosts = len({device.process_index for device in devices})
+    if buckets_per_step % num_hosts:
+        raise ValueError(
+            f"pyramid.buckets_per_step={buckets_per_step} cannot be shared by {num_hosts} hosts; "
+            f"set a multiple of {num_hosts} (another batch, so another result), or use as many "
+            "hosts as divide it."
+        )
+    by_host = [[x for x in devices if x.process_index == i] for i in range(num_hosts)]
+    most = min(map(len, by_host))
+    share = buckets_per_step // num_hosts
+    used = max(count for count in range(1, most + 1) if share % count == 0)
+    chosen = [device for host in by_host for device in host[:used]]
+    unused = [str(device) for device in devices if device not in chosen]
+    if unused:
+        logger.info(
+            "a step has %d buckets (pyramid.buckets_per_step): %d of %d devices share them evenly, "
+            "these do not train: %s%s",
+            *(buckets_per_step, len(chosen), len(devices), ", ".join(unused[:_MAX_NAMED])),
+            f" and {len(unused) - _MAX_NAMED} more" * (len(unused) > _MAX_NAMED),
+        )
+    return make_mesh(chosen)
+
+
 def local_mesh(mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
     """The part of a mesh that is on this host."""
     return make_mesh(list(mesh.local_devices))
@@ -42,9 +79,14 @@ def local_mesh(mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
 def local_buckets(
     steps: Sequence[list[list[int]]], mesh: jax.sharding.Mesh
 ) -> Sequence[list[list[int]]]:
-    """This host's part of a plan, step -> device of the mesh -> balls."""
+    """This host's part of a plan, step -> bucket -> balls; devices take equally many buckets."""
     here = [i for i, x in enumerate(mesh.devices.flat) if x.process_index == jax.process_index()]
-    return [[step[i] for i in here] for step in steps]
+
+    def part(step: list[list[int]]) -> list[list[int]]:
+        share = len(step) // mesh.size
+        return [bucket for i in here for bucket in step[i * share : (i + 1) * share]]
+
+    return [part(step) for step in steps]
 
 
 def local_rows(spread: jax.Array) -> Array:
@@ -68,7 +110,7 @@ def use_cpu_cores(num_devices: int) -> None:
 
 
 def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
-    """Puts this host's buckets on its devices, one each."""
+    """Puts this host's buckets on its devices, equally many each."""
     return jax.tree.map(lambda rows: spread(rows, mesh), batch)
 
 
@@ -88,12 +130,14 @@ def replicated_shapes(tree: Any, mesh: jax.sharding.Mesh) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
-def spread_shapes(bucket: Batch | RawBatch, mesh: jax.sharding.Mesh) -> Batch | RawBatch:
-    """Shapes of buckets like this one, one on each device."""
+def spread_shapes(
+    bucket: Batch | RawBatch, mesh: jax.sharding.Mesh, num_buckets: int
+) -> Batch | RawBatch:
+    """Shapes of as many buckets like this one, spread over the devices."""
     sharding = jax.NamedSharding(mesh, jax.P(DATA_AXIS))
 
     def shape(x: Array) -> jax.ShapeDtypeStruct:
-        rows = mesh.size * len(x)
+        rows = num_buckets * len(x)
         return jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=sharding)
 
     return jax.tree.map(shape, bucket)

@@ -43,7 +43,7 @@ def choose_sizes(
         config = fit_memory(
             config,
             largest=int(balls.num_points.max()),
-            most=-(-int(balls.num_points[order].sum()) // mesh.size),
+            most=-(-int(balls.num_points[order].sum()) // config.pyramid.buckets_per_step),
             peak_bytes=functools.partial(_peak_bytes, stage, balls, mesh),
         )
     return _calibrated(config, balls)
@@ -56,13 +56,12 @@ def _calibrated(config: Config, balls: Balls) -> Config:
 def _peak_bytes(stage: Stage, balls: Balls, mesh: jax.sharding.Mesh, config: Config) -> int:
     """Memory of a device in a training step; of the host where it is largest."""
     config = _calibrated(config, balls)
-    optimizer = make_optimizer(config.optim, steps_per_epoch=1)
-    seed, offset_loss = config.seed, config.optim.offset_loss
-    step = make_train_step(stage, optimizer, mesh, seed=seed, offset_loss=offset_loss)
+    optimizer = make_optimizer(config, steps_per_epoch=1)
+    step = make_train_step(stage, optimizer, mesh, config)
     with Loader(balls, config) as loader:
         state = state_shapes(stage, optimizer, loader.example())
-        bucket = spread_shapes(loader.empty(), mesh)
-    cost = step_cost(step, replicated_shapes(state, mesh), bucket)
+        buckets = spread_shapes(loader.empty(), mesh, config.pyramid.buckets_per_step)
+    cost = step_cost(step, replicated_shapes(state, mesh), buckets)
     peak = max(map(int, exchange(str(cost.peak_bytes), "memory of a step")))
     logger.info(
         "a step with buckets of %d points needs %.3g GB of a device",

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mprm_jax.config import Config
 from mprm_jax.data.raw_buckets import RawBatch
 from mprm_jax.training.inputs import complete, overflow_metrics
-from mprm_jax.training.overflow import check_overflow
 from mprm_jax.training.stages import Stage
 from mprm_jax.types import DATA_AXIS, Array, Batch, Ratio
 
@@ -57,22 +57,25 @@ def make_train_step(
     stage: Stage,
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
-    *,
-    seed: int,
-    offset_loss: float,
+    config: Config,
 ) -> Callable[[TrainState, Batch | RawBatch], tuple[TrainState, dict[str, Array]]]:
     """Returns step(state, buckets) -> (state, metrics); the given state is consumed.
 
+    The result does not depend on the number of devices, but for the rounding of sums.
+
     Args:
-      offset_loss: weight of the losses that modules sow, fitting and repulsion of offsets.
+      mesh: of `step_mesh`, so that its devices share `pyramid.buckets_per_step` evenly.
+      config: `optim.offset_loss` weighs the losses that modules sow, fitting and repulsion.
     """
+    buckets_per_device = config.pyramid.buckets_per_step // mesh.size
 
     def step(state: TrainState, bucket: Batch | RawBatch) -> tuple[TrainState, dict[str, Array]]:
-        batch, overflow = complete(bucket)
+        batch, overflow = complete(bucket, buckets_per_device)
 
         def loss_fn(params: Any) -> tuple[Array, _Losses]:
-            found = _losses(stage, state, params, batch, seed)
-            return sum(found.means.values()) + offset_loss * sum(found.sown.values()), found
+            weight = config.optim.offset_loss
+            found = _losses(stage, state, params, batch, config.seed)
+            return sum(found.means.values()) + weight * sum(found.sown.values()), found
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, found), grads = grad_fn(state.params)
@@ -87,7 +90,7 @@ def make_train_step(
             "norm/gradient": optax.tree.norm(grads),
             "norm/parameters": optax.tree.norm(params),
             "norm/update": optax.tree.norm(updates),
-            **overflow_metrics(overflow, DATA_AXIS),
+            **jax.lax.psum(overflow_metrics(overflow), DATA_AXIS),
         }
         return TrainState(state.step + 1, params, found.batch_stats, opt_state), metrics
 
@@ -107,8 +110,8 @@ class _Losses(NamedTuple):
 
 def _losses(stage: Stage, state: TrainState, params: Any, batch: Batch, seed: int) -> _Losses:
     """The losses of a bucket, with `params` in place of those of the state."""
+    # The same on all devices: what is drawn from it differs by cloud, see `ops.dropout`.
     key = jax.random.fold_in(jax.random.key(seed), state.step)
-    key = jax.random.fold_in(key, jax.lax.axis_index(DATA_AXIS))
     output, updated = stage.model.apply(
         {"params": params, "batch_stats": state.batch_stats},
         *stage.inputs(batch),
@@ -125,30 +128,30 @@ def _losses(stage: Stage, state: TrainState, params: Any, batch: Batch, seed: in
     )
 
 
+class Predicted(NamedTuple):
+    """What a network says of the buckets of all devices."""
+
+    values: Any  # arrays concatenated along the first axis
+    overflow: dict[str, Array]  # of `overflow_metrics`, [num_devices]: what did not fit
+
+
 def make_predict_step(
     predict: Callable[[Any, Batch], Any], mesh: jax.sharding.Mesh
-) -> Callable[[TrainState, Batch | RawBatch], Any]:
-    """Returns predict(state, buckets) -> arrays of all buckets, concatenated along the first axis.
+) -> Callable[[TrainState, Batch | RawBatch], Predicted]:
+    """Returns predict(state, buckets), which takes one bucket per device.
 
     Args:
       predict: (variables, bucket) -> arrays with rows or clouds of the bucket first.
     """
 
-    def step(state: TrainState, bucket: Batch | RawBatch) -> tuple[Any, dict[str, Array]]:
-        batch, overflow = complete(bucket)
+    def step(state: TrainState, bucket: Batch | RawBatch) -> Predicted:
+        batch, overflow = complete(bucket, 1)
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        return predict(variables, batch), overflow_metrics(overflow, DATA_AXIS)
+        counts = {name: count[None] for name, count in overflow_metrics(overflow).items()}
+        return Predicted(predict(variables, batch), counts)
 
     spread, whole = jax.P(DATA_AXIS), jax.P()
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=(spread, whole))
-    compiled = jax.jit(mapped)
-
-    def predict_and_check(state: TrainState, buckets: Batch | RawBatch) -> Any:
-        found, cut = compiled(state, buckets)
-        check_overflow(jax.device_get(cut))
-        return found
-
-    return predict_and_check
+    return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=spread))
 
 
 def device_means(terms: dict[str, Ratio]) -> dict[str, Array]:

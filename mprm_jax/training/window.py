@@ -51,7 +51,8 @@ class Window:
         self._clouds += sum(len(bucket) for bucket in loaded.members)
         self._waited += loaded.waited
         if loaded.cut_rows is not None:
-            self._cut_rows = loaded.cut_rows + (self._cut_rows if len(self._cut_rows) else 0)
+            cut_rows = loaded.cut_rows.sum(axis=0)
+            self._cut_rows = cut_rows + (self._cut_rows if len(self._cut_rows) else 0)
 
     def flush(self, name: Callable[[int], str]) -> dict[str, float]:
         """Means over the stretch, and its speed; starts the next stretch.
@@ -69,7 +70,6 @@ class Window:
         seconds = time.perf_counter() - self._start
         steps = len(pending)
         values = {key: float(_over_steps(key)([m[key] for m in pending])) for key in pending[0]}
-        check_overflow(values)
         values |= {
             "speed/points_per_second": self._num_hosts * self._points / seconds,
             "speed/clouds_per_second": self._num_hosts * self._clouds / seconds,
@@ -78,6 +78,7 @@ class Window:
             "bucket/fill": self._points / (steps * self._rows_per_step),
             **{f"cut/rows_level{i}": float(cut) for i, cut in enumerate(self._cut_rows)},
         }
+        check_overflow(values)
         self._reset()
         return values
 

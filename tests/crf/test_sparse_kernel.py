@@ -65,7 +65,7 @@ def test_threads_change_nothing(monkeypatch, num_cores):
     features, sender, values = cloud(3)
     run = functools.partial(mean_field_on_host, weights=[2.0], num_iterations=3)
     expected = run((build_kernel(features, sender),), values)
-    monkeypatch.setattr(threads, "_num_cores", lambda: num_cores)
+    monkeypatch.setattr(threads, "usable_cpus", lambda: num_cores)
     np.testing.assert_array_equal(run((build_kernel(features, sender),), values), expected)
 
 

@@ -9,7 +9,7 @@ from prepared import CONFIG, make_store
 
 from mprm_jax.data.loader import Loader
 from mprm_jax.data.packing import pack
-from mprm_jax.data.plan import sequential_plan
+from mprm_jax.data.plan import group_plan
 from mprm_jax.data.shapes import calibrate, pyramid_spec
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.overrides import override
@@ -29,7 +29,8 @@ def config(subclouds):
 def plan(config, subclouds):
     """Two buckets a step; the last bucket of all is empty."""
     pyramid = config.pyramid
-    steps = sequential_plan(subclouds.num_points, pyramid.bucket_points, pyramid.max_clouds, 2)
+    balls, rows = [np.arange(len(subclouds))], [pyramid.bucket_points]
+    steps = group_plan(balls, [subclouds.num_points], rows, pyramid.max_clouds, 2)
     return [*steps, [[0, 1], []]]
 
 
@@ -94,17 +95,16 @@ def test_the_number_of_steps_under_way_changes_nothing(subclouds, config, plan, 
     assert_equal_batches(load_all(subclouds, other, plan, epoch=4), expected)
 
 
-def test_the_first_cut_names_the_setting_to_raise(subclouds, config, plan, caplog):
+def test_what_is_cut_is_counted_for_each_bucket(subclouds, config, plan):
     small = override(config, ["pyramid.coarse_points=(8, 4)"])
-    loaded = load_all(subclouds, small, plan)
-    assert sum(batch.cut_rows.sum() for batch in loaded) > 0
-    (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
-    assert "pyramid.coarse_points=(8, 4)" in record.getMessage()
+    for loaded in load_all(subclouds, small, plan):
+        assert loaded.cut_rows.shape == (2, 3)
+        cut = loaded.cut_rows.any(axis=1)
+        np.testing.assert_array_equal(cut, [bool(bucket) for bucket in loaded.members])
 
 
-def test_a_calibrated_bucket_cuts_and_says_nothing(subclouds, config, plan, caplog):
+def test_a_calibrated_bucket_cuts_nothing(subclouds, config, plan):
     assert not any(b.cut_rows.sum() for b in load_all(subclouds, config, plan))
-    assert not [r for r in caplog.records if r.levelname == "WARNING"]
 
 
 def test_no_steps_give_no_batches(subclouds, config):

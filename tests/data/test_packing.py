@@ -119,14 +119,14 @@ def test_a_cloud_without_coarsest_rows_is_not_real():
 
 def test_a_roomy_bucket_cuts_nothing():
     bucket = pack(CLOUDS, ROOMY)
-    assert bucket.cut_rows.tolist() == [0, 0, 0]
+    assert bucket.cut_rows.tolist() == [[0, 0, 0]]
 
 
 def test_cut_rows_are_counted():
     needed = [starts(CLOUDS, level)[-1] for level in LEVELS]
     expected = np.maximum(np.array(needed) - TIGHT.rows, 0)
     assert expected.all()
-    np.testing.assert_array_equal(pack(CLOUDS, TIGHT).cut_rows, expected)
+    np.testing.assert_array_equal(pack(CLOUDS, TIGHT).cut_rows, [expected])
 
 
 def test_references_to_cut_rows_become_shadow():
@@ -140,7 +140,7 @@ def test_clouds_beyond_the_last_row_are_counted(level):
     few[level] = 3
     shape = ROOMY._replace(rows=tuple(few))
     assert_lists_are_the_clouds_own(CLOUDS, shape)
-    assert pack(CLOUDS, shape).cut_rows[level] == starts(CLOUDS, level)[-1] - 3
+    assert pack(CLOUDS, shape).cut_rows[0, level] == starts(CLOUDS, level)[-1] - 3
 
 
 def test_order_of_clouds_only_permutes_their_rows():

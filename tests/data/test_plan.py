@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mprm_jax.data.plan import epoch_order, epoch_plan, fill_buckets, sequential_plan
+from mprm_jax.data.plan import epoch_order, epoch_plan, fill_buckets, group_plan
 
 # Points of a subcloud as found in rooms: 2 m balls at 4 cm, and at 8 cm as in the quick preset.
 PAPER = np.clip(np.random.default_rng(0).lognormal(7.4, 0.6, 1500), 300, 5000).astype(int)
@@ -11,7 +11,7 @@ QUICK = np.clip(np.random.default_rng(1).lognormal(7.2, 0.5, 900), 100, 5000).as
 
 
 def plan(num_points=PAPER, **changes):
-    settings = {"draws": 0, "max_points": 16384, "max_clouds": 64, "num_devices": 4}
+    settings = {"draws": 0, "max_points": 16384, "max_clouds": 64, "buckets_per_step": 4}
     settings |= {"seed": 0, "epoch": 0}
     return epoch_plan([np.arange(len(num_points))], num_points, **(settings | changes))
 
@@ -92,21 +92,20 @@ def test_no_bucket_exceeds_its_clouds():
     assert max(len(bucket) for bucket in buckets_of(plan(max_clouds=3))) == 3
 
 
-@pytest.mark.parametrize("num_devices", [1, 3, 8])
-def test_every_device_gets_equally_many_buckets(num_devices):
-    steps = plan(num_devices=num_devices)
-    assert {len(step) for step in steps} == {num_devices}
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_every_step_has_equally_many_buckets(count):
+    assert {len(step) for step in plan(buckets_per_step=count)} == {count}
 
 
 def test_only_the_last_step_has_empty_buckets():
-    steps = plan(num_devices=8)
+    steps = plan(buckets_per_step=8)
     assert all(bucket for step in steps[:-1] for bucket in step)
     assert steps[-1][0]
 
 
-def test_the_number_of_devices_does_not_change_the_buckets():
-    eight = [bucket for bucket in buckets_of(plan(num_devices=8)) if bucket]
-    assert eight == buckets_of(plan(num_devices=1))
+def test_the_buckets_of_a_step_do_not_change_the_buckets():
+    eight = [bucket for bucket in buckets_of(plan(buckets_per_step=8)) if bucket]
+    assert eight == buckets_of(plan(buckets_per_step=1))
 
 
 @pytest.mark.parametrize(("sizes", "max_points"), [(PAPER, 16384), (QUICK, 8192)])
@@ -132,12 +131,42 @@ def test_a_bucket_without_room_for_clouds_is_refused():
         fill_buckets([0, 1], np.array([10, 10]), 10, 0)
 
 
-def test_the_sequential_plan_holds_each_subcloud_once():
-    steps = sequential_plan(QUICK, 8192, 16, 4)
-    assert sorted(drawn(steps)) == list(range(len(QUICK)))
+GROUPS = [np.arange(0, 300), np.arange(0), np.arange(500, 900), np.arange(300, 500)]
 
 
-def test_the_sequential_plan_stays_near_the_order():
-    """Scenes are finished one after the other, so that few are open at a time."""
-    visited = np.array(drawn(sequential_plan(QUICK, 8192, 16, 4)))
-    assert np.abs(visited - np.arange(len(visited))).max() < 200
+def levels_of(num_points):
+    """Sizes of three levels, the coarse ones large where a cloud is sparse."""
+    sparse = np.arange(len(num_points)) % 3 == 0
+    coarse = np.where(sparse, num_points, num_points // 4)
+    return np.stack([num_points, coarse, np.where(sparse, coarse, coarse // 4)], axis=1)
+
+
+def plan_of_groups(rows, groups=GROUPS):
+    sizes = levels_of(QUICK)[:, : len(rows)]
+    return group_plan(groups, [sizes[balls] for balls in groups], rows, 16, 4)
+
+
+@pytest.mark.parametrize("rows", [(8192,), (8192, 2048, 1024)])
+def test_groups_are_visited_in_order_each_ball_once_and_none_share_a_bucket(rows):
+    rows = [max(row, size) for row, size in zip(rows, levels_of(QUICK).max(axis=0), strict=False)]
+    buckets = [bucket for bucket in buckets_of(plan_of_groups(rows)) if bucket]
+    group_of = {int(ball): i for i, balls in enumerate(GROUPS) for ball in balls}
+    groups = [{group_of[ball] for ball in bucket} for bucket in buckets]
+    assert all(len(group) == 1 for group in groups)
+    assert [*groups] == sorted(groups, key=min)
+    assert sorted(ball for bucket in buckets for ball in bucket) == list(range(len(QUICK)))
+
+
+def test_buckets_hold_the_rows_of_every_level():
+    sizes = levels_of(QUICK)
+    rows = np.maximum((8192, 2048, 1024), sizes.max(axis=0))
+    filled = [sizes[bucket].sum(axis=0) for bucket in buckets_of(plan_of_groups(rows)) if bucket]
+    assert (np.array(filled) <= rows).all()
+    assert (np.array(filled)[:, 1:].max(axis=0) > 0.9 * rows[1:]).all()
+
+
+def test_a_group_is_packed_the_same_whatever_other_groups_there_are():
+    rows = levels_of(QUICK).max(axis=0) * 2
+    alone = buckets_of(plan_of_groups(rows, GROUPS[:1]))
+    among = buckets_of(plan_of_groups(rows))
+    assert [b for b in alone if b] == among[: sum(map(bool, alone))]

@@ -41,7 +41,7 @@ def store(tmp_path_factory):
 def training(store, workdir: pathlib.Path, *settings: str, devices: int = 2, **kind) -> list[str]:
     """A small training run; two hosts with two devices each compute what four of one host do."""
     command = runs.command(store.path, workdir, *SETTINGS, *settings, **kind)
-    return [*command, "--devices", str(devices)]
+    return [*command, "pyramid.buckets_per_step=4", "--devices", str(devices)]
 
 
 def script(name: str, *arguments: object) -> list[str]:

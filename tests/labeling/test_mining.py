@@ -26,11 +26,12 @@ from mprm_jax.labeling.pseudo_labels import (
 from mprm_jax.labeling.showcase import draw_showcase
 from mprm_jax.overrides import override
 from mprm_jax.training.parallel import make_mesh
+from mprm_jax.training.steps import Predicted
 
 
 def says_colors(_, batch):
     """A network that says each point's color: as many channels as classes."""
-    return batch.features[:, 1:]
+    return Predicted(batch.features[:, 1:], {})
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_another_export_is_not_overwritten(rooms, tmp_path, settings, origin, na
 
 def test_more_votes_move_the_balls_and_average(rooms, tmp_path):
     def says_positions(_, batch):
-        return batch.pyramid.points[0]
+        return Predicted(batch.pyramid.points[0], {})
 
     one = exported(rooms, tmp_path / "one", predict=says_positions)
     many = exported(rooms, tmp_path / "many", "mining.votes=3", predict=says_positions)

@@ -13,6 +13,7 @@ from mprm_jax.data.voxel_clouds import LooseClouds, StoredClouds
 from mprm_jax.labeling.predicting import Predictor, PredictSettings, spread
 from mprm_jax.labeling.segmentation import segment
 from mprm_jax.training.parallel import make_mesh
+from mprm_jax.training.steps import Predicted
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def voxels(num_voxels=700, width=4.0):
 def colors(_, batch):
     """A network whose classes are red, green and blue."""
     features = np.asarray(batch.features)[:, 1:] + 1e-3
-    return features / features.sum(axis=1, keepdims=True)
+    return Predicted(features / features.sum(axis=1, keepdims=True), {})
 
 
 def surroundings(_, batch):
@@ -39,7 +40,7 @@ def surroundings(_, batch):
     clouds = np.asarray(batch.pyramid.clouds[0])
     sizes = np.bincount(clouds)[clouds].astype(np.float32)
     points = np.abs(np.asarray(batch.pyramid.points[0]))
-    return np.stack([points[:, 0], points[:, 1], sizes / 1000], axis=1) / 3
+    return Predicted(np.stack([points[:, 0], points[:, 1], sizes / 1000], axis=1) / 3, {})
 
 
 def predictor(config, network=colors, num_devices=2, **settings):
@@ -86,7 +87,7 @@ def test_the_number_of_devices_changes_nothing(config):
 
 def test_confidence_is_never_above_one(config):
     def sure(_, batch):
-        return np.tile(np.float32([1 + 1e-6, 0, 0]), (len(batch.features), 1))
+        return Predicted(np.tile(np.float32([1 + 1e-6, 0, 0]), (len(batch.features), 1)), {})
 
     assert predicted(config, voxels(), sure, votes=3).confidence.max() == 1
 

@@ -11,6 +11,7 @@ from mprm_jax.data.store import CloudArrays
 from mprm_jax.data.voxel_clouds import LooseClouds, StoredClouds
 from mprm_jax.labeling.segmentation import segment
 from mprm_jax.training.parallel import make_mesh
+from mprm_jax.training.steps import Predicted
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def config(store):
 
 def colors(_, batch):
     """A network that says the color of each point: as many channels as classes."""
-    return batch.features[:, 1:]
+    return Predicted(batch.features[:, 1:], {})
 
 
 def segmented(clouds, config, rounds=1, num_devices=2, **changes):

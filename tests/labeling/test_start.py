@@ -30,6 +30,7 @@ def start(store, tmp_path):
         settings = (f"pyramid.memory_gb={gigabytes}", f"pyramid.builder={builder}")
         # Balls larger than the bucket that the settings name, and more of them than fit the memory.
         settings += ("pyramid.bucket_points=16", "data.epoch_subclouds=4000")
+        settings += (f"pyramid.buckets_per_step={num_devices}",)
         config = runs.small_config(*settings, stage=name)
         mesh = make_mesh(jax.devices()[:num_devices])
         balls = balls_of(store, name, whole_balls(config))

@@ -8,10 +8,11 @@ from prepared import CONFIG, make_store
 from mprm_jax.config import MiningConfig, ModelConfig
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.labeling.votes import make_mining, scene_votes
+from mprm_jax.labeling.votes import make_mining, num_votes, scene_votes
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.overrides import override
 from mprm_jax.training.parallel import make_mesh
+from mprm_jax.training.steps import Predicted
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def votes_of(store, num_devices=2, changes=(), progress=lambda _: None, scenes=N
     scenes = range(len(subclouds.scenes)) if scenes is None else scenes
 
     def predict(_, batch):
-        return batch.features[:, 1:]
+        return Predicted(batch.features[:, 1:], {})
 
     votes = scene_votes(predict, None, subclouds, config, mesh, scenes, progress)
     return subclouds, list(votes)
@@ -37,7 +38,14 @@ def votes_of(store, num_devices=2, changes=(), progress=lambda _: None, scenes=N
 def balls_of(subclouds, scene):
     """Rows and tags of every ball of a scene."""
     indices = np.flatnonzero(subclouds.scene_of == scene)
-    return [(subclouds.read(index).rows, subclouds.tags[index]) for index in indices]
+    return [(whole_ball(subclouds, index), subclouds.tags[index]) for index in indices]
+
+
+def whole_ball(subclouds, index):
+    """Rows within a ball's radius, whatever a bucket holds."""
+    coords = subclouds.clouds.cloud(int(subclouds.scene_of[index])).coords
+    away = np.linalg.norm(coords - subclouds.centers[index], axis=1)
+    return np.flatnonzero(away < subclouds.radii[index])
 
 
 def test_scenes_come_in_the_order_asked_for(store):
@@ -45,8 +53,13 @@ def test_scenes_come_in_the_order_asked_for(store):
     assert [scene for scene, _ in votes] == [2, 0]
 
 
-def test_a_voxel_counts_the_balls_that_hold_it(store):
-    subclouds, votes = votes_of(store)
+# Tags need no network: a ball too large for a bucket is evidence for all of its voxels.
+TOO_SMALL = pytest.mark.parametrize("changes", [[], ["pyramid.bucket_points=60"]])
+
+
+@TOO_SMALL
+def test_a_voxel_counts_the_balls_that_hold_it(store, changes):
+    subclouds, votes = votes_of(store, changes=changes)
     for scene, vote in votes:
         expected = np.zeros(len(vote.num_balls), int)
         for rows, _ in balls_of(subclouds, scene):
@@ -54,8 +67,9 @@ def test_a_voxel_counts_the_balls_that_hold_it(store):
         np.testing.assert_array_equal(vote.num_balls, expected)
 
 
-def test_a_voxel_counts_the_tags_of_its_balls(store):
-    subclouds, votes = votes_of(store)
+@TOO_SMALL
+def test_a_voxel_counts_the_tags_of_its_balls(store, changes):
+    subclouds, votes = votes_of(store, changes=changes)
     for scene, vote in votes:
         expected = np.zeros(vote.num_tagged.shape, int)
         for rows, tags in balls_of(subclouds, scene):
@@ -65,20 +79,25 @@ def test_a_voxel_counts_the_tags_of_its_balls(store):
 
 @pytest.mark.parametrize("changes", [[], ["pyramid.bucket_points=60"], ["mining.votes=3"]])
 def test_scores_return_to_the_voxel_they_were_said_of(store, changes):
-    """Also those of a thinned ball, which votes with the points it kept; and of moved ones."""
+    """Also those of a ball too large for a bucket, which votes in parts; and of moved ones."""
     subclouds, votes = votes_of(store, changes=changes)
     for scene, vote in votes:
         covered = vote.num_balls > 0
+        assert covered.any()
         colors = store.voxel_cloud("train", subclouds.scenes[scene]).colors / 255
         # Means of equal float32 values
         np.testing.assert_allclose(vote.scores[covered], colors[covered], atol=1e-6)
         assert not vote.scores[~covered].any()
 
 
-def test_progress_counts_every_vote(store):
+@TOO_SMALL
+def test_progress_counts_every_vote(store, changes):
     seen = []
-    subclouds, _ = votes_of(store, changes=["mining.votes=2"], progress=seen.append)
-    assert sum(seen) == 2 * len(subclouds)
+    changes = [*changes, "mining.votes=2"]
+    subclouds, _ = votes_of(store, changes=changes, progress=seen.append)
+    scenes = range(len(subclouds.scenes))
+    assert sum(seen) == num_votes(subclouds, MiningConfig(votes=2), scenes)
+    assert (sum(seen) > 2 * len(subclouds)) == (subclouds.num_thinned > 0)
 
 
 def test_a_path_that_was_not_trained_is_named():

@@ -34,7 +34,7 @@ def config(subclouds):
 
 @functools.cache
 def compiled():
-    return jax.jit(complete)
+    return jax.jit(complete, static_argnums=1)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def at_rest(config, subclouds):
     """Input of the same bucket: the host's, and the step's."""
     raw = RawBucketBuilder(subclouds, config)(MEMBERS, None)
     host = BucketBuilder(subclouds, config)(MEMBERS, None).batch
-    return host, jax.device_get(compiled()(raw))
+    return host, jax.device_get(compiled()(raw, 1))
 
 
 def test_a_bucket_at_rest_is_that_of_the_host(at_rest):
@@ -67,7 +67,7 @@ def test_lists_at_rest_are_those_of_the_host(at_rest):
 
 def test_clouds_move_anew_in_every_epoch(config, subclouds):
     build = RawBucketBuilder(subclouds, config)
-    first, again, later = (compiled()(build(MEMBERS, epoch)).batch for epoch in (0, 0, 1))
+    first, again, later = (compiled()(build(MEMBERS, epoch), 1).batch for epoch in (0, 0, 1))
     np.testing.assert_array_equal(first.pyramid.points[0], again.pyramid.points[0])
     assert np.abs(np.asarray(first.pyramid.points[0] - later.pyramid.points[0])).max() > 0.05
 
@@ -75,8 +75,38 @@ def test_clouds_move_anew_in_every_epoch(config, subclouds):
 def test_calibrated_candidates_hold_moved_clouds(config, subclouds):
     build = RawBucketBuilder(subclouds, config)
     for epoch in range(3):
-        cut = compiled()(build(MEMBERS, epoch)).overflow
+        cut = compiled()(build(MEMBERS, epoch), 1).overflow
         assert not np.any(cut.candidates) and not np.any(cut.rows)
+
+
+@pytest.mark.parametrize("builder", ["host", "device"])
+def test_two_buckets_on_a_device_are_each_what_they_are_alone(config, subclouds, builder):
+    """Rows lie end to end, numbers are counted through, padding stays padding."""
+    build = {"host": BucketBuilder, "device": RawBucketBuilder}[builder](subclouds, config)
+
+    def built(members):
+        made = build(members, 0)
+        buckets = made.batch if builder == "host" else made
+        return jax.device_get(compiled()(buckets, len(members)).batch)
+
+    both, apart = built([[0, 3], [5]]), [built([[0, 3]]), built([[5]])]
+    np.testing.assert_array_equal(both.features, np.concatenate([one.features for one in apart]))
+    places = len(apart[0].real)
+    for level, clouds in enumerate(both.pyramid.clouds):
+        for half, one, first in zip(np.split(clouds, 2), apart, (0, places), strict=True):
+            alone = one.pyramid.clouds[level]
+            padding = alone == places
+            np.testing.assert_array_equal(half == 2 * places, padding)
+            np.testing.assert_array_equal(half[~padding], alone[~padding] + first)
+    for kind, into in (("neighbors", 0), ("pools", 0), ("upsamples", 1)):
+        for level, lists in enumerate(getattr(both.pyramid, kind)):
+            shadow = len(both.pyramid.points[level + into])
+            for number, half in enumerate(np.split(lists, 2)):
+                alone = getattr(apart[number].pyramid, kind)[level]
+                empty = alone == shadow // 2
+                np.testing.assert_array_equal(half == shadow, empty)
+                start = number * shadow // 2
+                np.testing.assert_array_equal(half[~empty], alone[~empty] + start)
 
 
 def test_a_builder_that_is_chosen_stays_and_auto_is_the_host_on_a_cpu():

@@ -1,8 +1,11 @@
 """The training loop with a network that compiles at once: what it says, and what it lets pass."""
 
+import json
 import logging
+import shutil
 
 import jax
+import numpy as np
 import pytest
 import runs
 from small_stage import SMALL_STAGE
@@ -12,7 +15,7 @@ from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.training import loop
 from mprm_jax.training.agreement import INTERRUPT, NOTHING
 from mprm_jax.training.capacities import calibrate_candidates
-from mprm_jax.training.parallel import make_mesh
+from mprm_jax.training.parallel import step_mesh
 from mprm_jax.training.signals import StoppedError
 
 
@@ -23,14 +26,14 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def fit(store, tmp_path):
-    """Trains on some devices with settings changed."""
+    """Trains on some devices with settings changed, four buckets a step."""
 
-    def fit(num_devices, *settings):
-        config = runs.small_config(*settings)
+    def fit(num_devices, *settings, run="run"):
+        config = runs.small_config("pyramid.buckets_per_step=4", *settings)
         balls = Subclouds(store, "train", config)
         config = calibrate_candidates(calibrate(config, balls), balls)
-        mesh = make_mesh(jax.devices()[:num_devices])
-        return loop.fit(SMALL_STAGE, balls, None, config, mesh, tmp_path / "run")
+        mesh = step_mesh(jax.devices()[:num_devices], config.pyramid.buckets_per_step)
+        return loop.fit(SMALL_STAGE, balls, None, config, mesh, tmp_path / run)
 
     return fit
 
@@ -45,7 +48,7 @@ def test_the_forecast_comes_first_and_is_checked_at_the_end(fit, caplog, num_dev
         for words in ("a bucket has (256, ", "a step needs", "a step takes", " steps took")
     )
     assert plan < cost < pace < end
-    assert f"steps of {num_devices} buckets" in said[plan]
+    assert "steps of 4 buckets" in said[plan]
     assert f"; {int(state.step)} steps are left" in said[cost]
     assert said[end].startswith(f"{int(state.step)} steps took") and "expected were" in said[end]
 
@@ -57,17 +60,54 @@ def test_a_run_of_few_steps_ends_without_a_forecast_of_its_time(fit, caplog):
     assert " steps took" in caplog.text
 
 
-def test_a_resumed_run_forecasts_what_is_left(fit, caplog, monkeypatch):
-    def decide(run):
-        run.decision = INTERRUPT if run.position.step == 2 else NOTHING
+def stop_at(patch, step):
+    """Makes a run save and leave after some step."""
 
+    def decide(run):
+        run.decision = INTERRUPT if run.position.step == step else NOTHING
+
+    patch.setattr(loop._Run, "_decide", decide)
+
+
+def test_a_resumed_run_forecasts_what_is_left(fit, caplog, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(StoppedError):
-        patch.setattr(loop._Run, "_decide", decide)
+        stop_at(patch, 2)
         fit(4)
     with caplog.at_level(logging.INFO):
         state = fit(4)
     assert f"; {int(state.step) - 2} steps are left" in caplog.text
     assert f"{int(state.step) - 2} steps took" in caplog.text
+
+
+def learned(workdir):
+    """Number, loss and rate of every step, [steps, 3]."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return np.array([[line["step"], line["loss"], line["learning_rate"]] for line in lines])
+
+
+@pytest.mark.parametrize("begun_on", [1, 2, 4])
+def test_a_run_ends_the_same_on_other_devices_than_it_was_begun_on(
+    fit, tmp_path, monkeypatch, begun_on
+):
+    """Inside an epoch, so that the place in the plan counts; the rate is that of the whole run."""
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        stop_at(patch, 4)
+        fit(begun_on, run="moved")
+    for others in {1, 2, 4} - {begun_on}:
+        shutil.copytree(tmp_path / "moved", tmp_path / f"on{others}")
+        state, expected = fit(others, run=f"on{others}"), fit(begun_on, run="undisturbed")
+        # Sums over devices are taken in another order.
+        for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+        steps = learned(tmp_path / f"on{others}")
+        np.testing.assert_allclose(steps, learned(tmp_path / "undisturbed"), rtol=1e-4)
+        assert len(steps) > 5 and (steps[:, 2] > 0).all()
+
+
+def test_a_checkpoint_that_counts_steps_of_an_epoch_continues_where_it_was():
+    """As versions before `pyramid.buckets_per_step` noted them."""
+    notes = {"position": {"epoch": 3, "epoch_step": 7, "step": 40}}
+    assert loop._position(notes, buckets_per_step=2) == loop.Position(3, 14, 40)
 
 
 def test_nothing_moves_to_a_device_without_being_sent(fit, monkeypatch):

@@ -8,7 +8,7 @@ import optax
 import pytest
 from clouds import pack, surface_cloud
 
-from mprm_jax.config import ModelConfig, OptimConfig
+from mprm_jax.config import Config, ModelConfig, OptimConfig, PyramidConfig
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.training.optimizer import (
     clip_each_variable,
@@ -44,9 +44,14 @@ def gradients(step):
     return jax.tree.map(lambda x: np.full_like(x, 0.5 + step), PARAMS)
 
 
+def run_of(optim, buckets_per_step=2):
+    pyramid = PyramidConfig(buckets_per_step=buckets_per_step)
+    return Config(optim=optim, pyramid=pyramid)
+
+
 def train(config, num_steps, gradients=gradients):
     """Parameters after some steps of one step per epoch."""
-    optimizer = make_optimizer(config, steps_per_epoch=1)
+    optimizer = make_optimizer(run_of(config), steps_per_epoch=1)
     update = jax.jit(optimizer.update)
     params, state = PARAMS, jax.jit(optimizer.init)(PARAMS)
     for step in range(num_steps):
@@ -59,8 +64,9 @@ def no_gradient(_):
     return jax.tree.map(np.zeros_like, PARAMS)
 
 
-def rates(steps, steps_per_epoch=10, **settings):
-    schedule = jax.jit(make_schedule(OptimConfig(**settings), steps_per_epoch))
+def rates(steps, steps_per_epoch=10, buckets_per_step=2, **settings):
+    config = run_of(OptimConfig(**settings), buckets_per_step)
+    schedule = jax.jit(make_schedule(config, steps_per_epoch))
     return np.array([schedule(np.int32(step)) for step in steps])
 
 
@@ -94,6 +100,14 @@ def test_warm_up_rises_in_equal_parts():
     cold = rates(range(6), warmup_steps=4)
     share = cold / rates(range(6))
     np.testing.assert_allclose(share, [0.2, 0.4, 0.6, 0.8, 1, 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("optimizer", "times"), [("sgd", 4.0), ("adamw", 2.0)])
+def test_larger_steps_scale_the_rate_if_asked_for(optimizer, times):
+    settings = {"optimizer": optimizer, "buckets_per_step": 8}
+    np.testing.assert_array_equal(rates([3], **settings), rates([3], optimizer=optimizer))
+    found = rates([3], **settings, base_buckets=2)
+    np.testing.assert_allclose(found, times * rates([3], optimizer=optimizer), rtol=1e-6)
 
 
 def test_each_variable_is_clipped_by_its_own_norm():

@@ -13,7 +13,7 @@ from mprm_jax.data.targets import TrueLabels
 from mprm_jax.data.voxel_clouds import StoredClouds
 from mprm_jax.training.capacities import calibrate_candidates
 from mprm_jax.training.optimizer import make_optimizer
-from mprm_jax.training.parallel import make_mesh, replicate, shard_batch
+from mprm_jax.training.parallel import replicate, shard_batch, step_mesh
 from mprm_jax.training.stages import cls_stage, seg_stage
 from mprm_jax.training.steps import init_state, make_train_step
 
@@ -44,11 +44,11 @@ class Trainer:
         config = calibrate_candidates(calibrate(config, balls), balls)
         self.loader = Loader(balls, config)
         stage = STAGES[name](config, len(store.classes))
-        optimizer = make_optimizer(config.optim, steps_per_epoch=4)
-        self.mesh = make_mesh(jax.devices()[:num_devices])
+        optimizer = make_optimizer(config, steps_per_epoch=4)
+        self.mesh = step_mesh(jax.devices()[:num_devices], config.pyramid.buckets_per_step)
         example = self.loader.example()
         self.state = replicate(init_state(stage, optimizer, example, seed=0), self.mesh)
-        self.step_fn = make_train_step(stage, optimizer, self.mesh, seed=0, offset_loss=0.1)
+        self.step_fn = make_train_step(stage, optimizer, self.mesh, config)
 
     def step(self, members):
         (loaded,) = self.loader.load([members], epoch=0)
@@ -61,35 +61,34 @@ def store(tmp_path_factory):
     return runs.small_store(tmp_path_factory.mktemp("data"))
 
 
-@pytest.mark.parametrize(("name", "builder"), [("cls", "host"), ("seg", "host"), ("cls", "device")])
-def test_four_devices_give_the_same_step_as_one(store, name, builder):
-    # One bucket holds what four buckets hold together: the same clouds, more padding. Dropout off,
-    # since its keys differ by device on purpose.
-    fixed = ("model.dropout=0.0", "pyramid.max_clouds=4")
+@pytest.mark.parametrize(
+    ("name", "builder", "counts"),
+    [("cls", "host", (1, 2, 4)), ("seg", "host", (1, 4)), ("cls", "device", (1, 4))],
+)
+def test_any_number_of_devices_gives_the_same_steps(store, name, builder, counts):
+    """Also what is drawn at random: dropout is on."""
+    fixed = ("model.dropout=0.5", "pyramid.max_clouds=4", "pyramid.buckets_per_step=4")
     fixed += ("model.deformable=True", "model.reach_neighbors=8")
     # Plain descent: Adam turns the rounding of a gradient near zero into a step of full length.
     fixed += ("optim.optimizer=sgd", "optim.learning_rate=0.05", "optim.momentum=0.9")
     fixed += (f"pyramid.builder={builder}",)
-    one = Trainer(name, store, 1, *fixed, "pyramid.bucket_points=1024")
-    four = Trainer(name, store, 4, *fixed)
-    for clouds in ([0, 5, 9, 14], [2, 3, 7]):
-        single = one.step([clouds])
-        spread = four.step([clouds[i : i + 1] for i in range(4)])
-        assert single["loss"] == pytest.approx(spread["loss"], rel=1e-5)
-        shares = {name: value for name, value in single.items() if name.startswith("share/")}
-        assert shares and all(0 < value < 1 for value in shares.values())
-        assert shares == pytest.approx({name: spread[name] for name in shares}, rel=1e-5)
+    trainers = {count: Trainer(name, store, count, *fixed) for count in counts}
+    for members in ([[0, 5], [9], [14], []], [[2], [3, 7], [], [1]]):
+        found = {count: trainer.step(members) for count, trainer in trainers.items()}
+        assert all(0 < value < 1 for key, value in found[1].items() if key.startswith("share/"))
+        for metrics in found.values():
+            assert metrics == pytest.approx(found[1], rel=1e-5, abs=1e-6)
     # Sums over hundreds of rows in another order, through two steps: 1e-4 of a weight of order 1.
-    for a, b in zip(
-        jax.tree.leaves(one.state.params), jax.tree.leaves(four.state.params), strict=True
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-    assert one.step_fn._cache_size() == four.step_fn._cache_size() == 1
+    for trainer in trainers.values():
+        pairs = zip(jax.tree.leaves(trainers[1].state), jax.tree.leaves(trainer.state), strict=True)
+        for a, b in pairs:
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        assert trainer.step_fn._cache_size() == 1
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_loss_falls_on_one_room(store, name):
     fixed = ("optim.warmup_steps=0", "model.dropout=0.0", "optim.schedule=exponential")
-    trainer = Trainer(name, store, 1, *fixed)
+    trainer = Trainer(name, store, 1, *fixed, "pyramid.buckets_per_step=1")
     losses = [trainer.step([[0, 1]])["loss"] for _ in range(20)]
     assert losses[-1] < 0.7 * losses[0]

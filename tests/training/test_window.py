@@ -12,7 +12,7 @@ from mprm_jax.training.window import Window
 
 def loaded(members=((0,), (1, 2)), points=60, cut_rows=(0, 0)):
     members = [list(bucket) for bucket in members]
-    return LoadedBatch(None, members, None, points, np.array(cut_rows), waited=0.5)
+    return LoadedBatch(None, members, None, points, np.array([cut_rows, (0, 0)]), waited=0.5)
 
 
 def name(index):

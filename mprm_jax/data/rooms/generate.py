@@ -1,7 +1,6 @@
 """Writes the Rooms data set: any number of scenes in parallel, each of them whole or not at all."""
 
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import numpy as np
 from mprm_jax.data.rooms.scan import Detail, Scan, make_scan
 from mprm_jax.data.rooms.scannet_files import label_table, write_scan
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.machine import usable_cpus
 from mprm_jax.progress import progress_bar
 from mprm_jax.writing import explain_failed_write, write_whole
 
@@ -65,7 +65,7 @@ def generate(root: pathlib.Path, size: str, *, seed: int = 0, workers: int | Non
     if not jobs:
         return
     with progress_bar(len(jobs), "scenes", "making rooms") as bar:
-        for _ in _written(jobs, min(workers or os.cpu_count() or 1, len(jobs))):
+        for _ in _written(jobs, min(workers or usable_cpus(), len(jobs))):
             bar.update()
 
 
