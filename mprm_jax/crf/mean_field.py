@@ -25,7 +25,7 @@ NORMALIZATIONS = {
 }
 # A point whose sum of kernel values over all senders is smaller hears nothing: normalization would
 # blow up the tail of the kernel. One sender 3 widths away comes to 0.011; who sends hears itself,
-# which is 1, in a lattice of d dimensions at least 1 / (d + 1).
+# which is 1, in a lattice of d dimensions at least half of 1 / (d + 1).
 FAINTEST = 0.01
 
 

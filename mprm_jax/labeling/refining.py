@@ -127,7 +127,7 @@ def refine_scene(
     hears nothing either, it keeps its label.
 
     Raises:
-      ValueError: a score is not finite.
+      ValueError: a score is not finite, or a label is no class.
     """
     scene, split = export.load(name), export.manifest.split
     cloud = store.voxel_cloud(split, name)
@@ -137,12 +137,16 @@ def refine_scene(
     ignored = ~scene.allowed.any(axis=1) | (scene.num_balls == 0)
     allowed = refined_classes(scene.allowed, settings.classes)
     probabilities = exported_probabilities(export, scene)
-    if not np.isfinite(probabilities).all():
-        bad = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
-        raise ValueError(
-            f"{scene_file(export.path, name)}: the scores of voxel {bad} are not finite; "
-            "export the pseudo-labels again."
-        )
+    labels = as_labels(scene.label)
+    for what, wrong in (
+        ("scores of voxel {} are not finite", ~np.isfinite(probabilities).all(axis=1)),
+        ("label of voxel {} is no class", labels >= len(export.classes)),
+    ):
+        if wrong.any():
+            raise ValueError(
+                f"{scene_file(export.path, name)}: the {what.format(wrong.argmax())}; "
+                "export the pseudo-labels again."
+            )
     result = refine_marginals(
         cloud.coords,
         cloud.colors / np.float32(255),
@@ -150,17 +154,16 @@ def refine_scene(
         settings.crf,
         allowed=allowed,
         ignored=ignored,
-        labels=as_labels(scene.label),
+        labels=labels,
         trust=settings.trust,
         device=device,
     )
+    confidence = np.where(result.labels == IGNORED, 0, result.marginals.max(axis=1))
     return scene._replace(
         scores=result.marginals.astype(np.float16),
         allowed=allowed,
         label=as_stored(result.labels),
-        confidence=np.where(result.labels == IGNORED, 0, result.marginals.max(axis=1)).astype(
-            np.float16
-        ),
+        confidence=confidence.astype(np.float16),
     )
 
 

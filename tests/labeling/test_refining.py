@@ -212,13 +212,20 @@ def test_what_is_done_is_not_done_again(store, tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
-def test_scores_that_are_not_finite_are_named(store, tmp_path):
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("scores", np.nan, "scores of voxel 7 are not finite"),
+        ("label", 3, "label of voxel 7 is no"),
+    ],
+)
+def test_what_cannot_be_refined_is_named(store, tmp_path, field, value, message):
     def spoil(scene):
-        scene.scores[7] = np.nan
+        getattr(scene, field)[7] = value
         return scene
 
     export = noisy_export(store, tmp_path / "labels", change=spoil)
-    with pytest.raises(ValueError, match=r"room0\.npz: the scores of voxel 7 are not finite"):
+    with pytest.raises(ValueError, match=rf"room0\.npz: the {message}"):
         refine_export(export, store, WIDE, tmp_path / "refined")
     assert not list((tmp_path / "refined").glob("*.npz"))
 
