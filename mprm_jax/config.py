@@ -99,6 +99,9 @@ class ModelConfig:
     kernel_extent: float = 1.0  # reach of a kernel point, in voxels of its level
     paths: tuple[str, ...] = PATHS  # ("plain",) is the PCAM baseline
     attention_features: int = 64  # C1 of eq. 3
+    # Queries, keys and values: "plain" 1x1 convolutions (paper 4.2.1), or "normed", each with batch
+    # norm and leaky ReLU (released).
+    attention_unary: str = "plain"
     dropout: float = 0.5  # before each linear classifier (paper 5.2)
     head_bias: bool = False  # eq. 2 has none
     pooling: str = "mean"  # "mean" (paper) or "log_mean_exp", over the points of a cloud
@@ -112,6 +115,7 @@ class ModelConfig:
         _check_positive(self, "first_features", "num_kernel_points", "kernel_extent")
         _check_positive(self, "attention_features", "pooling_sharpness", "reach_neighbors")
         _check_not_negative(self, "first_deformable")
+        _check_choice(self, "attention_unary", ("plain", "normed"))
         _check_choice(self, "pooling", ("mean", "log_mean_exp"))
         _check_choice(self, "dtype", ("float32", "bfloat16"))
         _check_share(self, "dropout", "keep")

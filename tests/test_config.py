@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mprm_jax.config import Config, DataConfig, from_json, to_json
+from mprm_jax.config import Config, DataConfig, MiningConfig, from_json, to_json
 from mprm_jax.data.manifest import StoreSettings
 from mprm_jax.overrides import override, setting_names
 from mprm_jax.presets import PRESETS, STAGES
@@ -28,6 +28,21 @@ def test_every_preset_survives_json(name):
 def test_tuples_survive_json():
     config = override(PRESETS["paper"](), ["pyramid.conv_neighbors=(3, 4, 5)"])
     assert from_json(to_json(config)) == config
+
+
+def test_paper_is_the_paper():
+    cls, seg = (PRESETS["paper"](stage) for stage in STAGES)
+    assert cls.mining == MiningConfig(fusion="max", votes=1, calibration="none")  # eq. 2 and 4.2.4
+    assert cls.model.attention_unary == "plain"  # 4.2.1
+    assert cls.model.dropout == 0.5 and not cls.model.head_bias and cls.model.pooling == "mean"
+    assert (cls.optim.epochs, seg.optim.epochs) == (400, 200)  # 5.2, 5.3
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_paper_validates_at_most_twenty_times(stage):
+    """A validation reads 312 scenes."""
+    config = PRESETS["paper"](stage)
+    assert config.optim.epochs / config.log.eval_epochs <= 20
 
 
 @pytest.mark.parametrize("stage", STAGES)

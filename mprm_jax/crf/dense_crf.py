@@ -15,14 +15,17 @@ from mprm_jax.crf.point_kernels import PointKernels, build_kernels
 from mprm_jax.crf.settings import CrfSettings
 from mprm_jax.crf.sparse_kernel import BLOCK_POINTS, SparseKernel
 from mprm_jax.crf.threads import in_threads
-from mprm_jax.types import Array
+from mprm_jax.types import IGNORED, Array
+
+# Marginals that differ by less are equal: float32 sums of a few hundred messages.
+ROUNDING = np.float32(1e-6)
 
 
 class CrfResult(NamedTuple):
     """What the CRF says about each point."""
 
     marginals: Array  # [N, C] float32, rows sum to 1; exactly 0 for a class that is not allowed
-    labels: Array  # [N] int32, class of the largest marginal; of equals, the lowest
+    labels: Array  # [N] int32, class of the largest marginal; of equals, see `dense_crf`
 
 
 def dense_crf(
@@ -32,6 +35,7 @@ def dense_crf(
     *,
     allowed: Array | None = None,
     ignored: Array | None = None,
+    labels: Array | None = None,
     compatibility: Array | None = None,
     method: str = "lattice",
     builder: str = "auto",
@@ -45,14 +49,19 @@ def dense_crf(
       features: [N, F] finite numbers, any origin; float64 where float32 would lose detail.
       unary: [N, C] energies, negative log evidence; infinite for a class that is not allowed.
       allowed: [N, C] or [C] bool, classes each point may have; by default all.
-      ignored: [N] bool, points without evidence of their own. Their unary is not read, they send
-        no messages, and get the marginals that the other points suggest.
+      ignored: [N] bool, points without evidence of their own. They send no messages and get the
+        marginals that the other points suggest: uniform over their allowed classes if out of reach
+        of all others. Of their unary, only what is infinite counts.
+      labels: [N] integers, the label that each point comes with, IGNORED (-1) for none; by default
+        none. Where marginals are equal, no class is preferred for its number: the point keeps its
+        label if that is among the largest, and gets IGNORED if not.
       compatibility: [C, C], cost of class c at a point where another is of class e; by default
         Potts, 0 on the diagonal and 1 elsewhere.
       method, builder, device: see `build_kernels`.
 
     Raises:
-      ValueError: numbers are missing, shapes disagree, or a point has no allowed class.
+      ValueError: numbers are missing, shapes disagree, a label is no class, or a point has no
+        allowed class.
     """
     kernels = build_kernels(
         features, settings, ignored=ignored, method=method, builder=builder, device=device
@@ -63,6 +72,7 @@ def dense_crf(
         weights=[kernel.weight for kernel in settings.kernels],
         num_iterations=settings.num_iterations,
         allowed=allowed,
+        labels=labels,
         compatibility=compatibility,
     )
 
@@ -74,6 +84,7 @@ def infer(
     weights: Array,
     num_iterations: int,
     allowed: Array | None = None,
+    labels: Array | None = None,
     compatibility: Array | None = None,
 ) -> CrfResult:
     """Runs mean-field inference with kernels built before; see `dense_crf`.
@@ -83,6 +94,7 @@ def infer(
     """
     energies = _energies(unary, allowed, kernels)
     num_points, num_classes = energies.shape
+    labels = _checked_labels(labels, energies.shape)
     if compatibility is not None and np.shape(compatibility) != (num_classes, num_classes):
         raise ValueError(
             f"compatibility has shape {np.shape(compatibility)} for {num_classes} classes; "
@@ -106,7 +118,7 @@ def infer(
         num_iterations=num_iterations,
         compatibility=compatibility,
     )
-    return _result(marginals, used, kernels.order, num_classes)
+    return _result(marginals, used, kernels.order, labels, num_classes)
 
 
 def allowed_classes(allowed: Array, shape: tuple[int, int]) -> Array:
@@ -117,8 +129,25 @@ def allowed_classes(allowed: Array, shape: tuple[int, int]) -> Array:
     return np.broadcast_to(allowed, shape)
 
 
+def _checked_labels(labels: Array | None, shape: tuple[int, int]) -> Array:
+    """[N] int32, what points come with."""
+    num_points, num_classes = shape
+    if labels is None:
+        return np.full(num_points, IGNORED, np.int32)
+    labels = np.asarray(labels)
+    if labels.shape != (num_points,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels is {labels.dtype} {labels.shape}; give integers ({num_points},).")
+    bad = np.flatnonzero((labels != IGNORED) & ((labels < 0) | (labels >= num_classes)))
+    if len(bad):
+        raise ValueError(
+            f"Point {bad[0]} comes with label {labels[bad[0]]}; give one of {num_classes} classes, "
+            f"or {IGNORED} for none."
+        )
+    return labels.astype(np.int32)
+
+
 def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Array:
-    """Energies [N, C] in the order of the kernels: infinite if not allowed, 0 if ignored."""
+    """Energies [N, C] in the order of the kernels: infinite if not allowed, else 0 if ignored."""
     unary = np.asarray(unary, np.float32)
     order, ignored = kernels.order, kernels.ignored
     if unary.ndim != 2 or len(unary) != len(ignored) or not unary.shape[1]:
@@ -131,7 +160,8 @@ def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Arr
         points = order[start : start + BLOCK_POINTS]
         block = energies[start : start + BLOCK_POINTS]
         block[:] = np.take(unary, points, axis=0)
-        block[ignored[points]] = 0
+        unread = ignored[points]
+        block[unread] = np.where(block[unread] == np.inf, np.inf, 0)
         # Extremes of a whole block are fast, those of its points are not.
         if not block.min() > -np.inf:  # also if NaN
             broken[points] = ~(block.min(axis=1) > -np.inf)
@@ -181,7 +211,9 @@ def _mean_field_on_device(
 _mean_field = jax.jit(mean_field, static_argnames="num_iterations")
 
 
-def _result(marginals: Array, used: Array, order: Array, num_classes: int) -> CrfResult:
+def _result(
+    marginals: Array, used: Array, order: Array, came_with: Array, num_classes: int
+) -> CrfResult:
     """Marginals [N, used] of points in order, for all classes and in the order of the cloud."""
     num_points = len(order)
     rows = np.empty(num_points, np.int32)
@@ -192,12 +224,17 @@ def _result(marginals: Array, used: Array, order: Array, num_classes: int) -> Cr
     def fill(start: int) -> None:
         points = slice(start, start + BLOCK_POINTS)
         block = np.take(marginals, rows[points], axis=0)
+        best, largest = used[block.argmax(axis=1)], block.max(axis=1, keepdims=True)
         if len(used) < num_classes:
             result[points] = 0
             result[points, used] = block
         else:
             result[points] = block
-        labels[points] = used[block.argmax(axis=1)]
+        tied = np.count_nonzero(block == largest, axis=1) > 1
+        own = np.maximum(came_with[points], 0)
+        own_marginal = np.take_along_axis(result[points], own[:, None], axis=1)
+        keeps = (came_with[points] != IGNORED) & (own_marginal >= largest - ROUNDING)[:, 0]
+        labels[points] = np.where(keeps, own, np.where(tied, IGNORED, best))
 
     in_threads(fill, range(0, num_points, BLOCK_POINTS))
     return CrfResult(result, labels)

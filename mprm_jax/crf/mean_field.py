@@ -23,6 +23,10 @@ NORMALIZATIONS = {
     "after": (0.0, -1.0),
     "symmetric": (-0.5, -0.5),
 }
+# A point whose sum of kernel values over all senders is smaller hears nothing: normalization would
+# blow up the tail of the kernel. One sender 3 widths away comes to 0.011; who sends hears itself,
+# which is 1, in a lattice of d dimensions at least half of 1 / (d + 1).
+FAINTEST = 0.01
 
 
 class Kernel(NamedTuple):
@@ -53,13 +57,16 @@ def kernel_scales(
     Args:
       sums: [N] of what all senders send to each point.
       xp: numpy or jax.numpy.
+
+    Returns:
+      Both scales; what is received is 0 where the sum is below `FAINTEST`.
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}; give one of {[*NORMALIZATIONS]}.")
     sending, receiving = NORMALIZATIONS[normalization]
-    # A point out of reach of any sender receives 0 whatever its scale.
-    sums = xp.where(sums > 0, sums, 1.0)
-    return sender * sums**sending, sums**receiving
+    heard = sums >= FAINTEST
+    sums = xp.where(heard, sums, 1.0)
+    return sender * sums**sending, xp.where(heard, sums**receiving, 0.0)
 
 
 def messages(kernel: Kernel, marginals: Array) -> Array:

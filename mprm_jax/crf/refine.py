@@ -16,6 +16,7 @@ def refine_marginals(
     *,
     allowed: Array | None = None,
     ignored: Array | None = None,
+    labels: Array | None = None,
     trust: float = RELEASED_TRUST,
     builder: str = "auto",
     device: jax.Device | None = None,
@@ -27,7 +28,7 @@ def refine_marginals(
       colors: [N, 3] in [0, 1]; None if no kernel looks at columns 3 to 5.
       probabilities: [N, C]; of each point only the shares among its allowed classes count.
       settings: kernels over the columns x, y, z, red, green, blue.
-      allowed, ignored, builder, device: see `dense_crf`.
+      allowed, ignored, labels, builder, device: see `dense_crf`.
       trust: share of `probabilities` in the evidence; the rest is uniform.
 
     Raises:
@@ -37,7 +38,15 @@ def refine_marginals(
     """
     features = _features(coords, colors, settings)
     unary = unary_energies(probabilities, allowed=allowed, ignored=ignored, trust=trust)
-    return dense_crf(features, unary, settings, ignored=ignored, builder=builder, device=device)
+    return dense_crf(
+        features,
+        unary,
+        settings,
+        ignored=ignored,
+        labels=labels,
+        builder=builder,
+        device=device,
+    )
 
 
 def unary_energies(

@@ -15,6 +15,8 @@ from mprm_jax.crf.settings import POSITION, POSITION_AND_COLOR, CrfSettings, Ker
 from mprm_jax.data.exports import (
     Export,
     ExportedScene,
+    as_labels,
+    as_stored,
     save_scene,
     scene_file,
 )
@@ -22,7 +24,7 @@ from mprm_jax.data.store import SceneStore
 from mprm_jax.labeling.pseudo_labels import ClassScale, standardise
 from mprm_jax.labeling.shared_exports import begin_together, finish_together
 from mprm_jax.progress import progress_bar
-from mprm_jax.types import Array
+from mprm_jax.types import IGNORED, Array
 
 logger = logging.getLogger(__name__)
 
@@ -121,24 +123,30 @@ def refine_scene(
 ) -> ExportedScene:
     """The refined labels of one scene.
 
-    A voxel without evidence of its own, in no ball, hears its neighbors and says nothing.
+    A voxel without evidence of its own, in no ball, hears its neighbors and says nothing; where it
+    hears nothing either, it keeps its label.
 
     Raises:
-      ValueError: a score is not finite.
+      ValueError: a score is not finite, or a label is no class.
     """
     scene, split = export.load(name), export.manifest.split
     cloud = store.voxel_cloud(split, name)
     if not scene.allowed.any():
         return scene
-    ignored = ~scene.allowed.any(axis=1)
+    # Refined before, a voxel in no ball has allowed classes, but still no evidence.
+    ignored = ~scene.allowed.any(axis=1) | (scene.num_balls == 0)
     allowed = refined_classes(scene.allowed, settings.classes)
     probabilities = exported_probabilities(export, scene)
-    if not np.isfinite(probabilities).all():
-        bad = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
-        raise ValueError(
-            f"{scene_file(export.path, name)}: the scores of voxel {bad} are not finite; "
-            "export the pseudo-labels again."
-        )
+    labels = as_labels(scene.label)
+    for what, wrong in (
+        ("scores of voxel {} are not finite", ~np.isfinite(probabilities).all(axis=1)),
+        ("label of voxel {} is no class", labels >= len(export.classes)),
+    ):
+        if wrong.any():
+            raise ValueError(
+                f"{scene_file(export.path, name)}: the {what.format(wrong.argmax())}; "
+                "export the pseudo-labels again."
+            )
     result = refine_marginals(
         cloud.coords,
         cloud.colors / np.float32(255),
@@ -146,14 +154,16 @@ def refine_scene(
         settings.crf,
         allowed=allowed,
         ignored=ignored,
+        labels=labels,
         trust=settings.trust,
         device=device,
     )
+    confidence = np.where(result.labels == IGNORED, 0, result.marginals.max(axis=1))
     return scene._replace(
         scores=result.marginals.astype(np.float16),
         allowed=allowed,
-        label=result.labels.astype(np.uint8),
-        confidence=result.marginals.max(axis=1).astype(np.float16),
+        label=as_stored(result.labels),
+        confidence=confidence.astype(np.float16),
     )
 
 

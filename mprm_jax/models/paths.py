@@ -63,12 +63,10 @@ class PointAttention(nn.Module):
         """[T, C1]."""
 
         def dense(name: str) -> Array:
-            block = UnaryBlock(
-                self.config.attention_features,
-                self.config.keep,
-                self.config.negative_slope,
-                name=name,
-            )
+            width = self.config.attention_features
+            if self.config.attention_unary == "plain":
+                return unary(width, name)(features)
+            block = UnaryBlock(width, self.config.keep, self.config.negative_slope, name=name)
             return block(features, clouds < self.num_clouds, train=train)
 
         return spatial_attention(dense("queries"), dense("keys"), dense("values"), clouds)

@@ -19,6 +19,7 @@ SETTINGS = CrfSettings(
     ),
     num_iterations=3,
 )
+HOWS = [{"builder": "host"}, {"builder": "device"}, {"method": "exact"}]
 WEIGHTS = [kernel.weight for kernel in SETTINGS.kernels]
 
 
@@ -149,6 +150,59 @@ def test_ignored_points_take_the_class_around_them():
     np.testing.assert_array_equal(result.labels, 1)
 
 
+@pytest.mark.parametrize("how", HOWS)
+def test_ignored_points_keep_to_their_allowed_classes(how):
+    features, unary = cloud()
+    rng = np.random.default_rng(0)
+    ignored, allowed = rng.uniform(size=200) < 0.3, rng.uniform(size=unary.shape) < 0.6
+    allowed[:, 0], allowed[:, 3] = False, True
+    noise = np.where(ignored[:, None], np.nan, unary)
+    result = dense_crf(features, noise, SETTINGS, allowed=allowed, ignored=ignored, **how)
+    assert (result.marginals[~allowed] == 0).all()
+    assert allowed[np.arange(200), result.labels].all()
+    infinite = np.where(allowed, noise, np.inf)
+    assert_close(dense_crf(features, infinite, SETTINGS, ignored=ignored, **how), result)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_who_is_out_of_reach_keeps_its_label(how):
+    features, unary = cloud()
+    features[:4] += 9.0
+    ignored, allowed = np.arange(200) < 4, np.ones((200, 5), bool)
+    allowed[:2] = [False, True, False, True, True]
+    came_with = np.array([4, 0, 2, -1, *[1] * 196])
+    run = functools.partial(dense_crf, features, unary, SETTINGS, ignored=ignored, **how)
+    result = run(allowed=allowed, labels=came_with)
+    # The second may not have the label it comes with, and the fourth comes with none.
+    assert result.labels[:4].tolist() == [4, -1, 2, -1]
+    expected = allowed[:4] / allowed[:4].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(result.marginals[:4], expected, rtol=1e-6)
+    assert run().labels[:4].tolist() == [-1] * 4
+    np.testing.assert_array_equal(result.labels[4:], run().labels[4:])
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_no_class_is_preferred_for_its_number(how):
+    features, unary = cloud()
+    features[:20] += 9.0
+    unary[10:30, 1:4] = 0.0  # equal evidence, with and without neighbors
+    ignored, came_with = np.arange(200) % 3 == 0, np.arange(200) % 5
+    order = np.array([3, 0, 4, 2, 1])  # new number of each class
+    renamed = np.empty_like(unary)
+    renamed[:, order] = unary
+    one = dense_crf(features, unary, SETTINGS, ignored=ignored, labels=came_with, **how)
+    two = dense_crf(features, renamed, SETTINGS, ignored=ignored, labels=order[came_with], **how)
+    np.testing.assert_allclose(one.marginals, two.marginals[:, order], atol=1e-6)
+    np.testing.assert_array_equal(order[one.labels], two.labels)
+
+
+def test_a_label_gives_way_to_evidence():
+    features, unary = cloud()
+    expected = dense_crf(features, unary, SETTINGS)
+    result = dense_crf(features, unary, SETTINGS, labels=np.full(200, 2))
+    np.testing.assert_array_equal(result.labels, expected.labels)
+
+
 def test_one_point_keeps_its_label():
     unary = np.array([[2.0, 0.5, 1.0]], np.float32)
     result = dense_crf(np.zeros((1, 3)), unary, SETTINGS)
@@ -214,6 +268,10 @@ def test_bad_input_is_one_clear_line():
             features, unary, SETTINGS, allowed=np.zeros(5, bool)
         ),
         "allowed is": lambda: dense_crf(features, unary, SETTINGS, allowed=np.ones(4, bool)),
+        "labels is float64": lambda: dense_crf(features, unary, SETTINGS, labels=np.ones(4)),
+        "Point 2 comes with label 5; give one of 5 classes": lambda: dense_crf(
+            features, unary, SETTINGS, labels=np.array([-1, 0, 5, 6])
+        ),
         "ignored is": lambda: dense_crf(features, unary, SETTINGS, ignored=np.ones(3, bool)),
         "compatibility has shape": lambda: dense_crf(
             features, unary, SETTINGS, compatibility=np.eye(4)

@@ -6,7 +6,7 @@ import reference
 from jax.test_util import check_grads
 
 from mprm_jax.crf import mean_field as module
-from mprm_jax.crf.filtering import Pairs
+from mprm_jax.crf.filtering import Pairs, gaussian_filter
 from mprm_jax.crf.host_lattice import build_lattice
 from mprm_jax.crf.mean_field import NORMALIZATIONS
 
@@ -96,6 +96,27 @@ def test_who_hears_nobody_keeps_its_own_mind():
     kernel = make_kernel(build_lattice(features), np.array([1.0, 0.0], np.float32))
     result = infer(unary, (kernel,), np.ones(1, np.float32), num_iterations=3)
     np.testing.assert_allclose(result[1], jax.nn.softmax(-unary[1]), atol=1e-6)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("make", [build_lattice, lambda f: Pairs(f, np.ones(len(f), bool))])
+def test_the_tail_of_the_kernel_is_not_heard(make, normalization):
+    """Points 2, 3.5 and 5 widths from the only sender; its tail of 0.01 ends 3 widths away."""
+    features = np.array([[0.0], [2.0], [3.5], [5.0]], np.float32)
+    kernel = make_kernel(make(features), np.array([1, 0, 0, 0], np.float32), normalization)
+    heard = jax.jit(module.messages)(kernel, np.ones((4, 1), np.float32))[:, 0]
+    assert heard[0] > 0 and heard[1] > 0
+    np.testing.assert_array_equal(heard[2:], 0)
+
+
+@pytest.mark.parametrize("num_dims", [1, 3, 6])
+def test_every_sender_hears_itself(num_dims):
+    rng = np.random.default_rng(0)
+    features = (30 * rng.normal(size=(200, num_dims))).astype(np.float32)
+    kernel = make_kernel(build_lattice(features), np.ones(200, np.float32))
+    sums = gaussian_filter(kernel.operator, np.ones((200, 1), np.float32))
+    assert sums.min() > 5 * module.FAINTEST
+    assert kernel.receive.min() > 0
 
 
 def test_after_normalization_hears_means():

@@ -96,6 +96,30 @@ def test_bad_input_is_one_clear_line():
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("builder", ["host", "device"])
+def test_ignored_points_keep_to_their_allowed_classes_and_labels(builder):
+    """Nobody may have class 0; some points hear the others, some stand 5 m apart."""
+    coords, colors, probabilities, classes = room()
+    probabilities = np.roll(probabilities, 1, axis=1)  # class c is column c + 1
+    coords[:10] += 5.0
+    ignored = np.arange(300) % 5 == 0
+    ignored[:10] = True
+    allowed = np.tile([False, True, True], (300, 1))
+    came_with = np.full(300, 2)
+    result = refine_marginals(
+        coords,
+        colors,
+        probabilities,
+        allowed=allowed,
+        ignored=ignored,
+        labels=came_with,
+        builder=builder,
+    )
+    np.testing.assert_array_equal(result.marginals[:, 0], 0)
+    np.testing.assert_array_equal(result.labels[:10], 2)
+    assert (result.labels == classes + 1)[10:].mean() > 0.95
+
+
 def test_ignored_points_may_hold_anything():
     coords, colors, probabilities, classes = room()
     ignored = np.arange(300) % 5 == 0

@@ -1,6 +1,7 @@
 """Refining: the CRF sees the export's evidence, keeps to allowed classes, and continues."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from fake_source import FakeSource, box_room
 from prepared import CONFIG
 
+from mprm_jax.crf.refine import refine_marginals
 from mprm_jax.data.exports import (
     Export,
     ExportedScene,
@@ -125,6 +127,47 @@ def test_a_voxel_without_evidence_takes_the_class_of_its_surroundings(store, tmp
     assert np.mean(labels[truth >= 0] == truth[truth >= 0]) > 0.5
 
 
+@pytest.mark.parametrize("builder", ["host", "device"])
+@pytest.mark.parametrize("choice", ["allowed", "scene"])
+def test_a_corner_in_no_ball_gets_no_class_that_nobody_tagged(
+    tmp_path, monkeypatch, choice, builder
+):
+    """Tags lack class 0, and no ball holds the voxels beyond 3 m."""
+    room = box_room(size=(6.0, 2.5, 1.8))
+    source = FakeSource(tmp_path / "scans", {"train/long": room})
+    store = prepare(source, tmp_path / "store", CONFIG.data, workers=0).store
+    x = store.voxel_cloud("train", "long").coords[:, 0]
+    x = x - x.min()
+    corner, far = x > 3, x > 5.5
+    tagged = np.array([False, True, True])
+
+    def forget(scene):
+        allowed = np.where(corner[:, None], False, tagged[None])
+        label = np.where(corner, 2, np.where(tagged, scene.scores, -np.inf).argmax(axis=1))
+        balls = np.where(corner, 0, scene.num_balls)
+        return scene._replace(
+            allowed=allowed, label=label.astype(np.uint8), num_balls=balls.astype(np.uint16)
+        )
+
+    monkeypatch.setattr(
+        "mprm_jax.labeling.refining.refine_marginals",
+        functools.partial(refine_marginals, builder=builder),
+    )
+    settings = dataclasses.replace(RefineSettings(), classes=choice)
+    export = noisy_export(store, tmp_path / "labels", change=forget)
+    once = refine_export(export, store, settings, tmp_path / "once")
+    twice = refine_export(once, store, settings, tmp_path / "twice")
+    for refined in (once, twice):
+        scene = refined.load("long")
+        assert corner.sum() > far.sum() > 20
+        np.testing.assert_array_equal(scene.scores[:, 0], 0)
+        assert set(scene.label) == {1, 2}
+        np.testing.assert_array_equal(scene.label[far], 2)
+        # The floor, class 1, goes on beyond the border.
+        floor = voxel_labels(store, "train", "long") == 1
+        assert (scene.label[corner & floor & (x < 3.3)] == 1).mean() > 0.7
+
+
 def test_probabilities_are_those_of_the_scores_labels_were_chosen_by(store, tmp_path):
     raw = noisy_export(store, tmp_path / "raw")
     calibrated = noisy_export(store, tmp_path / "calibrated", calibration="class")
@@ -169,13 +212,20 @@ def test_what_is_done_is_not_done_again(store, tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
-def test_scores_that_are_not_finite_are_named(store, tmp_path):
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("scores", np.nan, "scores of voxel 7 are not finite"),
+        ("label", 3, "label of voxel 7 is no"),
+    ],
+)
+def test_what_cannot_be_refined_is_named(store, tmp_path, field, value, message):
     def spoil(scene):
-        scene.scores[7] = np.nan
+        getattr(scene, field)[7] = value
         return scene
 
     export = noisy_export(store, tmp_path / "labels", change=spoil)
-    with pytest.raises(ValueError, match=r"room0\.npz: the scores of voxel 7 are not finite"):
+    with pytest.raises(ValueError, match=rf"room0\.npz: the {message}"):
         refine_export(export, store, WIDE, tmp_path / "refined")
     assert not list((tmp_path / "refined").glob("*.npz"))
 

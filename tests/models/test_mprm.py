@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 from clouds import bucket, emptied, surface_cloud, widened
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.mprm import Mprm
+from mprm_jax.models.paths import PointAttention
 from mprm_jax.ops.pooling import cloud_log_mean_exp
 from mprm_jax.types import DATA_AXIS, PATHS
 
@@ -127,6 +129,42 @@ def test_closed_gates_leave_the_plain_path(path):
     output = evaluate({**variables(), "params": params}, *bucket(CLOUDS))
     scores = output.point_scores
     np.testing.assert_allclose(scores[PATHS.index(path)], scores[0], atol=1e-6)
+
+
+def attention(unary):
+    config = dataclasses.replace(CONFIG, attention_unary=unary)
+    return PointAttention(config, num_clouds=1)
+
+
+def test_queries_keys_and_values_are_plain_convolutions(key):
+    """Paper 4.2.1: softmax over the points of C Bᵀ, with no norm, bias or nonlinearity before."""
+    features = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    clouds = np.array([0] * 6 + [1], np.int32)
+    module = attention("plain")
+    variables = jit(functools.partial(module.init, train=False))(key, features, clouds)
+    assert set(variables) == {"params"}
+    assert jax.tree.map(np.shape, variables["params"]) == {
+        name: {"kernel": (5, 6)} for name in ("queries", "keys", "values")
+    }
+    queries, keys, values = (
+        features @ np.asarray(variables["params"][name]["kernel"])
+        for name in ("queries", "keys", "values")
+    )
+    for train in (False, True):
+        found = jit(functools.partial(module.apply, train=train))(variables, features, clouds)
+        expected = reference.spatial_attention(queries, keys, values, clouds == 0)
+        # float32 sums of 5 and 6 products, through an exponential
+        np.testing.assert_allclose(found[:6], expected[:6], rtol=1e-4, atol=1e-5)
+
+
+def test_queries_keys_and_values_can_be_normed_as_released(key):
+    """The parameters of networks trained before there was a choice."""
+    run = functools.partial(attention("normed").init, train=False)
+    shapes = jax.eval_shape(run, key, np.zeros((7, 5), np.float32), np.zeros(7, np.int32))
+    block = {"unary": {"kernel": (5, 6)}, "norm": {"scale": (6,), "bias": (6,)}}
+    names = ("queries", "keys", "values")
+    assert jax.tree.map(np.shape, shapes["params"]) == dict.fromkeys(names, block)
+    assert set(shapes["batch_stats"]) == set(names)
 
 
 def test_paths_can_be_chosen():
