@@ -10,8 +10,9 @@ from small_stage import SMALL_STAGE
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.training import loop
-from mprm_jax.training.agreement import INTERRUPT, NOTHING
+from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE
 from mprm_jax.training.capacities import calibrate_candidates
+from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.signals import StoppedError
 
@@ -25,12 +26,12 @@ def store(tmp_path_factory):
 def fit(store, tmp_path):
     """Trains on some devices with settings changed."""
 
-    def fit(num_devices, *settings):
+    def fit(num_devices, *settings, validation=None):
         config = runs.small_config(*settings)
         balls = Subclouds(store, "train", config)
         config = calibrate_candidates(calibrate(config, balls), balls)
         mesh = make_mesh(jax.devices()[:num_devices])
-        return loop.fit(SMALL_STAGE, balls, None, config, mesh, tmp_path / "run")
+        return loop.fit(SMALL_STAGE, balls, validation, config, mesh, tmp_path / "run")
 
     return fit
 
@@ -68,6 +69,23 @@ def test_a_resumed_run_forecasts_what_is_left(fit, caplog, monkeypatch):
         state = fit(4)
     assert f"; {int(state.step) - 2} steps are left" in caplog.text
     assert f"{int(state.step) - 2} steps took" in caplog.text
+
+
+def test_the_best_epoch_is_found_again_whenever_the_timer_saves(fit, tmp_path, monkeypatch):
+    scores = iter([0.2, 0.9, 0.1])
+    steps = []
+
+    def measure(state):
+        steps.append(int(state.step))
+        return {"score": next(scores)}
+
+    monkeypatch.setattr(loop._Run, "_decide", lambda run: setattr(run, "decision", SAVE))
+    state = fit(4, "log.keep_last=1", validation=loop.Validation(measure, "score"))
+    with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
+        best = checkpoints.restore(state, "best")
+    assert int(best.state.step) == steps[1] < steps[2]
+    # What was saved is the end of an epoch: a resumed run need not validate it again.
+    assert best.notes["position"] == {"epoch": 2, "epoch_step": 0, "step": steps[1]}
 
 
 def test_nothing_moves_to_a_device_without_being_sent(fit, monkeypatch):
