@@ -16,7 +16,7 @@ from mprm_jax.labeling.measuring import BASELINES, CALIBRATED, RAW, measure_choi
 from mprm_jax.labeling.mining import export_pseudo_labels
 from mprm_jax.labeling.quality_table import measure_values
 from mprm_jax.labeling.showcase import draw_showcase
-from mprm_jax.labeling.start import start_run
+from mprm_jax.labeling.start import settings_of_run, start_run
 from mprm_jax.labeling.votes import make_mining
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.training.budget import whole_balls
@@ -51,6 +51,7 @@ def train_classifier(
       StoppedError: see `fit`.
     """
     mesh = make_mesh(choose_devices(num_devices))
+    config = settings_of_run(workdir, "cls", config)
     train = _open_split(store, "train", whole_balls(config))
     if not train.tags.any():
         raise ValueError(

@@ -6,11 +6,16 @@ import shutil
 
 import evaluate
 import export_pseudo_labels
+import jax
 import numpy as np
 import predict
 import pytest
 import runs
 import train
+
+from mprm_jax.labeling.trained import open_network
+from mprm_jax.training.parallel import make_mesh
+from mprm_jax.training.stages import cls_stage, seg_stage
 
 pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
@@ -43,6 +48,20 @@ def command(kept, stage):
         *("--stage", stage, *targets, *data, "--devices", 1),
         *("--set", *settings, *SETTINGS[stage]),
     ]
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+@pytest.mark.parametrize("stage", ["cls", "seg"])
+def test_an_older_network_opens_though_its_settings_are_fewer(kept, stage, checkpoint):
+    path = kept / stage / "config.json"
+    values = json.loads(path.read_text())
+    del values["pyramid"]["builder"], values["seg"], values["model"]["dtype"]
+    path.write_text(json.dumps(values))
+    mesh = make_mesh(jax.devices()[:1])
+    make_stage = {"cls": cls_stage, "seg": seg_stage}[stage]
+    network = open_network(kept / stage, stage, make_stage, checkpoint, mesh)
+    assert network.step == int(network.state.step) == int(*runs.saved_steps(kept / stage))
+    assert network.config.pyramid.builder == "host"
 
 
 @pytest.mark.slow
