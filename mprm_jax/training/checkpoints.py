@@ -147,7 +147,8 @@ class Checkpoints:
         if not steps:
             raise FileNotFoundError(f"{self.directory}: no checkpoint; train first with train.py.")
         if choice == "best":
-            step = _best(steps, self._score) or steps[-1]
+            best = _best(steps, self._score)
+            step = steps[-1] if best is None else best
         else:
             step = steps[-1] if choice == "last" else int(choice) if choice.isdigit() else -1
         if step not in steps:
@@ -329,8 +330,12 @@ def _as_numpy(tree: Any) -> ocp.args.PyTreeRestore:
 
 def _placed(array: Array, like: Any) -> jax.Array:
     """An array with the type and on the devices of another one."""
-    array = np.asarray(array, like.dtype)
-    return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
+
+    def part(index: Any) -> Array:
+        # A copy for each device: a step may write over what it is given.
+        return np.array(array[index], like.dtype)
+
+    return jax.make_array_from_callback(array.shape, like.sharding, part)
 
 
 def _checksums(tree: Any) -> dict[str, int]:

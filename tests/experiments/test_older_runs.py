@@ -13,6 +13,8 @@ import pytest
 import runs
 import train
 
+from mprm_jax.data.store import SceneStore
+from mprm_jax.data.targets import open_targets
 from mprm_jax.labeling.trained import open_network
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.stages import cls_stage, seg_stage
@@ -84,6 +86,12 @@ def test_an_older_network_mines_the_same_labels(script, kept, expected, tmp_path
         # Kept as float16: what rounds to another neighbor is one part in a thousand.
         np.testing.assert_allclose(found["scores"], expected["scores"], rtol=2e-3, atol=1e-3)
         np.testing.assert_array_equal(found["label"], expected["mined"])
+
+
+def test_an_older_export_is_learned(kept, expected):
+    export = str(kept / "cls" / "pseudo_labels")
+    targets = open_targets(export, SceneStore(kept / "store"), "train")
+    np.testing.assert_array_equal(targets.labels("room0"), expected["mined"])
 
 
 @pytest.mark.slow
