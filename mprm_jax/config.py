@@ -1,16 +1,39 @@
 """Settings of a run: nested frozen dataclasses, checked where they are made.
 
 A config is a value. Presets (`mprm_jax.presets`) return one, `mprm_jax.overrides` changes single
-fields by name. Fields left at 0 or () are calibrated from the prepared data before training; the
+fields by name. Fields left open are calibrated from the prepared data before training; the
 calibrated config is what the work directory and the checkpoints hold.
+
+A config of an older version opens: what it lacks takes the default, or, where that is another
+behavior than the older version's, the value in `AS_BEFORE`.
 """
 
 import dataclasses
 import json
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from mprm_jax.types import PATHS
+
+# What a run did before it had a setting, where the default is something else. To be added to with
+# every new setting whose default changes a result.
+AS_BEFORE = {
+    "model.attention_unary": "normed",
+    "model.reach_neighbors": 2**31 - 1,  # deformable kernels read all of their lists
+    "pyramid.buckets_per_step": 1,  # of every device that trained; no matter to a trained network
+    "pyramid.builder": "host",
+}
+# Settings that are calibrated when a run begins, by what leaves them open.
+OPEN = {
+    "pyramid.builder": "auto",
+    "pyramid.coarse_points": [],
+    "pyramid.max_clouds": 0,
+    "pyramid.conv_neighbors": [],
+    "pyramid.pool_neighbors": [],
+    "pyramid.candidates": [],
+    "pyramid.upsample_candidates": [],
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,27 +250,70 @@ def to_values(config: Config) -> dict[str, Any]:
 
 
 def from_json(text: str) -> Config:
-    """The config that `to_json` wrote.
+    """The config that `to_json` of this or an older version wrote.
 
     Raises:
-      ValueError: a field is unknown, missing, or fails its check.
+      ValueError: a field is unknown, has a value of another type, or fails its check.
     """
-    return _from_dict(Config, json.loads(text))
+    return from_values(json.loads(text))
 
 
-def _from_dict(kind: type, values: Any) -> Any:
-    hints = typing.get_type_hints(kind)
+def from_values(values: dict[str, Any]) -> Config:
+    """The config that `to_values` of this or an older version gave; raises as `from_json`."""
+    unknown = list(_unknown(Config, values, ""))
+    if unknown:
+        raise ValueError(
+            f"this version does not know {', '.join(unknown)}: a newer one wrote it; update "
+            "mprm_jax."
+        )
+    return _from_dict(Config, values, "")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by `section.field`."""
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of the declared type of a setting; a whole number is a float as well."""
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        return isinstance(value, tuple) and all(fits(entry, item) for entry in value)
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind
+
+
+def _unknown(kind: type, values: Any, prefix: str) -> Iterator[str]:
+    """Names that a config does not have."""
     if not isinstance(values, dict):
-        raise ValueError(f"{kind.__name__} wants settings by name, got {values!r}.")
-    if values.keys() != hints.keys():
-        odd = ", ".join(sorted(values.keys() ^ hints.keys()))
-        raise ValueError(f"{kind.__name__} does not have just these settings: {odd} differ.")
+        where = prefix.removesuffix(".") or "a config"
+        raise ValueError(f"{where} wants settings by name, got {values!r}.")
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            yield prefix + name
+        elif dataclasses.is_dataclass(hints[name]):
+            yield from _unknown(hints[name], value, f"{prefix}{name}.")
+
+
+def _from_dict(kind: type, values: dict[str, Any], prefix: str) -> Any:
     fields = {}
-    for name, hint in hints.items():
-        value = values[name]
+    for name, hint in typing.get_type_hints(kind).items():
+        path = prefix + name
         if dataclasses.is_dataclass(hint):
-            value = _from_dict(hint, value)
-        fields[name] = tuple(value) if isinstance(value, list) else value
+            fields[name] = _from_dict(hint, values.get(name, {}), f"{path}.")
+        elif name in values or path in AS_BEFORE:
+            value = values.get(name, AS_BEFORE.get(path))
+            fields[name] = tuple(value) if isinstance(value, list) else value
+            if not fits(fields[name], hint):
+                raise ValueError(f"{path} is {value!r}, which is of another type.")
     return kind(**fields)
 
 

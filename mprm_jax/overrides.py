@@ -8,7 +8,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from mprm_jax.config import Config
+from mprm_jax.config import Config, fits
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
@@ -77,21 +77,12 @@ def _parse(text: str, kind: Any, path: str) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    if _fits(value, kind):
+    if fits(value, kind):
         return float(value) if kind is float else value
     # The words of a tuple setting, or its one entry, may be written without parentheses.
     if typing.get_origin(kind) is tuple:
         entries = tuple(value.split(",")) if isinstance(value, str) else (value,)
-        if _fits(entries, kind):
+        if fits(entries, kind):
             return entries
     wanted = kind.__name__ if isinstance(kind, type) else kind
     raise ValueError(f"--set {path}: wants {wanted}, got {text!r}.")
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        return isinstance(value, tuple) and all(_fits(entry, item) for entry in value)
-    if kind is float:
-        return type(value) in (int, float)
-    return type(value) is kind

@@ -6,10 +6,20 @@ import re
 
 import pytest
 
-from mprm_jax.config import Config, DataConfig, MiningConfig, from_json, to_json
+from mprm_jax.config import (
+    AS_BEFORE,
+    OPEN,
+    Config,
+    DataConfig,
+    MiningConfig,
+    flat,
+    from_json,
+    to_json,
+    to_values,
+)
 from mprm_jax.data.manifest import StoreSettings
 from mprm_jax.overrides import override, setting_names
-from mprm_jax.presets import PRESETS, STAGES
+from mprm_jax.presets import FORMER, PRESETS, STAGES
 from mprm_jax.types import PATHS
 
 CONFIG = Config()
@@ -62,18 +72,62 @@ def test_both_stages_of_a_preset_read_the_same_store(name):
     assert cls == seg
 
 
-def test_json_with_an_unknown_setting_names_it():
-    values = values_of(CONFIG)
+def test_json_with_unknown_settings_is_of_a_newer_version():
+    values = values_of(CONFIG) | {"tags": {"by": "me"}}
     values["optim"]["nesterov"] = True
-    with pytest.raises(ValueError, match=r"OptimConfig .*: nesterov differ"):
+    newer = "does not know optim.nesterov, tags: a newer one wrote it; update mprm_jax"
+    with pytest.raises(ValueError, match=newer):
         from_json(json.dumps(values))
 
 
-def test_json_without_a_setting_names_it():
+def test_json_without_a_setting_takes_its_default():
+    values = values_of(override(CONFIG, ["data.voxel_size=0.3"]))
+    del values["data"]["voxel_size"], values["seg"]
+    assert from_json(json.dumps(values)) == CONFIG
+
+
+@pytest.mark.parametrize("name", AS_BEFORE)
+def test_json_without_a_setting_is_as_before_where_the_default_is_not(name):
     values = values_of(CONFIG)
-    del values["data"]["voxel_size"]
-    with pytest.raises(ValueError, match=r"DataConfig .*: voxel_size differ"):
+    section, field = name.split(".")
+    default = values[section].pop(field)
+    found = getattr(getattr(from_json(json.dumps(values)), section), field)
+    assert found == AS_BEFORE[name] != default
+
+
+@pytest.mark.parametrize("section", ["data", "optim"])
+def test_json_without_a_section_takes_its_defaults(section):
+    values = values_of(CONFIG)
+    del values[section]
+    assert from_json(json.dumps(values)) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ([], r"a config wants settings by name, got \[\]"),
+        ({"optim": 3}, "optim wants settings by name, got 3"),
+        ({"optim": {"epochs": "many"}}, "optim.epochs is 'many', which is of another type"),
+        ({"optim": {"epochs": 2.5}}, "optim.epochs is 2.5, which is of another type"),
+        ({"pyramid": {"coarse_points": ["a", "b"]}}, "pyramid.coarse_points is .* another type"),
+        ({"seed": None}, "seed is None, which is of another type"),
+    ],
+)
+def test_json_of_another_shape_is_refused(values, named):
+    with pytest.raises(ValueError, match=named):
         from_json(json.dumps(values))
+
+
+def test_settings_that_are_calibrated_are_left_open_by_default():
+    defaults = flat(to_values(CONFIG))
+    assert {name: defaults[name] for name in OPEN} == OPEN
+
+
+@pytest.mark.parametrize("preset", FORMER)
+def test_former_values_of_a_preset_are_of_settings_that_changed(preset):
+    now = [flat(to_values(PRESETS[preset](stage))) for stage in STAGES]
+    for name, values in FORMER[preset].items():
+        assert any(values_now[name] not in values for values_now in now), name
 
 
 def test_json_is_checked_like_a_config():

@@ -66,6 +66,8 @@ def calibrate(config: Config, balls: Balls) -> Config:
     by the loader for rows.
     """
     config = calibrate_lists(config, balls)
+    if config.pyramid.max_clouds and config.pyramid.coarse_points:
+        return config
     rng = np.random.default_rng((config.seed, 3))
     clouds, pyramid = _sample(balls, rng), config.pyramid
     sizes = np.array(

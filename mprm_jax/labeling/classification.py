@@ -16,7 +16,7 @@ from mprm_jax.labeling.measuring import BASELINES, CALIBRATED, RAW, measure_choi
 from mprm_jax.labeling.mining import export_pseudo_labels
 from mprm_jax.labeling.quality_table import measure_values
 from mprm_jax.labeling.showcase import draw_showcase
-from mprm_jax.labeling.start import start_run
+from mprm_jax.labeling.start import settings_of_run, start_run
 from mprm_jax.labeling.votes import make_mining
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.training.budget import whole_balls
@@ -52,8 +52,9 @@ def train_classifier(
       StoppedError: see `fit`.
     """
     devices = choose_devices(num_devices)
-    mesh = step_mesh(devices, config.pyramid.buckets_per_step)
     everywhere = make_mesh(devices)
+    config = settings_of_run(workdir, "cls", config, len(devices))
+    mesh = step_mesh(devices, config.pyramid.buckets_per_step)
     train = _open_split(store, "train", whole_balls(config))
     if not train.tags.any():
         raise ValueError(

@@ -15,7 +15,7 @@ from mprm_jax.data.voxel_clouds import StoredClouds
 from mprm_jax.labeling.quality import Measure, confusion_matrix, measure
 from mprm_jax.labeling.quality_table import measure_values
 from mprm_jax.labeling.segmentation import segment
-from mprm_jax.labeling.start import start_run
+from mprm_jax.labeling.start import settings_of_run, start_run
 from mprm_jax.training.budget import whole_balls
 from mprm_jax.training.hosts import sum_over_hosts
 from mprm_jax.training.loop import Validation, fit
@@ -58,8 +58,9 @@ def train_segmenter(
       StoppedError: see `fit`.
     """
     devices = choose_devices(num_devices)
-    mesh = step_mesh(devices, config.pyramid.buckets_per_step)
     everywhere = make_mesh(devices)
+    config = settings_of_run(workdir, "seg", config, len(devices))
+    mesh = step_mesh(devices, config.pyramid.buckets_per_step)
     num_classes = len(store.classes)
     targets = open_targets(pseudo_labels, store, "train")
     clouds = StoredClouds(store, "train", targets.scenes)

@@ -1,4 +1,4 @@
-"""Starts a training run: shapes are calibrated and the work directory is claimed."""
+"""Starts or goes on with a training run: its settings, its shapes, and its work directory."""
 
 import json
 import logging
@@ -21,9 +21,28 @@ from mprm_jax.training.hosts import (
 )
 from mprm_jax.training.stages import Stage
 from mprm_jax.training.static_sizes import choose_sizes
-from mprm_jax.training.workdir import begun_with, open_workdir
+from mprm_jax.training.workdir import begun_with, continued, open_workdir
 
 logger = logging.getLogger(__name__)
+
+
+def settings_of_run(workdir: pathlib.Path, stage: str, config: Config, num_devices: int) -> Config:
+    """The settings of the run that was begun in a work directory, or `config` if there is none.
+
+    Args:
+      stage: its name, "cls" or "seg".
+      config: what the command asks for.
+      num_devices: of all hosts, that may train.
+
+    Raises:
+      ValueError: it asks for other settings than those of the run; the run is of the other stage,
+        or of a newer version.
+    """
+    heard = exchange(json.dumps(begun_with(workdir, stage)), "settings of the run")
+    begun = json.loads(heard[0])
+    if begun is None:
+        return config
+    return continued(workdir / "config.json", begun, config, stage, num_devices)
 
 
 def start_run(
@@ -41,6 +60,7 @@ def start_run(
     Args:
       name: of the stage, "cls" or "seg".
       train: balls to train on, cut out with `whole_balls(config)`.
+      config: as of `settings_of_run`.
       identity: JSON values that a resumed run must share, besides stage and data.
 
     Raises:
@@ -60,9 +80,8 @@ def start_run(
     facts = {name: json.dumps(value) for name, value in identity.items()}
     # Data first: where they differ, so does what is calibrated from them.
     require_equal(facts, "data")
-    # A run keeps its bucket: another compiler or device might find that another one fits.
-    bucket = json.loads(exchange(json.dumps(begun_with(workdir)), "bucket")[0])
-    config = choose_sizes(config, stage, train, mesh, bucket)
+    is_new = json.loads(exchange(json.dumps(begun_with(workdir, name)), "settings")[0]) is None
+    config = choose_sizes(config, stage, train, mesh, is_new=is_new)
     require_equal(setting_values(config), "settings")
     require_shared(workdir)
     if is_first_host():

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import optax
 
 from mprm_jax.config import Config
 from mprm_jax.data.packing import pack
 from mprm_jax.data.shapes import bucket_shape
 from mprm_jax.data.store import SceneStore
 from mprm_jax.training.checkpoints import Checkpoints
-from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import replicated_shapes
 from mprm_jax.training.stages import Stage
 from mprm_jax.training.steps import TrainState, state_shapes
@@ -57,9 +57,9 @@ def open_network(
         raise FileNotFoundError(f"{directory}: no checkpoint; train first with train.py.")
     num_classes = len(data["classes"])
     stage = make_stage(config, num_classes)
-    optimizer = make_optimizer(config, steps_per_epoch=1)
     example = pack([], bucket_shape(config, num_classes)).batch
-    shapes = state_shapes(stage, optimizer, example)
+    # The optimizer's part of the state is of no use here, so that it need not be read.
+    shapes = state_shapes(stage, optax.identity(), example)
     with Checkpoints(directory, read_only=True) as checkpoints:
         found = checkpoints.restore(replicated_shapes(shapes, mesh), checkpoint)
     return TrainedNetwork(config, data, stage, found.state, found.notes["position"]["step"])

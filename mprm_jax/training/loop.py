@@ -170,7 +170,7 @@ class _Run:
             done = self.position.buckets == len(steps) * buckets_per_step
             if self.decision >= INTERRUPT and not done:
                 self._leave(recorder)
-            elif self.decision == SAVE:
+            elif self.decision == SAVE and self.position.epoch_step < len(steps):
                 self._save(recorder, None)
         self.position = Position(epoch + 1, 0, self.position.step)
         self._log(recorder)
@@ -226,7 +226,6 @@ class _Run:
     def _save(self, recorder: Recorder, score: float | None) -> None:
         self._log(recorder)
         notes = {"position": self.position._asdict(), "settings": to_values(self.config)}
-        notes["score"] = score
         self.checkpoints.save(self.position.step, self.state, notes, score)
         self.saved_at, self.wished_to_save = time.monotonic(), False
         if self.decision == SAVE:

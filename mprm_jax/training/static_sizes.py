@@ -10,7 +10,7 @@ from mprm_jax.data.balls import Balls
 from mprm_jax.data.loader import Loader
 from mprm_jax.data.plan import epoch_order
 from mprm_jax.data.shapes import calibrate, calibrate_lists
-from mprm_jax.training.budget import fit_memory, with_rows
+from mprm_jax.training.budget import fit_memory
 from mprm_jax.training.capacities import calibrate_candidates, choose_builder
 from mprm_jax.training.forecast import step_cost
 from mprm_jax.training.hosts import exchange
@@ -23,21 +23,20 @@ logger = logging.getLogger(__name__)
 
 
 def choose_sizes(
-    config: Config, stage: Stage, balls: Balls, mesh: jax.sharding.Mesh, begun_with: int | None
+    config: Config, stage: Stage, balls: Balls, mesh: jax.sharding.Mesh, *, is_new: bool
 ) -> Config:
     """The calibrated config of a run; all hosts choose the same.
 
     Args:
       balls: to train on, whole if `pyramid.memory_gb` is not 0.
-      begun_with: `pyramid.bucket_points` of this run when it was started; None if it is new.
+      is_new: a run that goes on keeps its bucket: another compiler or device might find that
+        another one fits.
 
     Raises:
       ValueError: `pyramid.memory_gb` is too little for the largest ball.
     """
     config = choose_builder(config)
-    if config.pyramid.memory_gb and begun_with is not None:
-        config = with_rows(config, begun_with)
-    elif config.pyramid.memory_gb:
+    if config.pyramid.memory_gb and is_new:
         config = calibrate_lists(config, balls)  # the same for every bucket
         order = epoch_order(balls.passes, config.data.epoch_subclouds, config.seed, epoch=0)
         config = fit_memory(

@@ -1,15 +1,22 @@
 """The work directory of a run: which settings and data it belongs to."""
 
+import dataclasses
 import json
+import logging
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
-from mprm_jax.config import Config, from_json, to_json, to_values
+from mprm_jax.config import OPEN, Config, flat, from_values, to_json, to_values
+from mprm_jax.presets import FORMER, PRESETS
 from mprm_jax.writing import explain_failed_write, write_whole
+
+logger = logging.getLogger(__name__)
 
 # What may change when a run is resumed, because no result depends on it.
 _FREE = ("log.", "data.workers", "data.prefetch")
+_IDENTITY = ("stage", "data", "classes", "store")  # in every data.json
 _MAX_LISTED = 5
 
 
@@ -46,29 +53,81 @@ def read_workdir(workdir: pathlib.Path) -> tuple[Config, dict[str, Any]]:
 
     Raises:
       FileNotFoundError: no run was started there.
-      ValueError: a file is damaged or of another version.
+      ValueError: a file is damaged, or of a newer version.
     """
     settings, data = workdir / "config.json", workdir / "data.json"
     if not settings.is_file() or not data.is_file():
         raise FileNotFoundError(
             f"{workdir}: not the work directory of a run; give the --workdir of train.py."
         )
-    try:
-        return from_json(settings.read_text(encoding="utf-8")), _read(data)
-    except ValueError as error:
-        raise ValueError(f"{settings}: not of this version ({error}); train again.") from error
+    identity = _read(data)
+    missing = [name for name in _IDENTITY if name not in identity]
+    if missing:
+        raise ValueError(f"{data}: damaged (no {', '.join(missing)}); choose another --workdir.")
+    return _config(settings, _read(settings)), identity
 
 
-def begun_with(workdir: pathlib.Path) -> int | None:
-    """`pyramid.bucket_points` of the run that was started there; None if there is none.
+def begun_with(workdir: pathlib.Path, stage: str) -> dict[str, Any] | None:
+    """The settings with which the run of a stage was begun there; None if there is none.
 
     Raises:
-      ValueError: its settings are damaged.
+      ValueError: they are damaged, or those of another stage.
     """
-    settings = workdir / "config.json"
-    if not (settings.exists() and (workdir / "data.json").exists()):
+    settings, data = workdir / "config.json", workdir / "data.json"
+    if not (settings.exists() and data.exists()):
         return None
-    return _flat(_read(settings)).get("pyramid.bucket_points")
+    _require_stage(data, _read(data), stage)
+    return _read(settings)
+
+
+def continued(
+    path: pathlib.Path, begun: dict[str, Any], asked: Config, stage: str, num_devices: int
+) -> Config:
+    """The config with which a run goes on: as it was begun, but for what no result depends on.
+
+    A setting that the run lacks, because it was begun by an older version, is as before; so is one
+    that has another value in the preset by now. Both are logged.
+
+    Args:
+      path: of the settings it was begun with, for messages.
+      begun: these settings, as of `begun_with`.
+      asked: by the command; need not be calibrated.
+      num_devices: that may train. Before `pyramid.buckets_per_step` a step had one bucket of each.
+
+    Raises:
+      ValueError: the command asks for other settings than the run was begun with, or a newer
+        version began it.
+    """
+    config = _config(path, begun)
+    old, new = flat(begun), flat(to_values(asked))
+    preset = flat(to_values(PRESETS[asked.preset](stage))) if asked.preset in PRESETS else {}
+    former = FORMER.get(asked.preset, {})
+    if (steps := "pyramid.buckets_per_step") not in old:
+        wished = new[steps] != preset.get(steps)
+        pyramid = dataclasses.replace(
+            config.pyramid, buckets_per_step=new[steps] if wished else num_devices
+        )
+        config = dataclasses.replace(config, pyramid=pyramid)
+    kept, changed = {}, []
+    for name, value in flat(to_values(config)).items():
+        if name.startswith(_FREE) or value == new[name] or _is_left_open(name, new):
+            continue
+        was_preset = new[name] == preset.get(name) and value in former.get(name, ())
+        if name not in old or was_preset:
+            kept[name] = value
+        else:
+            changed.append(f"{name}: {value} there, {new[name]} now")
+    _require_none(path, changed)
+    if kept:
+        logger.warning(
+            "%s: goes on as it was begun by an older version, with %s",
+            path,
+            ", ".join(f"{name}={value} (now {new[name]})" for name, value in kept.items()),
+        )
+    data = dataclasses.replace(
+        config.data, workers=asked.data.workers, prefetch=asked.data.prefetch
+    )
+    return dataclasses.replace(config, data=data, log=asked.log)
 
 
 def require_writable(workdir: pathlib.Path) -> None:
@@ -85,22 +144,44 @@ def require_writable(workdir: pathlib.Path) -> None:
 def require_same_settings(path: pathlib.Path, found: dict[str, Any], config: Config) -> None:
     """Raises `ValueError` if a run had other settings, those apart on which no result depends.
 
+    Settings that one of them lacks, because it is of another version, are not compared.
+
     Args:
       path: where they were found, for the message.
       found: of the run, as of `to_values`.
     """
-    old, new = _flat(found), _flat(to_values(config))
-    changed = [
-        f"{name}: {old.get(name, 'not set')} there, {new.get(name, 'not set')} now"
-        for name in new | old
-        if not name.startswith(_FREE) and (name not in old or old[name] != new.get(name))
-    ]
+    old, new = flat(found), flat(to_values(config))
+    _require_none(
+        path,
+        [
+            f"{name}: {old[name]} there, {new[name]} now"
+            for name in new
+            if not name.startswith(_FREE) and name in old and old[name] != new[name]
+        ],
+    )
+
+
+def _require_none(path: pathlib.Path, changed: Sequence[str]) -> None:
     if changed:
         listed = "; ".join(changed[:_MAX_LISTED]) + "; ..." * (len(changed) > _MAX_LISTED)
         raise ValueError(
             f"{path}: this run was started with other settings ({listed}); "
             "use the same ones to resume, or another --workdir."
         )
+
+
+def _is_left_open(name: str, asked: dict[str, Any]) -> bool:
+    """Whether the command leaves a setting to be calibrated, which happened at the start."""
+    if name == "pyramid.bucket_points":
+        return bool(asked["pyramid.memory_gb"])
+    return name in OPEN and asked[name] == OPEN[name]
+
+
+def _config(path: pathlib.Path, values: dict[str, Any]) -> Config:
+    try:
+        return from_values(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
@@ -115,12 +196,8 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 def _require_same_data(path: pathlib.Path, identity: dict[str, Any]) -> None:
     found = _read(path)
+    _require_stage(path, found, identity.get("stage"))
     changed = [name for name in identity if found.get(name) != identity[name]]
-    if "stage" in changed:
-        raise ValueError(
-            f"{path}: of a run of stage {found.get('stage')}, this is stage {identity['stage']}; "
-            "choose another --workdir."
-        )
     if changed:
         raise ValueError(
             f"{path}: this run was started on other data ({', '.join(changed)} differ); "
@@ -128,12 +205,9 @@ def _require_same_data(path: pathlib.Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by `section.field`."""
-    flat = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+def _require_stage(path: pathlib.Path, found: dict[str, Any], stage: str | None) -> None:
+    if found.get("stage") != stage:
+        raise ValueError(
+            f"{path}: of a run of stage {found.get('stage')}, this is stage {stage}; "
+            "choose another --workdir."
+        )

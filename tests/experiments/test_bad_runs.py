@@ -116,7 +116,8 @@ def test_a_subcloud_larger_than_the_bucket_is_thinned_and_said_so(small, error_o
     rule = (
         "hold more voxels than pyramid.bucket_points=40: each is thinned to a fixed random choice"
     )
-    assert "bucket_points" in error_of(*small, "pyramid.bucket_points=40", log=rule)
+    other = ("--workdir", begun.with_name("other"))
+    assert error_of(*small, "pyramid.bucket_points=40", *other, log=rule) == "ended"
 
 
 def test_a_damaged_store(tmp_path, error_of):

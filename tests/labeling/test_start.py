@@ -6,10 +6,11 @@ import runs
 from small_stage import SMALL_STAGE
 
 from mprm_jax.config import from_json
+from mprm_jax.data import shapes
 from mprm_jax.data.covering import CoveringBalls
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.data.voxel_clouds import StoredClouds
-from mprm_jax.labeling.start import start_run
+from mprm_jax.labeling.start import settings_of_run, start_run
 from mprm_jax.training import static_sizes
 from mprm_jax.training.budget import whole_balls
 from mprm_jax.training.parallel import make_mesh
@@ -33,6 +34,7 @@ def start(store, tmp_path):
         settings += (f"pyramid.buckets_per_step={num_devices}",)
         config = runs.small_config(*settings, stage=name)
         mesh = make_mesh(jax.devices()[:num_devices])
+        config = settings_of_run(tmp_path / "run", name, config, num_devices)
         balls = balls_of(store, name, whole_balls(config))
         return start_run(name, SMALL_STAGE, store, balls, config, mesh, tmp_path / "run")
 
@@ -67,6 +69,8 @@ def test_a_resumed_run_keeps_its_bucket(start, tmp_path, monkeypatch):
     assert from_json((tmp_path / "run" / "config.json").read_text()) == config
     # On another device or with another compiler, another bucket would fit.
     monkeypatch.setattr(static_sizes, "fit_memory", lambda *_, **__: pytest.fail("chosen again"))
+    # From another version of the code, other lists would be found.
+    monkeypatch.setattr(shapes, "_sample", lambda *_: pytest.fail("calibrated again"))
     assert start(ENOUGH) == config
 
 

@@ -1,8 +1,10 @@
 """Checkpoints: which are kept, what is restored, and what happens to damaged ones."""
 
 import contextlib
+import errno
 import gc
 import resource
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +63,43 @@ def test_the_last_ones_and_the_best_one_are_kept(tmp_path):
     assert steps(tmp_path / "c") == [2, 4, 5]
 
 
+def best_of(directory):
+    with Checkpoints(directory, read_only=True) as checkpoints:
+        return checkpoints.restore(state(0), "best").notes["epoch"]
+
+
+def test_the_best_one_is_kept_when_the_run_is_resumed(tmp_path):
+    save_all(tmp_path / "c", (1, 0.2), (2, 0.9))
+    save_all(tmp_path / "c", (3, None), (4, 0.5))
+    save_all(tmp_path / "c", (5, 0.1))
+    assert steps(tmp_path / "c") == [2, 4, 5] and best_of(tmp_path / "c") == 2
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_score_that_comes_after_the_save_counts(tmp_path, resumed):
+    save_all(tmp_path / "c", (1, 0.2), (2, None), *([] if resumed else [(2, 0.9)]))
+    if resumed:
+        save_all(tmp_path / "c", (2, 0.9))
+    assert best_of(tmp_path / "c") == 2
+    save_all(tmp_path / "c", (3, 0.5), (4, 0.6), (5, 0.7))
+    assert steps(tmp_path / "c") == [2, 4, 5] and best_of(tmp_path / "c") == 2
+
+
+def test_a_save_without_a_score_takes_none_away(tmp_path):
+    save_all(tmp_path / "c", (1, 0.9), (1, None), (2, 0.5))
+    assert best_of(tmp_path / "c") == 1
+
+
+def test_without_scores_the_last_is_the_best(tmp_path):
+    save_all(tmp_path / "c", (1, None), (2, float("nan")), (3, None))
+    assert best_of(tmp_path / "c") == 3
+
+
+def test_a_score_that_is_no_number_is_not_the_best(tmp_path):
+    save_all(tmp_path / "c", (1, float("nan")), (2, 0.1), (3, float("nan")))
+    assert best_of(tmp_path / "c") == 2
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, caplog):
     save_all(tmp_path / "c", (1, None), (2, None))
     damage(tmp_path / "c", 2)
@@ -73,6 +112,106 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
         assert checkpoints.restore_latest(state(0)).notes == {"epoch": 7}
 
 
+def files_of(directory, step):
+    return [path for path in (directory / str(step)).rglob("*") if path.is_file()]
+
+
+def break_file(path, how):
+    """Cuts a file to half, changes a bit in its middle, or deletes it."""
+    data = bytearray(path.read_bytes())
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
+def test_no_broken_file_changes_what_is_restored(tmp_path, how):
+    """A file does not matter, or it is called damaged and the checkpoint before is taken."""
+    save_all(tmp_path / "c", (1, None), (2, None))
+    for place in [path.relative_to(tmp_path / "c") for path in files_of(tmp_path / "c", 2)]:
+        copy = shutil.copytree(tmp_path / "c", tmp_path / "copy")
+        break_file(copy / place, how)
+        with Checkpoints(copy) as checkpoints:
+            found = checkpoints.restore_latest(state(0))
+        step = found.notes["epoch"]
+        np.testing.assert_array_equal(found.state["weights"], state(step)["weights"], str(place))
+        assert (tmp_path / "damaged").exists() == (step == 1)
+        shutil.rmtree(tmp_path / "damaged", ignore_errors=True)
+        shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("item", ["notes", "state"])
+def test_a_lost_folder_is_damage(tmp_path, item, caplog):
+    save_all(tmp_path / "c", (1, None), (2, None))
+    shutil.rmtree(tmp_path / "c" / "2" / item)
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.restore_latest(state(0)).notes == {"epoch": 1}
+    assert f"2 is damaged ({item}: " in caplog.text
+
+
+OTHER_NETWORKS = [
+    (
+        lambda x: {"kernel": x["weights"], "step": x["step"]},
+        r"kernel: not there, \(64, 64\) in this program; weights: \(64, 64\) there, not in this",
+    ),
+    (lambda x: x | {"bias": jnp.zeros(3)}, r"\(bias: not there, \(3,\) in this program\)"),
+    (lambda x: {"step": x["step"]}, r"\(weights: \(64, 64\) there, not in this program\)"),
+    (
+        lambda x: x | {"weights": jnp.zeros((64, 32))},
+        r"\(weights: \(64, 64\) there, \(64, 32\) in this program\)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "named"), OTHER_NETWORKS)
+def test_another_network_is_named_and_nothing_moves(tmp_path, change, named):
+    save_all(tmp_path / "c", (1, None), (2, None))
+    before = {path: path.read_bytes() for path in files_of(tmp_path, "c")}
+    other = pytest.raises(ValueError, match=f"c/2: holds another network .*{named}")
+    with Checkpoints(tmp_path / "c") as checkpoints, other as error:
+        checkpoints.restore_latest(change(state(0)))
+    assert "damaged" not in str(error.value) and "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in files_of(tmp_path, "c")} == before
+
+
+def test_many_differing_parameters_are_counted(tmp_path):
+    many = {"params": {f"layer{i}": jnp.zeros(2) for i in range(9)}}
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, {"opt_state": many["params"], "params": {}}, {}, None)
+    other = pytest.raises(ValueError, match=r"\(params/layer0: not there.*; and 15 more\)")
+    with Checkpoints(tmp_path / "c") as checkpoints, other:
+        checkpoints.restore_latest(many)
+
+
+def test_what_a_reader_does_not_want_need_not_fit(tmp_path):
+    save_all(tmp_path / "c", (1, None))
+    with Checkpoints(tmp_path / "c", read_only=True) as checkpoints:
+        found = checkpoints.restore({"weights": state(0)["weights"], "step": ()}, "last")
+    np.testing.assert_array_equal(found.state["weights"], state(1)["weights"])
+
+
+def test_an_error_that_no_disk_made_shows_itself(tmp_path):
+    with pytest.raises(TypeError, match="not JSON"), Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, state(1), {"notes": object()}, None)
+
+
+def test_an_error_in_reading_that_is_no_damage_shows_itself(tmp_path, monkeypatch):
+    save_all(tmp_path / "c", (1, None), (2, None))
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "weights")
+
+    monkeypatch.setattr("orbax.checkpoint.PyTreeCheckpointer.restore", refuse)
+    with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(PermissionError):
+        checkpoints.restore_latest(state(0))
+    assert steps(tmp_path / "c") == [1, 2] and not (tmp_path / "damaged").exists()
+
+
 def test_only_damaged_checkpoints_are_an_error(tmp_path):
     save_all(tmp_path / "c", (1, None))
     damage(tmp_path / "c", 1)
@@ -83,6 +222,20 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
 def large_state(value):
     """A megabyte that does not compress."""
     return {"weights": jnp.asarray(np.random.default_rng(value).random(2**18, np.float32))}
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
+def test_damaged_weights_are_called_damaged(tmp_path, how):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, large_state(step), {}, None)
+    largest = max(files_of(tmp_path / "c", 2), key=lambda path: path.stat().st_size)
+    assert largest.stat().st_size > 100_000
+    break_file(largest, how)
+    damaged = pytest.raises(ValueError, match=r"c/2 is damaged \(state: .*choose another .* of 1\.")
+    with Checkpoints(tmp_path / "c", read_only=True) as checkpoints, damaged as error:
+        checkpoints.restore(large_state(0), "last")
+    assert "\n" not in str(error.value) and steps(tmp_path / "c") == [1, 2]
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ from small_stage import SMALL_STAGE
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.training import loop
-from mprm_jax.training.agreement import INTERRUPT, NOTHING
+from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE
 from mprm_jax.training.capacities import calibrate_candidates
+from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.parallel import step_mesh
 from mprm_jax.training.signals import StoppedError
 
@@ -28,12 +29,12 @@ def store(tmp_path_factory):
 def fit(store, tmp_path):
     """Trains on some devices with settings changed, four buckets a step."""
 
-    def fit(num_devices, *settings, run="run"):
+    def fit(num_devices, *settings, run="run", validation=None):
         config = runs.small_config("pyramid.buckets_per_step=4", *settings)
         balls = Subclouds(store, "train", config)
         config = calibrate_candidates(calibrate(config, balls), balls)
         mesh = step_mesh(jax.devices()[:num_devices], config.pyramid.buckets_per_step)
-        return loop.fit(SMALL_STAGE, balls, None, config, mesh, tmp_path / run)
+        return loop.fit(SMALL_STAGE, balls, validation, config, mesh, tmp_path / run)
 
     return fit
 
@@ -108,6 +109,23 @@ def test_a_checkpoint_that_counts_steps_of_an_epoch_continues_where_it_was():
     """As versions before `pyramid.buckets_per_step` noted them."""
     notes = {"position": {"epoch": 3, "epoch_step": 7, "step": 40}}
     assert loop._position(notes, buckets_per_step=2) == loop.Position(3, 14, 40)
+
+
+def test_the_best_epoch_is_found_again_whenever_the_timer_saves(fit, tmp_path, monkeypatch):
+    scores = iter([0.2, 0.9, 0.1])
+    steps = []
+
+    def measure(state):
+        steps.append(int(state.step))
+        return {"score": next(scores)}
+
+    monkeypatch.setattr(loop._Run, "_decide", lambda run: setattr(run, "decision", SAVE))
+    state = fit(4, "log.keep_last=1", validation=loop.Validation(measure, "score"))
+    with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
+        best = checkpoints.restore(state, "best")
+    assert int(best.state.step) == steps[1] < steps[2]
+    # What was saved is the end of an epoch: a resumed run need not validate it again.
+    assert best.notes["position"] == {"epoch": 2, "buckets": 0, "step": steps[1]}
 
 
 def test_nothing_moves_to_a_device_without_being_sent(fit, monkeypatch):
