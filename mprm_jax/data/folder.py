@@ -90,7 +90,7 @@ class Folder:
             labels = to_class_indices(whole, self._class_list)
         rows = self._tags.rows.get(name)
         weak_labels = self._weak_labels(path, coords, rows) if rows else None
-        return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels)
+        return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels, cloud.notes)
 
     def _scan(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):

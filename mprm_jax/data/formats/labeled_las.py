@@ -17,6 +17,7 @@ import numpy as np
 from laspy.vlrs.vlrlist import VLRList
 
 from mprm_jax.data.formats.labeled_cloud import LabeledCloud
+from mprm_jax.data.formats.las_header import open_las
 from mprm_jax.types import Array
 
 FIRST_CODE = 64  # Source: LAS 1.4 R15, table of classes for point formats 6 to 10
@@ -47,7 +48,7 @@ def check_labeled_las(path: Path, labeled: LabeledCloud, source: Path | None) ->
             f"{path}: a point has no finite position, which LAS cannot hold; write .ply or .npz."
         )
     if source is not None:
-        with laspy.open(source) as reader:
+        with open_las(source) as reader:
             num_points = reader.header.point_count
         if num_points != len(labeled.labels):
             raise ValueError(
@@ -80,11 +81,16 @@ def copy_labeled_las(
     file: BinaryIO, labeled: LabeledCloud, source: Path, *, compress: bool
 ) -> None:
     """Writes the points of a LAS or LAZ file with all that it knows of them, and the labels."""
-    with laspy.open(source) as reader:
+    with open_las(source) as reader:
         header = _modern_header(reader.header)
         _add_labels(header, labeled.classes)
+        # Bytes of the header that are no text are copied as they are.
         with laspy.open(
-            file, mode="w", header=header, do_compress=compress, closefd=False
+            *(file, "w"),
+            header=header,
+            do_compress=compress,
+            closefd=False,
+            encoding_errors="ignore",
         ) as writer:
             start = 0
             for old in reader.chunk_iterator(CHUNK):
@@ -94,7 +100,7 @@ def copy_labeled_las(
                 _set_labels(points, labeled.labels[rows], labeled.confidence[rows])
                 writer.write_points(points)
                 start += len(old)
-            writer.write_evlrs(_without_octree(reader.evlrs))
+            writer.write_evlrs(_kept_records(reader.evlrs))
 
 
 def _scale(extent: float) -> float:
@@ -114,13 +120,25 @@ def _modern_header(old: laspy.LasHeader) -> laspy.LasHeader:
     names = [name for name in ("label", "confidence") if name in point_format.dimension_names]
     header.remove_extra_dims(names)
     header.vlrs.extract("ClassificationLookupVlr")
-    header.vlrs = _without_octree(header.vlrs)
+    header.vlrs = _kept_records(header.vlrs)
     return header
 
 
-def _without_octree(records: VLRList | None) -> VLRList:
-    """Leaves out what a COPC file says of the places of its points, which are others now."""
-    return VLRList(record for record in records or () if record.user_id != COPC_USER)
+def _kept_records(records: VLRList | None) -> VLRList:
+    """Leaves out what a COPC file says of the places of its points, which are others now.
+
+    Names beyond ASCII lose the letters that laspy does not write.
+    """
+    kept = VLRList()
+    for record in records or ():
+        user, text = record.user_id, record.description
+        if isinstance(text, bytes) or not user.isascii():
+            user = user.encode("ascii", "ignore").decode()
+            text = text.decode("ascii", "ignore") if isinstance(text, bytes) else text
+            record = laspy.VLR(user, record.record_id, text, record.record_data_bytes())
+        if record.user_id != COPC_USER:
+            kept.append(record)
+    return kept
 
 
 def _add_labels(header: laspy.LasHeader, classes: tuple[str, ...]) -> None:
