@@ -1,5 +1,8 @@
 """LAS scans come out with everything they had, to the last bit, and with labels."""
 
+import errno
+import io
+
 import laspy
 import numpy as np
 import pytest
@@ -218,3 +221,26 @@ def test_one_of_the_two_counts_of_las_1_4_is_enough(tmp_path, suffix, point_form
     assert len(read_cloud(source).coords) == NUM_POINTS
     write_labeled(path, labeled(source), source)
     np.testing.assert_array_equal(read_cloud(path).labels, LABELS)
+
+
+class FullDisk(io.BytesIO):
+    """Takes some bytes, then none."""
+
+    def write(self, data):
+        if self.tell() + memoryview(data).nbytes > 2000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_full_disk_is_an_error_of_writing(tmp_path, compress, copied):
+    """Also within the encoder, which wraps it into an error of its own."""
+    source = tmp_path / "scan.las"
+    write_scan(source, 2)
+    cloud = labeled(source)
+    with pytest.raises(OSError, match=r"No space left|the LAZ encoder stopped"):
+        if copied:
+            labeled_las.copy_labeled_las(FullDisk(), cloud, source, compress=compress)
+        else:
+            labeled_las.write_labeled_las(FullDisk(), cloud, compress=compress)

@@ -10,7 +10,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mprm_jax.data.formats.cloud import LABEL_NAMES, CloudFile, cloud_from_columns, to_labels
+from mprm_jax.data.formats.cloud import (
+    LABEL_NAMES,
+    CloudFile,
+    cloud_from_columns,
+    listed,
+    to_labels,
+)
 from mprm_jax.data.formats.colors import to_uint8_colors
 from mprm_jax.data.formats.columns import name_columns
 from mprm_jax.types import Array
@@ -48,7 +54,7 @@ def read_npz(path: Path) -> CloudFile:
     coords = _pick(arrays, COORD_KEYS)
     if coords is None:
         raise ValueError(
-            f"{path}: none of {', '.join(COORD_KEYS)} among {', '.join(names) or 'no arrays'}; "
+            f"{path}: none of {', '.join(COORD_KEYS)} among {listed(names)}; "
             "save the coordinates under one of these names."
         )
     coords = _table(path, "coordinates", coords).astype(np.float64)

@@ -3,8 +3,9 @@
 Column names are compared without case, units in brackets, and CloudCompare's prefix `scalar_`.
 """
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ LABEL_NAMES = (
 )
 NO_LABEL = -(2**31)  # where a file has NaN; no label of a file, see `_are_whole`
 FLOAT_LOSS = 1e-3  # of the unit of the file: what rounding to a smaller float may change
+MAX_LISTED = 12  # names in a message
 UNITS = re.compile(r"[\[(][^\])]*[\])]")
 
 
@@ -71,25 +73,32 @@ def cloud_from_columns(
     """
     columns = list(columns)
     named: dict[str, Array] = {}
+    twice: dict[str, None] = {}
     for name, column in columns:
         plain = plain_name(name)
         if plain in named:
-            text = f"two columns are called {plain!r}, the first of them counts"
-            notes += (Note(text, warns=True),)
+            twice.setdefault(plain)
         named.setdefault(plain, column)
+    for name in itertools.islice(twice, MAX_LISTED):
+        notes += (Note(f"two columns are called {name!r}, the first of them counts", warns=True),)
     found = [next((name for name in names if name in named), None) for names in COORD_NAMES]
     missing = [names[0] for names, name in zip(COORD_NAMES, found, strict=True) if name is None]
     if missing:
         raise ValueError(
             f"{path}: no column {', '.join(missing)} among "
-            f"{', '.join(name for name, _ in columns) or 'none'}; "
-            "export the scan with its coordinates, under these names."
+            f"{listed([name for name, _ in columns])}; export the scan with its coordinates, "
+            "under these names."
         )
     coords = np.stack([named[name] for name in found], axis=1).astype(np.float64)
     colors, remarks = _pick_colors(path, named, coords)
     label_name = next((name for name in LABEL_NAMES if name in named), None)
     labels, more = (None, ()) if label_name is None else to_labels(named[label_name])
     return CloudFile(coords, colors, labels, faces, label_name, notes + remarks + more)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for an error message, not all of very many."""
+    return ", ".join(names[:MAX_LISTED]) + ", ..." * (len(names) > MAX_LISTED) or "none"
 
 
 def plain_name(name: str) -> str:

@@ -6,6 +6,7 @@ which many writers miss, and trusts the counts of lists.
 
 import io
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TextIO
 
@@ -62,14 +63,15 @@ def _read(path: Path, header: PlyHeader) -> dict[str, list[tuple[str, _Column]]]
 
 
 def _read_text(file: TextIO, element: PlyElement) -> list[_Column]:
-    lines = list(itertools.islice((line for line in file if not line.isspace()), element.count))
-    if len(lines) < element.count:
-        raise ValueError(f"{len(lines)} of {element.count} rows of element {element.name}")
+    rows = itertools.islice((line for line in file if not line.isspace()), element.count)
     if element.has_lists:
-        return _split_lists([line.split() for line in lines], element)
-    if not lines or not element.properties:
-        return [_Column(np.empty(0, prop.type), None) for prop in element.properties]
-    table = np.loadtxt(lines, np.float64, comments=None, ndmin=2)
+        return _split_lists(rows, element)
+    first = next(rows, None)
+    table = np.empty((0, len(element.properties)))
+    if first is not None and element.properties:
+        table = np.loadtxt(itertools.chain([first], rows), np.float64, comments=None, ndmin=2)
+    if element.properties and len(table) < element.count:
+        raise ValueError(f"{len(table)} of {element.count} rows of element {element.name}")
     if table.shape[1] != len(element.properties):
         raise ValueError(f"{table.shape[1]} numbers a row of element {element.name}")
     return [
@@ -78,12 +80,13 @@ def _read_text(file: TextIO, element: PlyElement) -> list[_Column]:
     ]
 
 
-def _split_lists(rows: list[list[str]], element: PlyElement) -> list[_Column]:
-    """Columns of rows of words, some of which are as long as the word before them says."""
+def _split_lists(rows: Iterable[str], element: PlyElement) -> list[_Column]:
+    """Columns of rows, parts of which are as long as the word before them says."""
     words_of: list[list[str]] = [[] for _ in element.properties]
     counts: list[list[int]] = [[] for _ in element.properties]
-    for words in rows:
-        start = 0
+    num_rows = 0
+    for words in map(str.split, rows):
+        num_rows, start = num_rows + 1, 0
         for i, prop in enumerate(element.properties):
             count = 1
             if prop.count_type is not None:
@@ -93,6 +96,8 @@ def _split_lists(rows: list[list[str]], element: PlyElement) -> list[_Column]:
             words_of[i] += words[start : start + count]
             counts[i].append(count)
             start += count
+    if num_rows < element.count:
+        raise ValueError(f"{num_rows} of {element.count} rows of element {element.name}")
     return [
         _Column(
             as_declared(np.array(words_of[i], np.str_).astype(np.float64), prop.type),

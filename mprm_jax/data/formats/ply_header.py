@@ -100,17 +100,16 @@ def _header_lines(file: BinaryIO) -> tuple[list[str], int]:
 
 
 def _parse(lines: list[str], size: int) -> PlyHeader:
-    order, elements = None, []
+    order, elements, properties = None, [], []
     for line in lines:
         match line.split():
             case ["format", name, *_] if name in ORDERS:
                 order = ORDERS[name]
             case ["element", name, count] if count.isascii() and count.isdigit():
+                properties.append([])
                 elements.append(PlyElement(name, int(count), ()))
             case ["property", *words] if order is not None and elements:
-                last = elements[-1]
-                prop = _property(words, order or "<", line)
-                elements[-1] = last._replace(properties=(*last.properties, prop))
+                properties[-1].append(_property(words, order or "<", line))
             case [] | ["comment" | "obj_info", *_]:
                 pass
             case _:
@@ -119,7 +118,11 @@ def _parse(lines: list[str], size: int) -> PlyHeader:
         raise ValueError("its header has no line that begins with format")
     if len({element.name for element in elements}) < len(elements):
         raise ValueError("its header has two elements of one name")
-    return PlyHeader(order == "", tuple(elements), size)
+    complete = [
+        element._replace(properties=tuple(of_element))
+        for element, of_element in zip(elements, properties, strict=True)
+    ]
+    return PlyHeader(order == "", tuple(complete), size)
 
 
 def _property(words: list[str], order: str, line: str) -> PlyProperty:

@@ -18,6 +18,7 @@ from mprm_jax.data.formats.cloud import (
     UNITS,
     CloudFile,
     cloud_from_columns,
+    listed,
     names_coordinates,
 )
 from mprm_jax.data.formats.columns import name_columns
@@ -135,7 +136,7 @@ def _find_header(path: Path, layout: _Layout) -> tuple[list[str] | None, tuple[N
             expected = mark == layout.delimiter and len(words) == layout.num_columns
             if expected and not line.startswith(COMMENTS):
                 raise ValueError(
-                    f"{path}: the header names {', '.join(words)}, not x, y and z; "
+                    f"{path}: the header names {listed(words)}, not x, y and z; "
                     "call the columns x y z red green blue label, or remove the line."
                 )
     return None, ()
