@@ -59,6 +59,7 @@ class Folder:
         self.root = Path(root)
         self.scale = scale
         self._scans = find_scans(self.root)
+        logger.info("%s: a unit of the scans is taken for %g m (data.scale)", root, scale)
         self._class_list = self._read_class_list()
         self._tags = self._read_tags()
         self.classes: Sequence[str] = self._tags.classes

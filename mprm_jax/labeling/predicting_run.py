@@ -78,6 +78,8 @@ def predict_run(
     mesh = make_mesh(choose_devices(num_devices))
     network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
     keep_programs(workdir)
+    unit = scale or network.config.data.scale
+    logger.info("%s: a unit of the scans is taken for %g m (--scale)", scans, unit)
     predictor = _predictor(network, mesh, settings or PredictSettings(), workers)
     done, left_out, told, start = [], {}, set(), time.monotonic()
     for job in jobs:

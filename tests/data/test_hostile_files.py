@@ -99,6 +99,7 @@ HEADER_FIELDS = {  # start, bytes and value of what is changed
     "place of the points": (7, 96, 4, 2**32 - 1),
     "size of a point": (7, 105, 2, 0),
     "version": (7, 25, 1, 9),
+    "date": (7, 90, 4, 0x270F_FFFF),
 }
 
 

@@ -51,6 +51,7 @@ def test_prepare_says_what_its_workers_took_for_granted(tmp_path, caplog, worker
     write_tags(root, "scene,wall,floor", "office,1,0", "lab,1,1", "shed,1,1")
     prepare(Folder(root), tmp_path / "store", CONFIG.data, workers=workers)
     for line in (
+        f"{root}: a unit of the scans is taken for 1 m (data.scale)",
         "folder: colors are taken for 8 bits (4 scans, such as test/floor1_hall)",
         "folder: 4 color values beyond 8 bits are clipped (4 scans, such as test/floor1_hall)",
         "folder: 7 columns without names are taken for x y z intensity red green blue "

@@ -276,6 +276,7 @@ def test_what_is_taken_for_granted_is_said_once_and_black_scans_each_time(labele
         write_cloud(tmp_path / "scans" / f"las_{name}.las", coords, colors * factor)
     ended = labeled(tmp_path / "scans")
     assert ended.status == 0
+    assert "a unit of the scans is taken for 1 m (--scale)" in ended.err
     for line in ("taken for 8 bits", "taken for 16 bits", "taken for x y z red green blue"):
         assert ended.err.count(line) == 1
     assert ended.err.count("all colors are 0, as if the scan had none") == 4

@@ -40,10 +40,9 @@ def to_uint8_colors(path: Path, colors: Array, coords: Array) -> tuple[Array, tu
     real = np.isfinite(coords).all(axis=1)
     if colors.dtype == np.uint8:
         return colors, _of_black(colors[real])
-    values = np.where(real[:, None], colors, 0).astype(np.float64)
+    wide = colors if colors.dtype.kind in "iu" else colors.astype(np.float64)
+    values = np.where(real[:, None], wide, 0)
     known = color_range(values) if np.isfinite(values).all() else None
-    if known == UNIT and colors.dtype.kind != "f":
-        known = BYTES
     low, high = values.min(initial=0), values.max(initial=0)
     if known is None or (known != UNIT and (low < 0 or high > LARGEST_WORD)):
         raise ValueError(
@@ -55,7 +54,7 @@ def to_uint8_colors(path: Path, colors: Array, coords: Array) -> tuple[Array, tu
     if known == UNIT:
         values = np.clip(values, 0, 1) * 255
     elif known == WORDS:
-        values = np.floor(values / 256)
+        values = values // 256
     clipped = Note(f"{{count}} color values beyond {known} are clipped", beyond, warns=True)
     notes = (Note(f"colors are taken for {known}"), *((clipped,) if beyond else ()))
     converted = np.round(np.minimum(values, LARGEST_BYTE)).astype(np.uint8)
@@ -68,14 +67,18 @@ def color_range(values: Array) -> str:
     Never a single value decides: [0, 1] are fractions of which few lie beyond, 16 bits are values
     of which most are above 255. Zeros say nothing. Whole numbers up to 1 count as [0, 1] if they
     are floats, since bytes would be as good as black.
+
+    Args:
+      values: of any number type; integers are no fractions.
     """
     told = values[values != 0]
     if not told.size:
         return BYTES
-    beyond = np.mean((told < -ROUNDING) | (told > 1 + ROUNDING))
-    fractions = bool(np.any(told != np.floor(told)))
-    if beyond == 0 or (fractions and beyond < MAX_OVERSHOOT):
-        return UNIT
+    if told.dtype.kind == "f":
+        beyond = np.mean((told < -ROUNDING) | (told > 1 + ROUNDING))
+        fractions = bool(np.any(told != np.floor(told)))
+        if beyond == 0 or (fractions and beyond < MAX_OVERSHOOT):
+            return UNIT
     return WORDS if np.mean(told > LARGEST_BYTE) > MIN_WORDS else BYTES
 
 

@@ -27,7 +27,10 @@ CHUNK_SIZE_START = 12  # in the record of the compression
 # No scan packs better than this; what seems to is a small file that would fill the memory.
 MAX_RATIO = 100
 SMALL_BYTES = 1 << 26  # may always be unpacked
-ERRORS = (laspy.LaspyException, lazrs.LazrsError, ValueError, EOFError, struct.error)
+ERRORS = (
+    *(laspy.LaspyException, lazrs.LazrsError),
+    *(ValueError, EOFError, OverflowError, struct.error),
+)
 
 
 @contextlib.contextmanager
