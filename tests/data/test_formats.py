@@ -172,3 +172,10 @@ def test_nan_under_a_label_is_no_label_in_every_format(tmp_path, suffix):
     cloud = read_cloud(path)
     np.testing.assert_array_equal(cloud.labels, [NO_LABEL, 2, 0, NO_LABEL])
     assert [note.count for note in cloud.notes if "NaN" in note.text] == [2]
+
+
+def test_of_two_arrays_of_one_name_the_first_counts(tmp_path):
+    np.savez(tmp_path / "a.npz", xyz=COORDS, Label=LABELS, label=LABELS * 2)
+    cloud = read_cloud(tmp_path / "a.npz")
+    check_cloud(cloud, colors=False)
+    assert cloud.notes[0].warns and "'label'" in cloud.notes[0].text

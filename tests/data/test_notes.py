@@ -19,8 +19,8 @@ def test_one_line_per_text_with_sum_and_example(caplog):
     caplog.set_level(logging.INFO)
     log_notes("scans", {"a": [TAKEN, COUNTED], "b": [COUNTED._replace(count=4)], "c": []})
     assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("INFO", "scans: colors are taken for 8 bits (1 scans, such as a)"),
-        ("WARNING", "scans: 7 color values beyond 8 bits are clipped (2 scans, such as a)"),
+        ("INFO", "scans: colors are taken for 8 bits (1 of 3 scans, such as a)"),
+        ("WARNING", "scans: 7 color values beyond 8 bits are clipped (2 of 3 scans, such as a)"),
     ]
 
 
@@ -52,9 +52,9 @@ def test_prepare_says_what_its_workers_took_for_granted(tmp_path, caplog, worker
     prepare(Folder(root), tmp_path / "store", CONFIG.data, workers=workers)
     for line in (
         f"{root}: a unit of the scans is taken for 1 m (data.scale)",
-        "folder: colors are taken for 8 bits (4 scans, such as test/floor1_hall)",
-        "folder: 4 color values beyond 8 bits are clipped (4 scans, such as test/floor1_hall)",
+        "folder: colors are taken for 8 bits (4 of 4 scans, such as test/floor1_hall)",
+        "folder: 4 color values beyond 8 bits are clipped (4 of 4 scans, such as test/floor1_hall)",
         "folder: 7 columns without names are taken for x y z intensity red green blue "
-        "(1 scans, such as train/shed)",
+        "(1 of 4 scans, such as train/shed)",
     ):
         assert caplog.text.count(line) == 1

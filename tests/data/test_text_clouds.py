@@ -187,3 +187,10 @@ def test_texts_of_any_encoding(tmp_path, encoding):
     text = "# Büro\nx y z\n" + rows_of(" ", COORDS)
     (tmp_path / "a.txt").write_text(text, encoding=encoding)
     check_cloud(read_cloud(tmp_path / "a.txt"), colors=False, labels=False)
+
+
+def test_numbers_may_be_quoted(tmp_path):
+    rows = rows_of(",", COORDS, COLORS).split("\n")
+    quoted = ['"' + row.replace(",", '","') + '"' for row in rows]
+    (tmp_path / "a.csv").write_text("\n".join(['"x","y","z","r","g","b"', *quoted]))
+    check_cloud(read_cloud(tmp_path / "a.csv"), labels=False)

@@ -19,6 +19,7 @@ from mprm_jax.data.formats.cloud import (
 )
 from mprm_jax.data.formats.colors import to_uint8_colors
 from mprm_jax.data.formats.columns import name_columns
+from mprm_jax.data.formats.notes import Note
 from mprm_jax.types import Array
 
 COORD_KEYS = ("xyz", "coord", "coords", "points", "pos")
@@ -50,7 +51,7 @@ def read_npz(path: Path) -> CloudFile:
     """
     if _begins_with(path, np.lib.format.MAGIC_PREFIX):
         raise ValueError(f"{path}: a single array, not an archive; rename the file to .npy.")
-    names, arrays = _load_archive(path)
+    names, arrays, notes = _load_archive(path)
     coords = _pick(arrays, COORD_KEYS)
     if coords is None:
         raise ValueError(
@@ -58,9 +59,10 @@ def read_npz(path: Path) -> CloudFile:
             "save the coordinates under one of these names."
         )
     coords = _table(path, "coordinates", coords).astype(np.float64)
-    colors, notes = _pick(arrays, COLOR_KEYS), ()
+    colors = _pick(arrays, COLOR_KEYS)
     if colors is not None:
-        colors, notes = to_uint8_colors(path, _rows(path, "colors", colors, coords), coords)
+        colors, remarks = to_uint8_colors(path, _rows(path, "colors", colors, coords), coords)
+        notes += remarks
     labels, label_name = _pick(arrays, LABEL_NAMES), None
     if labels is not None:
         label_name = next(name for name in LABEL_NAMES if name in arrays)
@@ -151,15 +153,19 @@ def _read_array(file: BinaryIO, size: int) -> Array:
     return data.view(dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _load_archive(path: Path) -> tuple[list[str], dict[str, Array]]:
-    """The names of all arrays, and those arrays that count; anything else is not opened."""
+def _load_archive(path: Path) -> tuple[list[str], dict[str, Array], tuple[Note, ...]]:
+    """The names of all arrays, and those arrays that count; anything else is not opened.
+
+    Names are compared without case; of two that are alike the first counts.
+    """
     wanted = {*COORD_KEYS, *COLOR_KEYS, *LABEL_NAMES, FACES_KEY}
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {
-                info.filename.lower().removesuffix(".npy"): info for info in archive.infolist()
-            }
+            members, twice = {}, {}
+            for info in archive.infolist():
+                key = info.filename.removesuffix(".npy").lower()
+                (twice if key in members else members)[key] = info
             if any(info.flag_bits & ENCRYPTED for info in members.values()):
                 raise ValueError("it is encrypted")
             unpacked = sum(info.file_size for key, info in members.items() if key in wanted)
@@ -172,7 +178,9 @@ def _load_archive(path: Path) -> tuple[list[str], dict[str, Array]]:
                     raise ValueError(f"{key} holds {arrays[key].dtype}, not numbers")
     except ERRORS as error:
         raise _unreadable(path, error) from error
-    return list(members), arrays
+    alike = [key for key in twice if key in wanted]
+    text = "two arrays are called {!r}, the first of them counts"
+    return list(members), arrays, tuple(Note(text.format(key), warns=True) for key in alike)
 
 
 def _pick(arrays: dict[str, Array], names: tuple[str, ...]) -> Array | None:

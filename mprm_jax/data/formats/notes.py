@@ -31,7 +31,9 @@ def log_notes(where: str, notes: Mapping[str, Sequence[Note]]) -> None:
             counts[key] = counts.get(key, 0) + note.count
     for note, files in names.items():
         text = note.text.replace("{count}", str(counts[note]))
-        example = f" ({len(files)} scans, such as {files[0]})" if len(notes) > 1 else ""
+        example = (
+            f" ({len(files)} of {len(notes)} scans, such as {files[0]})" if len(notes) > 1 else ""
+        )
         logger.log(
             logging.WARNING if note.warns else logging.INFO, "%s: %s%s", where, text, example
         )

@@ -24,6 +24,7 @@ from mprm_jax.data.formats.cloud import (
 from mprm_jax.data.formats.columns import name_columns
 from mprm_jax.data.formats.notes import Note
 
+QUOTE = '"'
 COMMENTS = ("#", "//")
 MAX_HEADER_LINES = 50  # that are looked at before the table is read
 # Delimiters, and whether commas are decimal points, in the order in which they are tried.
@@ -59,6 +60,7 @@ def read_text(path: Path) -> CloudFile:
                 np.float64,
                 comments=None,
                 delimiter=layout.delimiter,
+                quotechar=QUOTE,
                 ndmin=2,
             )
     except ValueError as error:
@@ -118,7 +120,7 @@ def _row_layout(rows: list[str]) -> _Layout | None:
 
 def _are_numbers(words: list[str]) -> bool:
     try:
-        return len([float(word) for word in words]) >= 3
+        return len([float(word.strip().strip(QUOTE)) for word in words]) >= 3
     except ValueError:
         return False
 
@@ -145,7 +147,7 @@ def _find_header(path: Path, layout: _Layout) -> tuple[list[str] | None, tuple[N
 def _words(text: str, delimiter: str | None) -> list[str]:
     """Splits a header; units may hold blanks, and a delimiter may end the line."""
     words = UNITS.sub("", text).strip().split(delimiter)
-    return [word.strip().strip('"') for word in (words[:-1] if words[-1:] == [""] else words)]
+    return [word.strip().strip(QUOTE) for word in (words[:-1] if words[-1:] == [""] else words)]
 
 
 def _of_unit(header: str) -> tuple[Note, ...]:
