@@ -13,6 +13,7 @@ import collections
 import json
 import logging
 import multiprocessing
+import os
 import pathlib
 import resource
 import sys
@@ -34,7 +35,8 @@ from mprm_jax.data.formats.labeled_cloud import LabeledCloud
 from mprm_jax.machine import describe_machine
 
 RESULT = pathlib.Path(__file__).parent / "results" / "fuzz_readers.json"
-SECONDS = 10.0  # for a file of a few kilobytes
+SECONDS = 10.0  # of the processor, for a file of a few kilobytes
+BUSY_FACTOR = 12  # of these seconds by the clock
 MEGABYTES = 512  # above what the process holds before it reads anything
 STATUS = pathlib.Path("/proc/self/status")
 CLOUD, LINE = "cloud", "line"  # good ends; others are failures
@@ -114,7 +116,8 @@ def run_cases(seed: int, indices: range) -> Iterator[Case]:
         start = time.monotonic()
         ours.send(index)
         try:
-            end, detail = ours.recv() if ours.poll(SECONDS) else ("hang", f"over {SECONDS} s")
+            is_done = _wait(ours, process.pid)
+            end, detail = ours.recv() if is_done else ("hang", f"over {SECONDS} s")
         except EOFError:
             process.join()
             end, detail = "death", f"exit status {process.exitcode}"
@@ -125,6 +128,21 @@ def run_cases(seed: int, indices: range) -> Iterator[Case]:
             process = None
     if process is not None:
         process.kill()
+
+
+def _wait(connection: Connection, process: int) -> bool:
+    """Waits for an answer as long as the process may take; a busy machine takes longer."""
+    spent, start = _cpu_seconds(process), time.monotonic()
+    while not connection.poll(0.5):
+        waited = time.monotonic() - start
+        if _cpu_seconds(process) - spent > SECONDS or waited > BUSY_FACTOR * SECONDS:
+            return False
+    return True
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = pathlib.Path(f"/proc/{process}/stat").read_text(encoding="ascii").split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")  # proc(5)
 
 
 def _work(connection: Connection, seed: int) -> None:
