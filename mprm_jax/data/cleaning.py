@@ -76,12 +76,11 @@ def select_points(cloud: CloudFile, rows: Array) -> CloudFile:
         new_index[rows] = np.arange(len(rows))
         faces = new_index[faces]
         faces = faces[(faces >= 0).all(axis=1)]
-    return CloudFile(
-        cloud.coords[rows],
-        None if cloud.colors is None else cloud.colors[rows],
-        None if cloud.labels is None else cloud.labels[rows],
-        faces,
-        cloud.label_name,
+    return cloud._replace(
+        coords=cloud.coords[rows],
+        colors=None if cloud.colors is None else cloud.colors[rows],
+        labels=None if cloud.labels is None else cloud.labels[rows],
+        faces=faces,
     )
 
 

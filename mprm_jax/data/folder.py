@@ -59,6 +59,7 @@ class Folder:
         self.root = Path(root)
         self.scale = scale
         self._scans = find_scans(self.root)
+        logger.info("%s: a unit of the scans is taken for %g m (data.scale)", root, scale)
         self._class_list = self._read_class_list()
         self._tags = self._read_tags()
         self.classes: Sequence[str] = self._tags.classes
@@ -90,7 +91,7 @@ class Folder:
             labels = to_class_indices(whole, self._class_list)
         rows = self._tags.rows.get(name)
         weak_labels = self._weak_labels(path, coords, rows) if rows else None
-        return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels)
+        return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels, cloud.notes)
 
     def _scan(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):

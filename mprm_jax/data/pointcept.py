@@ -18,7 +18,10 @@ import numpy as np
 
 from mprm_jax.data import s3dis, scannet
 from mprm_jax.data.class_list import read_class_list
-from mprm_jax.data.formats.cloud import require_whole_labels, to_uint8_colors
+from mprm_jax.data.formats.arrays import NUMBERS, read_array
+from mprm_jax.data.formats.cloud import require_whole_labels, to_labels
+from mprm_jax.data.formats.colors import to_uint8_colors
+from mprm_jax.data.formats.notes import Note
 from mprm_jax.data.scene import Scene
 from mprm_jax.types import IGNORED, Array
 
@@ -71,10 +74,12 @@ class Pointcept:
         _check_rows(folder / "coord.npy", coords, len(coords))
         if not np.isfinite(coords).all():
             raise ValueError(f"{folder / 'coord.npy'}: a point is not finite; prepare it again.")
-        colors = _read_colors(folder / "color.npy", coords) if self._has_colors else None
-        segment = _segment_path(folder)
-        labels = self._read_labels(segment, len(coords)) if segment else None
-        return Scene(coords, colors, labels, faces=None, weak_labels=None)
+        colors, notes, labels, remarks = None, (), None, ()
+        if self._has_colors:
+            colors, notes = _read_colors(folder / "color.npy", coords)
+        if segment := _segment_path(folder):
+            labels, remarks = self._read_labels(segment, len(coords))
+        return Scene(coords, colors, labels, None, None, notes + remarks)
 
     def _folder(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):
@@ -97,8 +102,9 @@ class Pointcept:
             "write their names, one per line in index order, to classes.txt in this folder."
         )
 
-    def _read_labels(self, path: Path, num_points: int) -> Array:
-        labels = require_whole_labels(path, _load(path).reshape(-1))
+    def _read_labels(self, path: Path, num_points: int) -> tuple[Array, tuple[Note, ...]]:
+        labels, notes = to_labels(_load(path))
+        labels = require_whole_labels(path, labels)
         if len(labels) != num_points:
             raise ValueError(
                 f"{path}: {len(labels)} labels for {num_points} points; prepare the scene again."
@@ -108,7 +114,7 @@ class Pointcept:
                 f"{path}: label {labels.max()} but there are {len(self.classes)} classes; "
                 f"list all classes in {self.root / 'classes.txt'}."
             )
-        return np.maximum(labels, IGNORED)
+        return np.maximum(labels, IGNORED), notes
 
 
 def _find_scenes(root: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
@@ -154,7 +160,7 @@ def _read_json_classes(path: Path) -> list[str]:
     return names
 
 
-def _read_colors(path: Path, coords: Array) -> Array:
+def _read_colors(path: Path, coords: Array) -> tuple[Array, tuple[Note, ...]]:
     colors = _load(path)
     _check_rows(path, colors, len(coords))
     return to_uint8_colors(path, colors, coords)
@@ -164,11 +170,14 @@ def _load(path: Path) -> Array:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; prepare the scene again.")
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        array = read_array(path)
+    except ValueError as error:
         raise ValueError(
             f"{path}: not a readable NumPy array ({error}); prepare the scene again."
         ) from error
+    if array.dtype.kind not in NUMBERS:
+        raise ValueError(f"{path}: holds {array.dtype}, not numbers; prepare the scene again.")
+    return array
 
 
 def _check_rows(path: Path, rows: Array, num_points: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mprm_jax.config import DataConfig
+from mprm_jax.data.formats.notes import log_notes
 from mprm_jax.data.manifest import (
     MANIFEST_FILE,
     BrokenScene,
@@ -170,7 +171,7 @@ def _prepare_all(
     job: Job, tasks: Sequence[Task], workers: int | None
 ) -> tuple[dict[str, SceneInfo], dict[str, str]]:
     """Prepares scenes; those that cannot be are returned with the reason."""
-    infos, broken = {}, {}
+    infos, broken, notes = {}, {}, {}
     if not tasks:
         return infos, broken
     logger.info("preparing %d scenes of %s in %s", len(tasks), job.source.name, job.store)
@@ -180,7 +181,9 @@ def _prepare_all(
                 broken[outcome.task.key] = outcome.reason
             else:
                 infos[outcome.task.key] = outcome.info
+                notes[outcome.task.key] = outcome.notes
             bar.update()
+    log_notes(job.source.name, dict(sorted(notes.items())))
     return infos, broken
 
 

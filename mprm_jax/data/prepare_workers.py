@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from mprm_jax.data.formats.notes import Note
 from mprm_jax.data.manifest import SceneInfo, SceneRecord, Stamps, StoreSettings
 from mprm_jax.data.preparation import prepare_scene
 from mprm_jax.data.scene import Source
@@ -41,6 +42,7 @@ class Outcome(NamedTuple):
     task: Task
     info: SceneInfo | None  # None for a broken scene
     reason: str  # why it is broken
+    notes: tuple[Note, ...] = ()  # of its reader
 
 
 def outcomes(job: Job, tasks: Sequence[Task], workers: int | None) -> Iterator[Outcome]:
@@ -77,7 +79,7 @@ def _outcome(job: Job, task: Task) -> Outcome:
     classes = tuple(job.source.classes)
     record = SceneRecord(job.settings, classes, task.files, prepared.info)
     write_scene(job.store / task.split / task.scene, prepared, record)
-    return Outcome(task, prepared.info, "")
+    return Outcome(task, prepared.info, "", scene.notes)
 
 
 def _reason(error: ValueError | OSError) -> str:

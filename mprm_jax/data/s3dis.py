@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mprm_jax.data.formats.cloud import to_uint8_colors
+from mprm_jax.data.formats.colors import to_uint8_colors
 from mprm_jax.data.s3dis_text import read_object
 from mprm_jax.data.scene import Scene
 
@@ -77,10 +77,10 @@ class S3DIS:
         tables = [read_object(path) for path in objects]
         table = np.concatenate(tables)
         coords = table[:, :3]
-        colors = to_uint8_colors(objects[0].parent, table[:, 3:6], coords)
+        colors, notes = to_uint8_colors(objects[0].parent, table[:, 3:6], coords)
         classes = [_class_index(path) for path in objects]
         labels = np.repeat(np.array(classes, np.int32), [len(part) for part in tables])
-        return Scene(coords, colors, labels, faces=None, weak_labels=None)
+        return Scene(coords, colors, labels, None, None, notes)
 
     def _objects(self, split: str, name: str) -> list[Path]:
         if name not in self.splits.get(split, ()):

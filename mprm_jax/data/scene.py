@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from mprm_jax.data.formats.notes import Note
 from mprm_jax.types import Array
 
 
@@ -22,6 +23,7 @@ class Scene(NamedTuple):
     labels: Array | None  # [N] int32 class index, IGNORED (-1) where unannotated
     faces: Array | None  # [F, 3] int32 into coords, if the scan is a mesh
     weak_labels: WeakLabels | None  # tags given by people, if the source has them
+    notes: tuple[Note, ...] = ()  # what its reader took for granted or found odd
 
 
 class Source(Protocol):

@@ -4,10 +4,10 @@ import pathlib
 import zlib
 from collections.abc import Sequence
 
+from mprm_jax.data.formats.ply_header import read_ply_header
 from mprm_jax.data.manifest import Stamps
 
 _SMALL_BYTES = 1 << 18
-_HEADER_BYTES = 16384
 
 
 def stamp_files(files: Sequence[str]) -> Stamps:
@@ -42,35 +42,11 @@ def check_files(files: Sequence[str]) -> None:
         if size == 0:
             raise ValueError(f"{file}: empty; export or download it again.")
         if file.suffix.lower() == ".ply":
-            _check_ply_size(file, size)
+            _check_ply(file)
 
 
-def _check_ply_size(path: pathlib.Path, size: int) -> None:
-    """A binary file holds at least one byte per property of its elements."""
-    with path.open("rb") as stream:
-        head = stream.read(_HEADER_BYTES)
-    header, end, _ = head.partition(b"end_header")
-    if not head.startswith(b"ply") or not end:
-        raise ValueError(f"{path}: no PLY header; export or download it again.")
-    if b"format binary" not in header:
-        return
-    least, count = len(header), 0
-    for line in header.split(b"\n"):
-        words = line.split()
-        if words[:1] == [b"element"] and len(words) == 3 and words[2].isdigit():
-            count = int(words[2])
-        elif words[:1] == [b"property"] and len(words) >= 3:
-            least += count * _PLY_BYTES.get(words[1].decode("ascii", "replace"), 1)
-    if size < least:
-        raise ValueError(
-            f"{path}: {size} bytes, its header promises at least {least}; "
-            "it was cut off: export or download it again."
-        )
-
-
-_PLY_BYTES = {
-    **dict.fromkeys(("char", "uchar", "int8", "uint8", "list"), 1),
-    **dict.fromkeys(("short", "ushort", "int16", "uint16"), 2),
-    **dict.fromkeys(("int", "uint", "float", "int32", "uint32", "float32"), 4),
-    **dict.fromkeys(("double", "float64"), 8),
-}
+def _check_ply(path: pathlib.Path) -> None:
+    try:
+        read_ply_header(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}: export or download it again.") from error

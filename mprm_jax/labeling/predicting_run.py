@@ -13,6 +13,7 @@ import numpy as np
 from mprm_jax.data.formats.labeled import LAS_SUFFIXES, write_labeled
 from mprm_jax.data.formats.labeled_cloud import LabeledCloud, color_by_class
 from mprm_jax.data.formats.labeled_las import check_labeled_las
+from mprm_jax.data.formats.notes import log_new_notes
 from mprm_jax.data.manifest import StoreSettings
 from mprm_jax.data.palette import class_palette
 from mprm_jax.data.raw_cloud import RawCloud, load_raw_cloud
@@ -77,12 +78,15 @@ def predict_run(
     mesh = make_mesh(choose_devices(num_devices))
     network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
     keep_programs(workdir)
+    unit = scale or network.config.data.scale
+    logger.info("%s: a unit of the scans is taken for %g m (--scale)", scans, unit)
     predictor = _predictor(network, mesh, settings or PredictSettings(), workers)
-    done, left_out, start = [], {}, time.monotonic()
+    done, left_out, told, start = [], {}, set(), time.monotonic()
     for job in jobs:
         began = time.monotonic()
         try:
             raw = _load(job, network, scale)
+            log_new_notes(str(job.source), raw.cloud.notes, told)
         except (ValueError, OSError) as error:
             if len(jobs) == 1:
                 raise

@@ -229,3 +229,11 @@ def test_labels_that_are_no_whole_numbers_are_refused_with_a_class_list(tmp_path
     (tmp_path / "classes.txt").write_text("wall\nfloor\n")
     with pytest.raises(ValueError, match=r"office\.npz: label 0\.5 is not a whole number; rename"):
         read_office(tmp_path)
+
+
+def test_points_that_nobody_labeled_may_be_nan(root):
+    write_scan(root / "office.npz", rgb=COLORS, label=np.array([np.nan, 0, 1, 7]))
+    (root / "classes.txt").write_text("wall\nfloor\n")
+    scene = read_office(root)
+    np.testing.assert_array_equal(scene.labels, [-1, 0, 1, -1])
+    assert [note.count for note in scene.notes if "NaN" in note.text] == [1]

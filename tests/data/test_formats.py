@@ -7,6 +7,7 @@ from cloud_files import COLORS, COORDS, FACES, LABELS, check_cloud, vertices, wr
 from numpy.lib.recfunctions import repack_fields
 
 from mprm_jax.data.formats import READERS, read_cloud
+from mprm_jax.data.formats.cloud import NO_LABEL
 
 
 @pytest.mark.parametrize("text", [False, True])
@@ -153,3 +154,28 @@ def test_an_empty_file_is_one_line(tmp_path, suffix):
     (tmp_path / f"a{suffix}").write_bytes(b"")
     with pytest.raises(ValueError, match=rf"a\{suffix}: the file is empty; export it again"):
         read_cloud(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".txt", ".pcd"])
+def test_nan_under_a_label_is_no_label_in_every_format(tmp_path, suffix):
+    labels, path = np.array([np.nan, 2, 0, np.nan]), tmp_path / f"a{suffix}"
+    table = np.column_stack([COORDS, COLORS, labels])
+    if suffix == ".npz":
+        np.savez(path, xyz=COORDS, label=labels)
+    elif suffix == ".npy":
+        np.save(path, table)
+    elif suffix == ".txt":
+        np.savetxt(path, table)
+    else:
+        header = "FIELDS x y z label\nSIZE 4 4 4 4\nTYPE F F F F\nPOINTS 4\nDATA ascii"
+        np.savetxt(path, table[:, [0, 1, 2, 6]], header=header, comments="")
+    cloud = read_cloud(path)
+    np.testing.assert_array_equal(cloud.labels, [NO_LABEL, 2, 0, NO_LABEL])
+    assert [note.count for note in cloud.notes if "NaN" in note.text] == [2]
+
+
+def test_of_two_arrays_of_one_name_the_first_counts(tmp_path):
+    np.savez(tmp_path / "a.npz", xyz=COORDS, Label=LABELS, label=LABELS * 2)
+    cloud = read_cloud(tmp_path / "a.npz")
+    check_cloud(cloud, colors=False)
+    assert cloud.notes[0].warns and "'label'" in cloud.notes[0].text

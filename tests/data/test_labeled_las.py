@@ -1,5 +1,8 @@
 """LAS scans come out with everything they had, to the last bit, and with labels."""
 
+import errno
+import io
+
 import laspy
 import numpy as np
 import pytest
@@ -172,3 +175,72 @@ def test_whole_numbers_under_the_name_of_a_label_are_labels(tmp_path):
     las["Label"] = [0, 1, 2]
     las.write(tmp_path / "whole.las")
     np.testing.assert_array_equal(read_cloud(tmp_path / "whole.las").labels, [0, 1, 2])
+
+
+def replaced(path, start, value):
+    content = bytearray(path.read_bytes())
+    content[start : start + len(value)] = value
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+@pytest.mark.parametrize("start", [26, 58, 0])
+def test_header_text_that_is_not_ascii_is_read_and_written_again(tmp_path, suffix, start):
+    """The system identifier, the software, and the user and description of a record."""
+    source, path = tmp_path / f"scan{suffix}", tmp_path / f"out{suffix}"
+    las = laspy.create(point_format=7, file_version="1.4")
+    las.x = las.y = las.z = np.arange(NUM_POINTS)
+    las.header.vlrs.append(laspy.VLR("Gruen", 1, "ein Gruen", b"12"))
+    las.evlrs = VLRList([laspy.VLR("Gruen", 2, "ein Gruen", b"34")])
+    las.write(source)
+    if start:
+        replaced(source, start, b"Gr\xfcn 1.0")
+    else:
+        text = source.read_bytes().replace(b"ein Gruen", b"ein Gr\xfcn\0")
+        source.write_bytes(text.replace(b"Gruen", "Grün".encode()[:5]))
+    write_labeled(path, labeled(source), source)
+    assert not start or b"Gr\xfcn 1.0" in path.read_bytes()
+    np.testing.assert_array_equal(read_cloud(path).labels, LABELS)
+    written = laspy.read(path)
+    assert [record.record_data for record in written.evlrs] == [b"34"]
+    assert b"12" in [record.record_data_bytes() for record in written.vlrs]
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+@pytest.mark.parametrize("point_format", [3, 7])
+@pytest.mark.parametrize("missing", ["legacy", "long"])
+def test_one_of_the_two_counts_of_las_1_4_is_enough(tmp_path, suffix, point_format, missing):
+    source, path = tmp_path / f"scan{suffix}", tmp_path / f"out{suffix}"
+    header = laspy.LasHeader(point_format=point_format, version="1.4")
+    las = laspy.LasData(header)
+    las.x = las.y = las.z = np.arange(NUM_POINTS)
+    las.write(source)
+    count = NUM_POINTS
+    replaced(source, 107, (0 if missing == "legacy" else count).to_bytes(4, "little"))
+    replaced(source, 247, (0 if missing == "long" else count).to_bytes(8, "little"))
+    assert len(read_cloud(source).coords) == NUM_POINTS
+    write_labeled(path, labeled(source), source)
+    np.testing.assert_array_equal(read_cloud(path).labels, LABELS)
+
+
+class FullDisk(io.BytesIO):
+    """Takes some bytes, then none."""
+
+    def write(self, data):
+        if self.tell() + memoryview(data).nbytes > 2000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_full_disk_is_an_error_of_writing(tmp_path, compress, copied):
+    """Also within the encoder, which wraps it into an error of its own."""
+    source = tmp_path / "scan.las"
+    write_scan(source, 2)
+    cloud = labeled(source)
+    with pytest.raises(OSError, match=r"No space left|the LAZ encoder stopped"):
+        if copied:
+            labeled_las.copy_labeled_las(FullDisk(), cloud, source, compress=compress)
+        else:
+            labeled_las.write_labeled_las(FullDisk(), cloud, compress=compress)

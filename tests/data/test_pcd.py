@@ -129,6 +129,58 @@ def test_lzf_refuses_a_match_before_the_start():
         lzf_decompress(bytes([0]) + b"a" + bytes([1 << 5, 4]), 4)
 
 
+@pytest.mark.parametrize("kind", ["F", "U", "I"])
+def test_ascii_colors_are_whole_numbers_from_1_on_whatever_their_type(tmp_path, kind):
+    rgb = pcd_columns()[3].view("<u4").astype(np.int64)
+    rgb[1:] |= 0xFF << 24  # opaque
+    if kind == "I":
+        rgb = np.where(rgb >= 2**31, rgb - 2**32, rgb)
+    rows = zip(COORDS, rgb, LABELS, strict=True)
+    body = "\n".join(f"{x} {y} {z} {c} {label}" for (x, y, z), c, label in rows).encode()
+    fields = "x y z rgba label"
+    write_pcd(tmp_path / "a.pcd", "ascii", fields, f"F F F {kind} U", body=body)
+    check_cloud(read_cloud(tmp_path / "a.pcd"))
+
+
+def test_a_gray_that_lost_its_last_digits_is_found_again(tmp_path):
+    rows = ["0 0 0 4.2108e+06", "1 0 0 0", "0 1 0 8.4215E+06", "0 0 1 16711680"]
+    write_pcd(tmp_path / "a.pcd", "ascii", "x y z rgb", "F F F F", "\n".join(rows).encode())
+    found = read_cloud(tmp_path / "a.pcd").colors
+    np.testing.assert_array_equal(found, [[64] * 3, [0] * 3, [128] * 3, [255, 0, 0]])
+
+
+def test_blank_lines_of_an_ascii_pcd_are_no_points(tmp_path):
+    body = ascii_body().replace(b"np.float64(", b"").replace(b")", b"")
+    write_pcd(tmp_path / "a.pcd", "ascii", body=b"\n" + body.replace(b"\n", b"\n\n  \n"))
+    check_cloud(read_cloud(tmp_path / "a.pcd"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "binary"])
+def test_of_two_fields_of_one_name_the_first_counts(tmp_path, encoding):
+    columns = [*pcd_columns()[:3], pcd_columns()[4], np.arange(4).astype("<u4")]
+    body = np.rec.fromarrays(columns).tobytes()
+    if encoding == "ascii":
+        body = "\n".join(" ".join(map(str, row)) for row in zip(*columns, strict=True)).encode()
+    write_pcd(tmp_path / "a.pcd", encoding, "x y z label Label", "F F F U U", body)
+    cloud = read_cloud(tmp_path / "a.pcd")
+    check_cloud(cloud, colors=False)
+    assert cloud.notes[0].warns and "'label'" in cloud.notes[0].text
+
+
+def test_a_label_of_minus_one_under_unsigned_is_minus_one(tmp_path):
+    write_pcd(tmp_path / "a.pcd", "ascii", "x y z label", "F F F U", b"0 0 0 -1\n1 0 0 2\n" * 2)
+    np.testing.assert_array_equal(read_cloud(tmp_path / "a.pcd").labels, [-1, 2, -1, 2])
+
+
+@pytest.mark.parametrize("size", ["3", "16", "-4", "4.0", "99999999999"])
+def test_a_size_that_no_number_has_is_one_line(tmp_path, size):
+    write_pcd(tmp_path / "a.pcd", "ascii", body=ascii_body())
+    path = tmp_path / "a.pcd"
+    path.write_bytes(path.read_bytes().replace(b"SIZE 4", f"SIZE {size}".encode()))
+    with pytest.raises(ValueError, match=rf"a\.pcd: broken PCD .*TYPE F of SIZE {size}.*export it"):
+        read_cloud(path)
+
+
 @needs_real_scans
 def test_ascii_pcd_holds_the_points_of_its_npz():
     cloud = read_cloud(next((REAL_SCANS / "covered").glob("*.pcd")))

@@ -174,3 +174,20 @@ def test_a_scene_in_two_splits_is_refused(root):
 def test_a_scene_of_another_split_is_refused(root):
     with pytest.raises(ValueError, match=r"scene0000_00: not in split 'val' of .*; check"):
         Pointcept(root).read("val", "scene0000_00")
+
+
+def test_nan_under_a_segment_is_unannotated_and_counted(root):
+    write_scene(root / "train" / "scene0000_00", labels=(np.nan, 2.0, 19.0))
+    scene = read(root)
+    np.testing.assert_array_equal(scene.labels, [-1, 2, 19])
+    assert [note.count for note in scene.notes if "NaN" in note.text] == [1]
+
+
+def test_one_color_above_255_does_not_make_16_bits(root):
+    rng = np.random.default_rng(0)
+    colors = rng.integers(0, 256, (200, 3))
+    colors[3, 0] = 256
+    coords = rng.uniform(0, 3, (200, 3))
+    labels = np.zeros(200, int)
+    write_scene(root / "train" / "scene0000_00", labels=labels, coord=coords, color=colors)
+    np.testing.assert_array_equal(read(root).colors, np.minimum(colors, 255))

@@ -266,3 +266,27 @@ def test_bad_runs(error, store, workdir, tmp_path):
 )
 def test_wrong_arguments(error, tmp_path, arguments, named):
     assert named in error(write_cloud(tmp_path / "a.ply", *points()), *arguments)
+
+
+def test_what_is_taken_for_granted_is_said_once_and_black_scans_each_time(labeled, tmp_path):
+    (tmp_path / "scans").mkdir()
+    coords, colors = points()
+    for name, factor in (("a", 1), ("b", 1), ("c", 0), ("d", 0)):
+        write_cloud(tmp_path / "scans" / f"{name}.txt", coords, colors * factor)
+        write_cloud(tmp_path / "scans" / f"las_{name}.las", coords, colors * factor)
+    ended = labeled(tmp_path / "scans")
+    assert ended.status == 0
+    assert "a unit of the scans is taken for 1 m (--scale)" in ended.err
+    for line in ("taken for 8 bits", "taken for 16 bits", "taken for x y z red green blue"):
+        assert ended.err.count(line) == 1
+    assert ended.err.count("all colors are 0, as if the scan had none") == 4
+
+
+def test_a_las_scan_with_a_header_beyond_ascii_is_labeled_like_others(labeled, tmp_path):
+    scan = write_cloud(tmp_path / "scan.las", *points())
+    content = bytearray(scan.read_bytes())
+    content[58:66] = b"Gr\xfcn 1.0"  # the software
+    scan.write_bytes(content)
+    assert labeled(scan).status == 0
+    assert (answers(tmp_path / "out" / "scan.las")[0] >= 0).all()
+    assert b"Gr\xfcn 1.0" in (tmp_path / "out" / "scan.las").read_bytes()

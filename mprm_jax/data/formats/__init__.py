@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from mprm_jax.data.formats.arrays import read_npy, read_npz
 from mprm_jax.data.formats.cloud import CloudFile
 from mprm_jax.data.formats.las import read_las
@@ -40,7 +42,18 @@ def read_cloud(path: str | Path) -> CloudFile:
         raise FileNotFoundError(f"{path}: no such file; check the path or copy the file there.")
     if not path.stat().st_size:
         raise ValueError(f"{path}: the file is empty; export it again.")
-    cloud = READERS[suffix](path)
+    try:
+        # Any bits may stand where a number is expected.
+        with np.errstate(invalid="ignore", over="ignore"):
+            cloud = READERS[suffix](path)
+    except MemoryError as error:
+        raise ValueError(f"{path}: too large for the memory; cut the scan into parts.") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise ValueError(
+            f"{path}: not a readable file ({error}); copy or export it again."
+        ) from error
     if not len(cloud.coords):
         raise ValueError(f"{path}: the file holds no points; export it again.")
     return cloud

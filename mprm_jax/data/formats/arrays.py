@@ -1,7 +1,12 @@
 """NumPy files: NPZ archives of named arrays, and NPY tables laid out like text files."""
 
+import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -9,45 +14,64 @@ from mprm_jax.data.formats.cloud import (
     LABEL_NAMES,
     CloudFile,
     cloud_from_columns,
+    listed,
     to_labels,
-    to_uint8_colors,
 )
-from mprm_jax.data.formats.text import name_columns
+from mprm_jax.data.formats.colors import to_uint8_colors
+from mprm_jax.data.formats.columns import name_columns
+from mprm_jax.data.formats.notes import Note
 from mprm_jax.types import Array
 
 COORD_KEYS = ("xyz", "coord", "coords", "points", "pos")
 COLOR_KEYS = ("rgb", "color", "colors")
+FACES_KEY = "faces"
+ENCRYPTED = 1  # bit of the flags of a ZIP member
+NUMBERS = "biuf"  # kinds of dtypes that are read
+# What unpacks to more is no scan, but a small file that would fill the memory.
+MAX_RATIO = 100
+SMALL_BYTES = 1 << 26  # may always be unpacked
+MAX_HEADER = 1 << 14  # bytes; NumPy itself reads none of more than 10 000
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    # Differs in the encoding of names, of which those that count are ASCII.
+    (3, 0): np.lib.format.read_array_header_2_0,
+}
+ERRORS = (
+    *(ValueError, EOFError, OverflowError, RecursionError, NotImplementedError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
 
 
 def read_npz(path: Path) -> CloudFile:
-    """Reads coordinates, colors, labels and faces by the names of the arrays.
+    """Reads coordinates, colors, labels and faces by the names of the arrays, and no others.
 
     Raises:
       ValueError: the file is broken, lacks coordinates, or its arrays differ in length.
     """
-    arrays = _load(path)
-    if not isinstance(arrays, dict):
+    if _begins_with(path, np.lib.format.MAGIC_PREFIX):
         raise ValueError(f"{path}: a single array, not an archive; rename the file to .npy.")
+    names, arrays, notes = _load_archive(path)
     coords = _pick(arrays, COORD_KEYS)
     if coords is None:
         raise ValueError(
-            f"{path}: none of {', '.join(COORD_KEYS)} among {', '.join(arrays) or 'no arrays'}; "
+            f"{path}: none of {', '.join(COORD_KEYS)} among {listed(names)}; "
             "save the coordinates under one of these names."
         )
     coords = _table(path, "coordinates", coords).astype(np.float64)
     colors = _pick(arrays, COLOR_KEYS)
     if colors is not None:
-        colors = to_uint8_colors(path, _rows(path, "colors", colors, coords), coords)
+        colors, remarks = to_uint8_colors(path, _rows(path, "colors", colors, coords), coords)
+        notes += remarks
     labels, label_name = _pick(arrays, LABEL_NAMES), None
     if labels is not None:
         label_name = next(name for name in LABEL_NAMES if name in arrays)
-        labels = to_labels(_same_length(path, "labels", labels.reshape(-1), coords))
-    faces = arrays.get("faces")
+        labels, remarks = to_labels(_same_length(path, "labels", labels.reshape(-1), coords))
+        notes += remarks
+    faces = arrays.get(FACES_KEY)
     if faces is not None:
-        faces = _table(path, "faces", faces).astype(np.int32)
-        if faces.size and (faces.min() < 0 or faces.max() >= len(coords)):
-            raise ValueError(f"{path}: faces name points that do not exist; export them again.")
-    return CloudFile(coords, colors, labels, faces, label_name)
+        faces = _to_faces(path, _table(path, "faces", faces), len(coords))
+    return CloudFile(coords, colors, labels, faces, label_name, notes)
 
 
 def read_npy(path: Path) -> CloudFile:
@@ -56,29 +80,107 @@ def read_npy(path: Path) -> CloudFile:
     Raises:
       ValueError: the file is broken or its columns cannot be told apart.
     """
-    array = _load(path)
-    if isinstance(array, dict):
+    if _begins_with(path, b"PK"):
         raise ValueError(f"{path}: an archive, not a single array; rename the file to .npz.")
-    if array.dtype.names:
-        return cloud_from_columns(path, {name: array[name] for name in array.dtype.names})
-    if array.ndim != 2:
-        raise ValueError(f"{path}: shape {array.shape}, not [points, columns]; save it as a table.")
-    return cloud_from_columns(path, name_columns(path, None, array))
-
-
-def _load(path: Path) -> dict[str, Array] | Array:
     try:
-        # Opened here: np.load leaves a file open that is not an archive after all.
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return loaded
-            return {name.lower(): loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        array = read_array(path)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+    if array.dtype.names:
+        kinds = {name: array.dtype[name] for name in array.dtype.names}
+        columns = [
+            (name, array[name].reshape(-1))
+            for name, kind in kinds.items()
+            if kind.kind in NUMBERS and array.ndim == 1
+        ]
+        return cloud_from_columns(path, columns)
+    if array.ndim != 2 or array.dtype.kind not in NUMBERS:
         raise ValueError(
-            f"{path}: not a readable NumPy file, or one with Python objects ({error}); "
-            "save plain number arrays."
-        ) from error
+            f"{path}: {array.dtype} of shape {array.shape}, not numbers [points, columns]; "
+            "save it as a table."
+        )
+    columns, notes = name_columns(path, None, array)
+    return cloud_from_columns(path, columns, notes=notes)
+
+
+def read_array(path: Path) -> Array:
+    """Reads an NPY file of numbers or records of them.
+
+    Raises:
+      ValueError: the file is broken, cut off, or holds Python objects; the path is not named.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read_array(file, path.stat().st_size)
+    except ERRORS as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _unreadable(path: Path, error: BaseException) -> ValueError:
+    return ValueError(
+        f"{path}: not a readable NumPy file, or one with Python objects "
+        f"({' '.join(str(error).split())}); save plain number arrays."
+    )
+
+
+def _read_array(file: BinaryIO, size: int) -> Array:
+    """Reads an array from `size` bytes; holds its shape against them before it takes memory."""
+    # A header that promises gigabytes of itself finds no more than this.
+    head = io.BytesIO(file.read(MAX_HEADER))
+    version = np.lib.format.read_magic(head)
+    if version not in HEADERS:
+        raise ValueError(f"version {version} is not known")
+    shape, is_fortran, dtype = HEADERS[version](head)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    count = 1
+    for length in shape:
+        if length < 0:
+            raise ValueError(f"shape {shape}")
+        count *= length
+    if not dtype.itemsize or count * dtype.itemsize > size:
+        raise ValueError(f"shape {shape} of {dtype} in {size} bytes")
+    data = np.empty(count * dtype.itemsize, np.uint8)
+    begin = np.frombuffer(head.read(len(data)), np.uint8)
+    data[: len(begin)] = begin
+    if len(begin) + file.readinto(data[len(begin) :]) < len(data):
+        raise ValueError(f"cut off: it promises {len(data)} bytes")
+    return data.view(dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _load_archive(path: Path) -> tuple[list[str], dict[str, Array], tuple[Note, ...]]:
+    """The names of all arrays, and those arrays that count; anything else is not opened.
+
+    Names are compared without case; of two that are alike the first counts.
+    """
+    wanted = {*COORD_KEYS, *COLOR_KEYS, *LABEL_NAMES, FACES_KEY}
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members, twice = {}, {}
+            for info in archive.infolist():
+                key = info.filename.removesuffix(".npy").lower()
+                (twice if key in members else members)[key] = info
+            if any(info.flag_bits & ENCRYPTED for info in members.values()):
+                raise ValueError("it is encrypted")
+            unpacked = sum(info.file_size for key, info in members.items() if key in wanted)
+            if unpacked > max(MAX_RATIO * path.stat().st_size, SMALL_BYTES):
+                raise ValueError(f"{unpacked} bytes of arrays in {path.stat().st_size}")
+            for key in sorted(wanted & members.keys()):
+                with archive.open(members[key]) as file:
+                    arrays[key] = _read_array(file, members[key].file_size)
+                if arrays[key].dtype.kind not in NUMBERS:
+                    raise ValueError(f"{key} holds {arrays[key].dtype}, not numbers")
+    except ERRORS as error:
+        raise _unreadable(path, error) from error
+    alike = [key for key in twice if key in wanted]
+    text = "two arrays are called {!r}, the first of them counts"
+    return list(members), arrays, tuple(Note(text.format(key), warns=True) for key in alike)
 
 
 def _pick(arrays: dict[str, Array], names: tuple[str, ...]) -> Array | None:
@@ -101,3 +203,9 @@ def _same_length(path: Path, what: str, array: Array, coords: Array) -> Array:
             f"{path}: {len(coords)} points but {len(array)} {what}; save them together."
         )
     return array
+
+
+def _to_faces(path: Path, faces: Array, num_points: int) -> Array:
+    if not ((faces >= 0) & (faces < num_points) & (faces == np.floor(faces))).all():
+        raise ValueError(f"{path}: faces name points that do not exist; export them again.")
+    return faces.astype(np.int32)

@@ -149,7 +149,7 @@ def _record_type(labeled: LabeledCloud) -> np.dtype:
 
 def _coord_type(coords: Array) -> str:
     """float32 where it holds the coordinates exactly, as those of most meshes, else float64."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         narrow = coords.astype(np.float32)
     return "<f4" if np.array_equal(narrow, coords, equal_nan=True) else "<f8"
 

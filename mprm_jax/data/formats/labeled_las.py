@@ -7,16 +7,20 @@ A LAS scan keeps its integer coordinates, scale and offset, so that positions ar
 last bit. Its point format becomes one of 1.4, since the older ones have no code above 31.
 """
 
+import contextlib
 import copy
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import laspy
+import lazrs
 import numpy as np
 from laspy.vlrs.vlrlist import VLRList
 
 from mprm_jax.data.formats.labeled_cloud import LabeledCloud
+from mprm_jax.data.formats.las_header import open_las
 from mprm_jax.types import Array
 
 FIRST_CODE = 64  # Source: LAS 1.4 R15, table of classes for point formats 6 to 10
@@ -47,7 +51,7 @@ def check_labeled_las(path: Path, labeled: LabeledCloud, source: Path | None) ->
             f"{path}: a point has no finite position, which LAS cannot hold; write .ply or .npz."
         )
     if source is not None:
-        with laspy.open(source) as reader:
+        with open_las(source) as reader:
             num_points = reader.header.point_count
         if num_points != len(labeled.labels):
             raise ValueError(
@@ -57,44 +61,96 @@ def check_labeled_las(path: Path, labeled: LabeledCloud, source: Path | None) ->
 
 
 def write_labeled_las(file: BinaryIO, labeled: LabeledCloud, *, compress: bool) -> None:
-    """Writes points of another format, to a millionth of their unit or as fine as 32 bits go."""
+    """Writes points of another format, to a millionth of their unit or as fine as 32 bits go.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
     coords, colors = labeled.cloud.coords, labeled.cloud.colors
     header = laspy.LasHeader(version="1.4", point_format=6 if colors is None else 7)
     low, high = coords.min(axis=0), coords.max(axis=0)
     header.offsets = np.floor(low)
     header.scales = np.full(3, _scale(float(np.max(high - np.floor(low)))))
     _add_labels(header, labeled.classes)
-    with laspy.open(file, mode="w", header=header, do_compress=compress, closefd=False) as writer:
-        for start in range(0, len(coords), CHUNK):
-            rows = slice(start, start + CHUNK)
-            points = laspy.ScaleAwarePointRecord.zeros(len(coords[rows]), header=header)
-            points.x, points.y, points.z = coords[rows].T
-            if colors is not None:
-                # 255 becomes 65535, and the high byte is the color as it was.
-                points.red, points.green, points.blue = colors[rows].T.astype(np.uint16) * 257
-            _set_labels(points, labeled.labels[rows], labeled.confidence[rows])
-            writer.write_points(points)
+    _write(file, header, _made_points(labeled, header), None, compress)
 
 
 def copy_labeled_las(
     file: BinaryIO, labeled: LabeledCloud, source: Path, *, compress: bool
 ) -> None:
-    """Writes the points of a LAS or LAZ file with all that it knows of them, and the labels."""
-    with laspy.open(source) as reader:
+    """Writes the points of a LAS or LAZ file with all that it knows of them, and the labels.
+
+    Raises:
+      OSError: the file cannot be written.
+      ValueError: the source cannot be read any more.
+    """
+    with open_las(source) as reader:
         header = _modern_header(reader.header)
         _add_labels(header, labeled.classes)
-        with laspy.open(
-            file, mode="w", header=header, do_compress=compress, closefd=False
-        ) as writer:
-            start = 0
-            for old in reader.chunk_iterator(CHUNK):
-                rows = slice(start, start + len(old))
-                points = laspy.PackedPointRecord.zeros(len(old), header.point_format)
-                _copy_dimensions(old, points)
-                _set_labels(points, labeled.labels[rows], labeled.confidence[rows])
-                writer.write_points(points)
-                start += len(old)
-            writer.write_evlrs(_without_octree(reader.evlrs))
+        points = _copied_points(reader, labeled, header)
+        _write(file, header, points, _kept_records(reader.evlrs), compress)
+
+
+def _write(
+    file: BinaryIO,
+    header: laspy.LasHeader,
+    chunks: Iterable[laspy.PackedPointRecord],
+    long_records: VLRList | None,
+    compress: bool,
+) -> None:
+    with _explain_encoder():
+        # Bytes of the header that are no text are copied as they are.
+        writer = laspy.open(
+            *(file, "w"),
+            header=header,
+            do_compress=compress,
+            closefd=False,
+            encoding_errors="ignore",
+        )
+    for points in chunks:
+        with _explain_encoder():
+            writer.write_points(points)
+    with _explain_encoder():
+        if long_records is not None:
+            writer.write_evlrs(long_records)
+        writer.close()
+
+
+@contextlib.contextmanager
+def _explain_encoder() -> Iterator[None]:
+    """The encoder of LAZ says "IoError" of a full disk, in an error of its own."""
+    try:
+        yield
+    except lazrs.LazrsError as error:
+        raise OSError(f"the LAZ encoder stopped, {error}") from error
+
+
+def _made_points(
+    labeled: LabeledCloud, header: laspy.LasHeader
+) -> Iterator[laspy.PackedPointRecord]:
+    coords, colors = labeled.cloud.coords, labeled.cloud.colors
+    for start in range(0, len(coords), CHUNK):
+        rows = slice(start, start + CHUNK)
+        points = laspy.ScaleAwarePointRecord.zeros(len(coords[rows]), header=header)
+        points.x, points.y, points.z = coords[rows].T
+        if colors is not None:
+            # 255 becomes 65535, and the high byte is the color as it was.
+            points.red, points.green, points.blue = colors[rows].T.astype(np.uint16) * 257
+        _set_labels(points, labeled.labels[rows], labeled.confidence[rows])
+        yield points
+
+
+def _copied_points(
+    reader: laspy.LasReader, labeled: LabeledCloud, header: laspy.LasHeader
+) -> Iterator[laspy.PackedPointRecord]:
+    start = 0
+    for old in reader.chunk_iterator(CHUNK):
+        rows = slice(start, start + len(old))
+        points = laspy.PackedPointRecord.zeros(len(old), header.point_format)
+        _copy_dimensions(old, points)
+        _set_labels(points, labeled.labels[rows], labeled.confidence[rows])
+        yield points
+        start += len(old)
 
 
 def _scale(extent: float) -> float:
@@ -114,13 +170,25 @@ def _modern_header(old: laspy.LasHeader) -> laspy.LasHeader:
     names = [name for name in ("label", "confidence") if name in point_format.dimension_names]
     header.remove_extra_dims(names)
     header.vlrs.extract("ClassificationLookupVlr")
-    header.vlrs = _without_octree(header.vlrs)
+    header.vlrs = _kept_records(header.vlrs)
     return header
 
 
-def _without_octree(records: VLRList | None) -> VLRList:
-    """Leaves out what a COPC file says of the places of its points, which are others now."""
-    return VLRList(record for record in records or () if record.user_id != COPC_USER)
+def _kept_records(records: VLRList | None) -> VLRList:
+    """Leaves out what a COPC file says of the places of its points, which are others now.
+
+    Names beyond ASCII lose the letters that laspy does not write.
+    """
+    kept = VLRList()
+    for record in records or ():
+        user, text = record.user_id, record.description
+        if isinstance(text, bytes) or not user.isascii():
+            user = user.encode("ascii", "ignore").decode()
+            text = text.decode("ascii", "ignore") if isinstance(text, bytes) else text
+            record = laspy.VLR(user, record.record_id, text, record.record_data_bytes())
+        if record.user_id != COPC_USER:
+            kept.append(record)
+    return kept
 
 
 def _add_labels(header: laspy.LasHeader, classes: tuple[str, ...]) -> None:

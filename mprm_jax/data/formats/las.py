@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import laspy
-import lazrs
 import numpy as np
 
 from mprm_jax.data.formats.cloud import LABEL_NAMES, CloudFile, cloud_from_columns
+from mprm_jax.data.formats.las_header import open_las
 
 NEVER_CLASSIFIED = 0  # LAS 1.4 specification, table of classification values
+COLORS = ("red", "green", "blue")
 
 
 def read_las(path: Path) -> CloudFile:
@@ -21,27 +21,20 @@ def read_las(path: Path) -> CloudFile:
     Raises:
       ValueError: the file is truncated or not LAS/LAZ.
     """
-    try:
-        las = laspy.read(path)
-    except (laspy.LaspyException, lazrs.LazrsError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path}: not a readable LAS/LAZ file ({error}); copy or export it again."
-        ) from error
-    if len(las.points) != las.header.point_count:
-        raise ValueError(
-            f"{path}: {len(las.points)} points but the header promises {las.header.point_count}; "
-            "copy the file again."
-        )
-    columns = {"x": np.asarray(las.x), "y": np.asarray(las.y), "z": np.asarray(las.z)}
-    present = set(las.point_format.dimension_names)
-    if {"red", "green", "blue"} <= present:
-        columns |= {name: np.asarray(las[name]) for name in ("red", "green", "blue")}
-    labels = {
-        name: np.asarray(las[name])
-        for name in las.point_format.extra_dimension_names
-        if name.lower() in LABEL_NAMES and np.asarray(las[name]).dtype.kind in "iu"
-    }
-    classification = np.asarray(las.classification)
+    with open_las(path) as reader:
+        num_points = reader.header.point_count
+        points = reader.read_points(-1)
+        if len(points) != num_points:
+            raise ValueError(f"{len(points)} of {num_points} points")
+        columns = {name: np.asarray(points[name]) for name in "xyz"}
+        if set(COLORS) <= set(points.point_format.dimension_names):
+            columns |= {name: np.asarray(points[name]) for name in COLORS}
+        labels = {
+            name: np.asarray(points[name])
+            for name in points.point_format.extra_dimension_names
+            if name.lower() in LABEL_NAMES and np.asarray(points[name]).dtype.kind in "iu"
+        }
+        classification = np.asarray(points["classification"])
     if not labels and np.any(classification != NEVER_CLASSIFIED):
         labels["classification"] = classification
-    return cloud_from_columns(path, columns | labels)
+    return cloud_from_columns(path, (columns | labels).items())

@@ -23,6 +23,8 @@ def lzf_decompress(data: bytes, size: int) -> bytes:
     position = 0
     try:
         while position < len(data):
+            if len(output) > size:
+                raise ValueError(f"decompressed to more than {size} bytes")
             control = data[position]
             position += 1
             if control < LITERAL_LIMIT:
