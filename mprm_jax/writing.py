@@ -5,8 +5,10 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from mprm_jax.errors import UserError
 
-class FailedWriteError(OSError):
+
+class FailedWriteError(UserError, OSError):
     """A file could not be written; the text names file, reason and remedy."""
 
 

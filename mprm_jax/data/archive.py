@@ -12,6 +12,7 @@ import numpy as np
 
 from mprm_jax.data.scannet import CLASSES
 from mprm_jax.data.scene import Scene, Source, WeakLabels
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import Array
 
 NUM_COLUMNS = 3 + 1 + len(CLASSES)
@@ -33,7 +34,7 @@ def archive_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """
     files = {path.stem: path for path in sorted(folder.glob("*.npy"))}
     if not files:
-        raise FileNotFoundError(
+        raise MissingError(
             f"{folder}: no <scene>.npy files; unpack subcloud_label.tar.gz and name its folder."
         )
     return files
@@ -48,17 +49,17 @@ def read_archive(path: pathlib.Path) -> ArchiveLabels:
     try:
         rows = np.load(path, allow_pickle=False)
     except (ValueError, EOFError):
-        raise ValueError(f"{path}: not an array file; unpack the archive again.") from None
+        raise UserError(f"{path}: not an array file; unpack the archive again.") from None
     if rows.ndim != 2 or rows.shape[1] != NUM_COLUMNS or len(rows) == 0:
-        raise ValueError(
+        raise UserError(
             f"{path}: shape {rows.shape}, expected (n, {NUM_COLUMNS}): x, y, z, an unannotated "
             f"bit, {len(CLASSES)} class bits; is this a file of the released archive?"
         )
     if rows.dtype.kind not in "fiub" or not np.isfinite(rows).all():
-        raise ValueError(f"{path}: values of type {rows.dtype} are not all finite numbers.")
+        raise UserError(f"{path}: values of type {rows.dtype} are not all finite numbers.")
     bits = rows[:, 3:]
     if not np.isin(bits, (0, 1)).all():
-        raise ValueError(f"{path}: columns 4 to {NUM_COLUMNS} must be 0 or 1.")
+        raise UserError(f"{path}: columns 4 to {NUM_COLUMNS} must be 0 or 1.")
     bits = bits.astype(bool)
     return ArchiveLabels(rows[:, :3].astype(np.float64), bits[:, 0], bits[:, 1:])
 
@@ -85,7 +86,7 @@ class ArchiveTags:
           FileNotFoundError: no archive in `folder`.
         """
         if tuple(source.classes) != CLASSES:
-            raise ValueError(
+            raise UserError(
                 f"--tags archive:{folder}: the archive has the {len(CLASSES)} ScanNet classes, "
                 f"{source.name} has {len(source.classes)} others; use its own tags."
             )

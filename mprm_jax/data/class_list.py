@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
 NUMBERED = re.compile(r"(-?\d+)\s+(\S.*)")
@@ -40,15 +41,15 @@ def read_class_list(path: Path) -> ClassList:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
+        raise UserError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     matches = [NUMBERED.fullmatch(line) for line in lines]
     if not lines:
-        raise ValueError(f"{path}: no classes; write one name per line.")
+        raise UserError(f"{path}: no classes; write one name per line.")
     if any(matches) and not all(matches):
         plain = lines[matches.index(None)]
-        raise ValueError(
+        raise UserError(
             f"{path}: {plain!r} has no label, other lines have one; "
             "write 'label name' on every line or on none."
         )
@@ -60,7 +61,7 @@ def read_class_list(path: Path) -> ClassList:
     for values in (names, labels):
         twice = [value for value in values if values.count(value) > 1]
         if twice:
-            raise ValueError(f"{path}: {twice[0]!r} is there twice; remove one line.")
+            raise UserError(f"{path}: {twice[0]!r} is there twice; remove one line.")
     return ClassList(tuple(names), tuple(labels))
 
 

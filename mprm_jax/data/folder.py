@@ -25,6 +25,7 @@ from mprm_jax.data.formats.cloud import require_whole_labels
 from mprm_jax.data.formats.text import is_text_cloud, read_text
 from mprm_jax.data.scene import Scene, WeakLabels
 from mprm_jax.data.tags import TagRow, TagTable, find_scene, read_tags
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Folder:
             or `splits.csv` is wrong.
         """
         if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"data.scale is {scale}; give meters per unit of the scans, above 0.")
+            raise UserError(f"data.scale is {scale}; give meters per unit of the scans, above 0.")
         self.root = Path(root)
         self.scale = scale
         self._scans = find_scans(self.root)
@@ -67,7 +68,7 @@ class Folder:
     def require_tags(self) -> None:
         """Raises `ValueError` if training has no scan because none is tagged."""
         if not self.splits["train"] and not (self.root / SPLITS_FILE).is_file():
-            raise ValueError(
+            raise UserError(
                 f"{self.root / TAGS_FILE}: no scan is tagged, so there is nothing to train on; "
                 "write a line for each scan there, under a header such as 'scene,wall,floor'."
             )
@@ -94,7 +95,7 @@ class Folder:
 
     def _scan(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):
-            raise ValueError(f"{name}: not in split {split!r} of {self.root}; check the name.")
+            raise UserError(f"{name}: not in split {split!r} of {self.root}; check the name.")
         return self._scans[name]
 
     def _read_class_list(self) -> ClassList | None:
@@ -144,7 +145,7 @@ class Folder:
                 low, high = (
                     np.round(edge / self.scale, 2) for edge in (coords.min(0), coords.max(0))
                 )
-                raise ValueError(
+                raise UserError(
                     f"{self.root / TAGS_FILE}: line {row.line}: no point of {path.name} is in this "
                     f"ball, the scan spans {low} to {high}; give x, y, z, radius in the unit and "
                     "frame of the scan file."
@@ -160,7 +161,7 @@ def _listed(names: Sequence[str]) -> str:
 def find_scans(root: Path) -> dict[str, Path]:
     """Finds the readable scans below a folder, by scene name, in order of their paths."""
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; give the one that holds the scans.")
+        raise MissingError(f"{root}: no such folder; give the one that holds the scans.")
     own = [root / name for name in (TAGS_FILE, CLASSES_FILE, SPLITS_FILE)]
     scans: dict[str, Path] = {}
     for path in sorted(root.rglob("*")):
@@ -173,33 +174,33 @@ def find_scans(root: Path) -> dict[str, Path]:
             continue
         name = "_".join(relative.with_suffix("").parts)
         if name in scans:
-            raise ValueError(
+            raise UserError(
                 f"{path}: has the same scene name {name!r} as {scans[name]}; "
                 "rename or remove one of them."
             )
         scans[name] = path
     if not scans:
-        raise FileNotFoundError(f"{root}: no scans; put some there, as {' '.join(READERS)}.")
+        raise MissingError(f"{root}: no scans; put some there, as {' '.join(READERS)}.")
     return scans
 
 
 def _read_splits(path: Path, scenes: list[str]) -> dict[str, list[str]]:
     header, rows = read_csv_rows(path)
     if sorted(header) != ["scene", "split"]:
-        raise ValueError(f"{path}: columns {', '.join(header)}; write the header 'scene,split'.")
+        raise UserError(f"{path}: columns {', '.join(header)}; write the header 'scene,split'.")
     split_of: dict[str, str] = {}
     for row in rows:
         scene, split = find_scene(path, row, scenes), row.cells["split"]
         if split not in SPLITS:
-            raise ValueError(
+            raise UserError(
                 f"{path}: line {row.line} has split {split!r}; {suggest(split, SPLITS)}"
             )
         if scene in split_of:
-            raise ValueError(f"{path}: line {row.line} lists scene {scene!r} again; remove it.")
+            raise UserError(f"{path}: line {row.line} lists scene {scene!r} again; remove it.")
         split_of[scene] = split
     missing = [name for name in scenes if name not in split_of]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{path}: {len(missing)} scans have no row, such as {missing[0]!r}; "
             "give every scan a split, or remove the file."
         )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 # How many balls ahead of the next one may be taken early to fill a bucket.
@@ -59,7 +60,7 @@ def fill_buckets(
     waiting = list(order)
     largest = np.max(num_points[waiting], initial=0)
     if largest > max_points or max_clouds < 1:
-        raise ValueError(
+        raise UserError(
             f"A ball of {largest} points does not fit a bucket of {max_points} points and "
             f"{max_clouds} clouds; calibrate the config for this data."
         )

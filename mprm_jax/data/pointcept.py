@@ -20,6 +20,7 @@ from mprm_jax.data import s3dis, scannet
 from mprm_jax.data.class_list import read_class_list
 from mprm_jax.data.formats.cloud import require_whole_labels, to_uint8_colors
 from mprm_jax.data.scene import Scene
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, Array
 
 SPLITS = ("train", "val", "test")
@@ -70,7 +71,7 @@ class Pointcept:
         coords = _load(folder / "coord.npy").astype(np.float64)
         _check_rows(folder / "coord.npy", coords, len(coords))
         if not np.isfinite(coords).all():
-            raise ValueError(f"{folder / 'coord.npy'}: a point is not finite; prepare it again.")
+            raise UserError(f"{folder / 'coord.npy'}: a point is not finite; prepare it again.")
         colors = _read_colors(folder / "color.npy", coords) if self._has_colors else None
         segment = _segment_path(folder)
         labels = self._read_labels(segment, len(coords)) if segment else None
@@ -78,7 +79,7 @@ class Pointcept:
 
     def _folder(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):
-            raise ValueError(f"{name}: not in split {split!r} of {self.root}; check the name.")
+            raise UserError(f"{name}: not in split {split!r} of {self.root}; check the name.")
         return self._folders[name]
 
     def _find_classes(self, of_areas: bool) -> Sequence[str]:
@@ -92,7 +93,7 @@ class Pointcept:
             return scannet.CLASSES
         if of_areas:
             return s3dis.CLASSES
-        raise ValueError(
+        raise UserError(
             f"{self.root}: the classes are not known; "
             "write their names, one per line in index order, to classes.txt in this folder."
         )
@@ -100,11 +101,11 @@ class Pointcept:
     def _read_labels(self, path: Path, num_points: int) -> Array:
         labels = require_whole_labels(path, _load(path).reshape(-1))
         if len(labels) != num_points:
-            raise ValueError(
+            raise UserError(
                 f"{path}: {len(labels)} labels for {num_points} points; prepare the scene again."
             )
         if labels.max(initial=IGNORED) >= len(self.classes):
-            raise ValueError(
+            raise UserError(
                 f"{path}: label {labels.max()} but there are {len(self.classes)} classes; "
                 f"list all classes in {self.root / 'classes.txt'}."
             )
@@ -117,7 +118,7 @@ def _find_scenes(root: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
         for split in SPLITS
     }
     if not any(folders.values()):
-        raise FileNotFoundError(
+        raise MissingError(
             f"{root}: no scene folders in train, val or test, and no Area_1 to Area_6; "
             "give the folder that holds them, as in --data pointcept:/path/to/data."
         )
@@ -125,7 +126,7 @@ def _find_scenes(root: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
     if len(by_name) < sum(map(len, folders.values())):
         names = [path.name for paths in folders.values() for path in paths]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{root}: scene {twice} is in two splits; remove it from one.")
+        raise UserError(f"{root}: scene {twice} is in two splits; remove it from one.")
     return by_name, {split: [path.name for path in paths] for split, paths in folders.items()}
 
 
@@ -137,7 +138,7 @@ def _segment_path(folder: Path) -> Path | None:
 def _read_text_classes(path: Path) -> Sequence[str]:
     classes = read_class_list(path)
     if classes.labels != tuple(range(len(classes.names))):
-        raise ValueError(
+        raise UserError(
             f"{path}: labels {', '.join(map(str, classes.labels))}; Pointcept numbers classes from "
             "0 without gaps, list the names in that order."
         )
@@ -148,9 +149,9 @@ def _read_json_classes(path: Path) -> list[str]:
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); write a list.") from error
+        raise UserError(f"{path}: not readable as JSON ({error}); write a list.") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{path}: not a list of class names; write one in index order.")
+        raise UserError(f"{path}: not a list of class names; write one in index order.")
     return names
 
 
@@ -162,18 +163,18 @@ def _read_colors(path: Path, coords: Array) -> Array:
 
 def _load(path: Path) -> Array:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; prepare the scene again.")
+        raise MissingError(f"{path}: no such file; prepare the scene again.")
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: not a readable NumPy array ({error}); prepare the scene again."
         ) from error
 
 
 def _check_rows(path: Path, rows: Array, num_points: int) -> None:
     if rows.shape != (num_points, 3) or not num_points:
-        raise ValueError(
+        raise UserError(
             f"{path}: shape {rows.shape} where ({num_points}, 3) is expected; "
             "prepare the scene again."
         )

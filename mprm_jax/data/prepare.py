@@ -26,6 +26,7 @@ from mprm_jax.data.scene import Source
 from mprm_jax.data.scene_files import finished_record, open_for_writing, write_classes
 from mprm_jax.data.source_files import check_files, is_unchanged, stamp_files
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import UserError
 from mprm_jax.progress import progress_bar
 from mprm_jax.types import MAX_CLASSES
 
@@ -75,14 +76,14 @@ def prepare(
       OSError: the store cannot be written.
     """
     if on_error not in ("stop", "continue"):
-        raise ValueError(f"--on-error is {on_error!r}; choose stop or continue.")
+        raise UserError(f"--on-error is {on_error!r}; choose stop or continue.")
     if len(source.classes) > MAX_CLASSES:
-        raise ValueError(
+        raise UserError(
             f"{spec or source.name}: {len(source.classes)} classes; merge some, pseudo-labels are "
             f"stored in bytes and tell at most {MAX_CLASSES} apart."
         )
     if not source.splits.get("train"):
-        raise ValueError(f"{spec or source.name}: split train has no scene; {_NO_TRAINING}")
+        raise UserError(f"{spec or source.name}: split train has no scene; {_NO_TRAINING}")
     job = Job(source, path, StoreSettings.of(data, tags))
     previous = _previous(job)
     open_for_writing(path)
@@ -120,7 +121,7 @@ def _previous(job: Job) -> Manifest | None:
     manifest = read_manifest(job.store)
     require_settings(job.store, manifest, job.settings)
     if manifest.name != job.source.name or manifest.classes != tuple(job.source.classes):
-        raise ValueError(
+        raise UserError(
             f"{job.store}: holds {manifest.name} with {len(manifest.classes)} classes, not "
             f"{job.source.name} with these {len(job.source.classes)} classes; "
             "choose another --store or delete this one."
@@ -204,7 +205,7 @@ def _require_none(broken: Mapping[str, str]) -> None:
     if broken:
         key, reason = min(broken.items())
         what = f"{len(broken)} broken scenes, e.g. " if len(broken) > 1 else ""
-        raise ValueError(
+        raise UserError(
             f"{what}{key}: {reason} Mend it, or leave such scenes out with "
             "experiments/prepare.py --on-error continue."
         )
@@ -226,7 +227,7 @@ def _manifest(
         for split, scenes in job.source.splits.items()
     }
     if not splits.get("train"):
-        raise ValueError(
+        raise UserError(
             f"{job.source.name}: split train has no readable scene "
             f"({len(infos)} elsewhere, {len(broken)} broken); {_NO_TRAINING}"
         )

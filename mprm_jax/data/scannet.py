@@ -25,6 +25,7 @@ from mprm_jax.data.scannet_labels import (
     vertex_nyu40_ids,
 )
 from mprm_jax.data.scene import Scene
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, Array
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class ScanNet:
         label_map = self.root / LABEL_MAP
         self._nyu40_by_category = read_label_map(label_map) if label_map.is_file() else {}
         if not self._nyu40_by_category and self._has_aggregations():
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{label_map}: the label map is missing; "
                 "copy it from the ScanNet download next to the folder scans."
             )
@@ -109,7 +110,7 @@ class ScanNet:
 
     def _folder(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):
-            raise ValueError(f"{name}: not in split {split!r} of {self.root}; check the lists.")
+            raise UserError(f"{name}: not in split {split!r} of {self.root}; check the lists.")
         return self.root / FOLDERS[split] / name
 
     def _has_aggregations(self) -> bool:
@@ -125,13 +126,13 @@ class ScanNet:
             return vertex_nyu40_ids(folder, num_vertices, self._nyu40_by_category)
         labels_mesh = _labels_mesh_path(folder)
         if not labels_mesh.is_file():
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{missing[0]}: the annotation is missing, and so is {labels_mesh.name}; "
                 "download the scene again."
             )
         labels = read_cloud(labels_mesh).labels
         if labels is None or len(labels) != num_vertices:
-            raise ValueError(
+            raise UserError(
                 f"{labels_mesh}: {0 if labels is None else len(labels)} labels for "
                 f"{num_vertices} vertices; download the scene again."
             )
@@ -176,7 +177,7 @@ def axis_alignment(path: str | Path) -> Array:
         try:
             return np.array(value.split(), np.float64).reshape(4, 4)
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"{path}: axisAlignment is not 16 numbers; download the file again."
             ) from error
     return np.eye(4)
@@ -200,7 +201,7 @@ def _find_splits(root: Path) -> dict[str, list[str]]:
         for split, names in splits.items()
     }
     if not any(found.values()):
-        raise FileNotFoundError(
+        raise MissingError(
             f"{root}: no scene of the split lists in scans or scans_test; "
             "give the folder that holds them, as in --data scannet:/path/to/scannet."
         )
@@ -213,9 +214,9 @@ def _find_splits(root: Path) -> dict[str, list[str]]:
 def _read_mesh(path: Path) -> CloudFile:
     mesh = read_cloud(path)
     if mesh.colors is None:
-        raise ValueError(f"{path}: the mesh has no colors; download the scene again.")
+        raise UserError(f"{path}: the mesh has no colors; download the scene again.")
     if not np.isfinite(mesh.coords).all():
-        raise ValueError(f"{path}: a vertex is not finite; download the scene again.")
+        raise UserError(f"{path}: a vertex is not finite; download the scene again.")
     return mesh
 
 

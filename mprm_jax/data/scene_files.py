@@ -20,7 +20,7 @@ from mprm_jax.data.store import (
     WEAK_LABEL_FILE,
 )
 from mprm_jax.data.truth import VOXEL_LABEL_FILE, point_label_file
-from mprm_jax.writing import explain_failed_write, write_whole
+from mprm_jax.writing import FailedWriteError, explain_failed_write, write_whole
 
 PARTIAL_PREFIX = ".partial-"
 STALE_SECONDS = 600  # writing one scene takes seconds; older leftovers are of killed runs
@@ -59,7 +59,7 @@ def open_for_writing(store: pathlib.Path) -> None:
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
-        raise OSError(
+        raise FailedWriteError(
             f"{store}: cannot be written ({error.strerror}); choose another --store."
         ) from error
     for leftover in store.glob(f"{PARTIAL_PREFIX}*"):

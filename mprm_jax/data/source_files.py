@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 
 from mprm_jax.data.manifest import Stamps
+from mprm_jax.errors import MissingError, UserError
 
 _SMALL_BYTES = 1 << 18
 _HEADER_BYTES = 16384
@@ -37,10 +38,10 @@ def check_files(files: Sequence[str]) -> None:
     """Raises `ValueError` or `OSError` for a file that is missing, empty or a cut PLY."""
     for file in map(pathlib.Path, files):
         if not file.is_file():
-            raise FileNotFoundError(f"{file}: missing; export or download it again.")
+            raise MissingError(f"{file}: missing; export or download it again.")
         size = file.stat().st_size
         if size == 0:
-            raise ValueError(f"{file}: empty; export or download it again.")
+            raise UserError(f"{file}: empty; export or download it again.")
         if file.suffix.lower() == ".ply":
             _check_ply_size(file, size)
 
@@ -51,7 +52,7 @@ def _check_ply_size(path: pathlib.Path, size: int) -> None:
         head = stream.read(_HEADER_BYTES)
     header, end, _ = head.partition(b"end_header")
     if not head.startswith(b"ply") or not end:
-        raise ValueError(f"{path}: no PLY header; export or download it again.")
+        raise UserError(f"{path}: no PLY header; export or download it again.")
     if b"format binary" not in header:
         return
     least, count = len(header), 0
@@ -62,7 +63,7 @@ def _check_ply_size(path: pathlib.Path, size: int) -> None:
         elif words[:1] == [b"property"] and len(words) >= 3:
             least += count * _PLY_BYTES.get(words[1].decode("ascii", "replace"), 1)
     if size < least:
-        raise ValueError(
+        raise UserError(
             f"{path}: {size} bytes, its header promises at least {least}; "
             "it was cut off: export or download it again."
         )

@@ -17,6 +17,7 @@ from mprm_jax.data.manifest import MANIFEST_FILE
 from mprm_jax.data.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.tags import SCENE, read_tags
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import Array
 
 
@@ -57,7 +58,7 @@ def read_statistics(folder: pathlib.Path, names: Collection[str] | None = None) 
     elif any(folder.glob("*.npy")):
         return _archive_statistics(folder, names)
     else:
-        raise FileNotFoundError(
+        raise MissingError(
             f"{folder}: no {MANIFEST_FILE}, {TAGS_FILE} or <scene>.npy in it; name a prepared "
             "store, a folder with tags, or the unpacked subcloud_label archive."
         )
@@ -169,7 +170,7 @@ def _choose(
         return list(known)
     missing = [name for name in names if name not in known]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{folder}: no tags of {len(missing)} of the {len(names)} listed scenes, such as "
             f"{missing[0]}; check the list."
         )

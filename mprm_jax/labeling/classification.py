@@ -12,6 +12,7 @@ from mprm_jax.config import Config
 from mprm_jax.data.exports import Export
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.measuring import BASELINES, CALIBRATED, RAW, measure_choices
 from mprm_jax.labeling.mining import export_pseudo_labels
 from mprm_jax.labeling.quality_table import measure_values
@@ -53,7 +54,7 @@ def train_classifier(
     mesh = make_mesh(choose_devices(num_devices))
     train = _open_split(store, "train", whole_balls(config))
     if not train.tags.any():
-        raise ValueError(
+        raise UserError(
             f"{store.path}: no ball of split train is tagged with any class; fill in the tags, "
             "then prepare again."
         )

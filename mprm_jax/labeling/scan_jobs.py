@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from mprm_jax.data.folder import find_scans
 from mprm_jax.data.formats.labeled import WRITERS, legend_path
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.writing import require_place
 
 PLY = ".ply"
@@ -44,11 +45,11 @@ def scan_jobs(
     for path in written:
         require_place(path)
         if written.count(path) > 1:
-            raise ValueError(f"{path}: would hold two predictions; rename one of the scans.")
+            raise UserError(f"{path}: would hold two predictions; rename one of the scans.")
         if path.exists() and any(path.samefile(source) for source in sources):
-            raise ValueError(f"{path}: is a scan itself; choose another --output or --format.")
+            raise UserError(f"{path}: is a scan itself; choose another --output or --format.")
         if path.exists() and not legend_path(path).exists():
-            raise ValueError(
+            raise UserError(
                 f"{path}: exists and is no earlier prediction; choose another --output."
             )
     return jobs
@@ -57,15 +58,15 @@ def scan_jobs(
 def _sources(scans: pathlib.Path, output: pathlib.Path) -> tuple[list[pathlib.Path], pathlib.Path]:
     """The scans, and the folder that their places are relative to."""
     if not scans.exists():
-        raise FileNotFoundError(f"{scans}: no such file or folder; give a scan, or many of them.")
+        raise MissingError(f"{scans}: no such file or folder; give a scan, or many of them.")
     if not scans.is_dir():
         return [scans], scans.parent
     own, given = output.resolve(), scans.resolve()
     if own == given:
-        raise ValueError(f"{output}: is the folder of the scans; choose another --output.")
+        raise UserError(f"{output}: is the folder of the scans; choose another --output.")
     found = find_scans(scans).values()
     if own.is_relative_to(given):
         found = [path for path in found if not path.resolve().is_relative_to(own)]
     if not found:
-        raise FileNotFoundError(f"{scans}: no scans besides the predictions in {output}.")
+        raise MissingError(f"{scans}: no scans besides the predictions in {output}.")
     return list(found), scans

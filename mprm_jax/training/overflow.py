@@ -5,6 +5,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from mprm_jax.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 _MESSAGES = {
@@ -21,7 +23,7 @@ def check_overflow(values: Mapping[str, Any]) -> None:
       ValueError: the balls are too wide to tell their cells apart.
     """
     if values.get("cut/too_wide", 0) > 0:
-        raise ValueError(
+        raise UserError(
             "the balls span too many cells to compute neighbors on the device; set "
             "pyramid.builder=host, or use smaller balls or larger voxels."
         )
