@@ -6,6 +6,7 @@ import pathlib
 
 from commandline import Parser, run
 
+from mprm_jax.data.names import composed
 from mprm_jax.data.statistics import read_statistics, to_json, to_table
 from mprm_jax.errors import UserError
 
@@ -55,7 +56,11 @@ def make_parser() -> Parser:
 
 def read_names(path: pathlib.Path) -> list[str]:
     """Scene names, one per line, each counted once."""
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    try:
+        text = composed(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
+    lines = [line.strip() for line in text.splitlines()]
     names = list(dict.fromkeys(line for line in lines if line))
     if not names:
         raise UserError(f"{path}: lists no scene; write one name per line.")

@@ -41,7 +41,7 @@ def one_line(error: BaseException) -> str | None:
     return None
 
 
-def reason(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
     """Why a scan was left out, in one line, whatever the error."""
     return one_line(error) or f"{type(error).__name__}: {_flat(error)}"
 

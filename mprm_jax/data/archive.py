@@ -5,11 +5,12 @@ for each of the 20 ScanNet classes. Source: mprm `subcloud_label.tar.gz`, read i
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.data.names import composed
 from mprm_jax.data.scannet import CLASSES
 from mprm_jax.data.scene import Scene, Source, WeakLabels
 from mprm_jax.errors import MissingError, UserError
@@ -32,7 +33,7 @@ def archive_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     Raises:
       FileNotFoundError: no folder, or none of its files is a `.npy`.
     """
-    files = {path.stem: path for path in sorted(folder.glob("*.npy"))}
+    files = {composed(path.stem): path for path in sorted(folder.glob("*.npy"))}
     if not files:
         raise MissingError(
             f"{folder}: no <scene>.npy files; unpack subcloud_label.tar.gz and name its folder."
@@ -90,11 +91,12 @@ class ArchiveTags:
                 f"--tags archive:{folder}: the archive has the {len(CLASSES)} ScanNet classes, "
                 f"{source.name} has {len(source.classes)} others; use its own tags."
             )
-        archive_files(folder)
+        self._files = archive_files(folder)
         self.source, self.folder, self.radius = source, folder, radius
         self.name: str = source.name
         self.classes: Sequence[str] = source.classes
         self.splits: Mapping[str, Sequence[str]] = source.splits
+        self.optional: Collection[str] = source.optional
 
     def files(self, split: str, name: str) -> Sequence[str]:
         path = self._path(split, name)
@@ -111,5 +113,5 @@ class ArchiveTags:
         return scene._replace(weak_labels=WeakLabels(labels.centers, radii, labels.tags))
 
     def _path(self, split: str, name: str) -> pathlib.Path | None:
-        path = self.folder / f"{name}.npy"
-        return None if split == "test" and not path.is_file() else path
+        missing = None if split == "test" else self.folder / f"{name}.npy"
+        return self._files.get(composed(name), missing)

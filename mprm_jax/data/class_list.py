@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.data.names import composed
 from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
+MAX_LISTED = 40  # names in an error message
 NUMBERED = re.compile(r"(-?\d+)\s+(\S.*)")
 
 
@@ -42,7 +44,7 @@ def read_class_list(path: Path) -> ClassList:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in composed(text).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     matches = [NUMBERED.fullmatch(line) for line in lines]
     if not lines:
@@ -80,4 +82,4 @@ def suggest(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name.lower(), lowered, n=3)
     if near:
         return f"did you mean {' or '.join(repr(lowered[known]) for known in near)}?"
-    return "valid are " + ", ".join(names)
+    return "valid are " + ", ".join(names[:MAX_LISTED]) + ", ..." * (len(names) > MAX_LISTED)

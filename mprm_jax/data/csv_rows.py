@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from mprm_jax.data.names import composed
 from mprm_jax.errors import UserError
 
 
@@ -28,7 +29,7 @@ def read_csv_rows(path: Path) -> tuple[list[str], list[CsvRow]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error}); save it as CSV UTF-8.") from error
-    reader = csv.reader(text.splitlines(keepends=True))
+    reader = csv.reader(composed(text).splitlines(keepends=True))
     lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     lines = [(line, row) for line, row in lines if any(row)]
     if not lines:

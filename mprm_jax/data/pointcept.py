@@ -11,7 +11,7 @@ root; without one, `segment20.npy` means the 20 classes of ScanNet and folders `
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class Pointcept:
     """Reads scenes in Pointcept's layout as they are."""
 
     name = "pointcept"
+    optional: Collection[str] = ()
 
     def __init__(self, root: str | Path, classes: Sequence[str] | None = None, test_area: int = 5):
         """Finds the scenes.

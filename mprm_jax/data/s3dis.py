@@ -8,7 +8,7 @@ a room's objects is the room. Every point counts: S3DIS has no unannotated point
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ class S3DIS:
 
     name = "s3dis"
     classes: Sequence[str] = CLASSES
+    optional: Collection[str] = ()
 
     def __init__(self, root: str | Path, test_area: int = 5):
         """Finds the rooms.

@@ -10,7 +10,7 @@ root/scannetv2_{train,val,test}.txt                     optional; else the offic
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -64,6 +64,7 @@ class ScanNet:
 
     name = "scannet"
     classes: Sequence[str] = CLASSES
+    optional: Collection[str] = ()
 
     def __init__(self, root: str | Path):
         """Finds the scenes.

@@ -33,8 +33,8 @@ def write_scene(folder: pathlib.Path, scene: PreparedScene, record: SceneRecord)
       FailedWriteError: disk full or not writable; nothing half-written is left.
     """
     store = folder.parent.parent
-    name = f"{PARTIAL_PREFIX}{os.getpid()}-{folder.parent.name}-{folder.name}"
-    partial = store / name
+    # One process writes one scene at a time; the scene's own name may be as long as names can be.
+    partial = store / f"{PARTIAL_PREFIX}{os.getpid()}"
     try:
         with explain_failed_write(folder):
             shutil.rmtree(partial, ignore_errors=True)

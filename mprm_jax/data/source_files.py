@@ -1,5 +1,6 @@
 """Looks at the files of a scan before reading them: are they there, whole, and unchanged."""
 
+import functools
 import pathlib
 import zlib
 from collections.abc import Sequence
@@ -8,7 +9,8 @@ from mprm_jax.data.manifest import Stamps
 from mprm_jax.errors import MissingError, UserError
 
 _SMALL_BYTES = 1 << 18
-_HEADER_BYTES = 16384
+_HEADER_BYTES = 1 << 24  # more is no header any more
+_LINE_BYTES = 1 << 16
 
 
 def stamp_files(files: Sequence[str]) -> Stamps:
@@ -21,9 +23,15 @@ def stamp_files(files: Sequence[str]) -> Stamps:
         if file.is_file():
             status = file.stat()
             small = status.st_size <= _SMALL_BYTES
-            version = zlib.crc32(file.read_bytes()) if small else status.st_mtime_ns
+            version = _checksum(file, status.st_mtime_ns) if small else status.st_mtime_ns
             stamps["/".join(file.parts[-2:])] = (status.st_size, version)
     return stamps
+
+
+@functools.lru_cache(maxsize=16)
+def _checksum(file: pathlib.Path, _changed: int) -> int:
+    """Of a small file; remembered, because thousands of scenes may share a table of tags."""
+    return zlib.crc32(file.read_bytes())
 
 
 def is_unchanged(now: Stamps, then: Stamps) -> bool:
@@ -48,10 +56,8 @@ def check_files(files: Sequence[str]) -> None:
 
 def _check_ply_size(path: pathlib.Path, size: int) -> None:
     """A binary file holds at least one byte per property of its elements."""
-    with path.open("rb") as stream:
-        head = stream.read(_HEADER_BYTES)
-    header, end, _ = head.partition(b"end_header")
-    if not head.startswith(b"ply") or not end:
+    header = _ply_header(path)
+    if header is None:
         raise UserError(f"{path}: no PLY header; export or download it again.")
     if b"format binary" not in header:
         return
@@ -67,6 +73,21 @@ def _check_ply_size(path: pathlib.Path, size: int) -> None:
             f"{path}: {size} bytes, its header promises at least {least}; "
             "it was cut off: export or download it again."
         )
+
+
+def _ply_header(path: pathlib.Path) -> bytes | None:
+    """The lines before `end_header`, however many comments there are; None without an end."""
+    header = bytearray()
+    with path.open("rb") as stream:
+        if stream.read(3) != b"ply":
+            return None
+        for line in iter(lambda: stream.readline(_LINE_BYTES), b""):
+            if line.strip() == b"end_header":
+                return bytes(header)
+            header += line
+            if len(header) > _HEADER_BYTES:
+                return None
+    return None
 
 
 _PLY_BYTES = {

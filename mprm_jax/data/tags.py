@@ -24,7 +24,8 @@ from typing import NamedTuple
 
 from mprm_jax.data.class_list import suggest
 from mprm_jax.data.csv_rows import CsvRow, read_csv_rows
-from mprm_jax.data.formats import READERS
+from mprm_jax.data.names import scene_name
+from mprm_jax.data.scan_files import typed_scene
 from mprm_jax.errors import UserError
 
 GEOMETRY = ("x", "y", "z", "radius")
@@ -91,11 +92,8 @@ def find_scene(path: Path, row: CsvRow, scenes: Collection[str]) -> str:
       ValueError: there is no such scan.
     """
     name = row.cells[SCENE]
-    if name in scenes:
-        return name
-    stem = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in READERS else name
-    flat = stem.replace("\\", "_").replace("/", "_")
-    if flat not in scenes:
+    flat = next((known for known in (scene_name(name), typed_scene(name)) if known in scenes), None)
+    if flat is None:
         raise UserError(
             f"{path}: line {row.line} names scene {name!r}, which is no scan in this folder; "
             f"{suggest(name, sorted(scenes))}"
