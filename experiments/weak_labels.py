@@ -6,7 +6,7 @@ import pathlib
 
 from commandline import Parser, run
 
-from mprm_jax.data.names import composed
+from mprm_jax.data.names import read_typed
 from mprm_jax.data.statistics import read_statistics, to_json, to_table
 from mprm_jax.errors import UserError
 
@@ -56,11 +56,7 @@ def make_parser() -> Parser:
 
 def read_names(path: pathlib.Path) -> list[str]:
     """Scene names, one per line, each counted once."""
-    try:
-        text = composed(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in read_typed(path).splitlines()]
     names = list(dict.fromkeys(line for line in lines if line))
     if not names:
         raise UserError(f"{path}: lists no scene; write one name per line.")

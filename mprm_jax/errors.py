@@ -5,7 +5,7 @@ import errno
 # The system says these of a disk or of the machine, often without naming a file.
 _SURROUNDINGS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPIPE),
 )
 _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # the status that XLA gives, whatever the device
 

@@ -75,8 +75,11 @@ def claim(setting: Setting, store: SceneStore) -> None:
     splits = {split: store.fingerprint(split) for split in store.splits}
     values = {"preset": setting.preset, "settings": list(setting.overrides), "data": splits}
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        changed = [name for name, value in values.items() if found.get(name) != value]
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            changed = [name for name, value in values.items() if found.get(name) != value]
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{path}: damaged ({error}); choose another --workdir.") from error
         if changed:
             raise UserError(
                 f"{path}: the results there are of other {' and '.join(changed)}; "

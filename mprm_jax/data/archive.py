@@ -48,7 +48,8 @@ def read_archive(path: pathlib.Path) -> ArchiveLabels:
       ValueError: not an [n, 24] array of coordinates and bits.
     """
     try:
-        rows = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            rows = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError):
         raise UserError(f"{path}: not an array file; unpack the archive again.") from None
     if rows.ndim != 2 or rows.shape[1] != NUM_COLUMNS or len(rows) == 0:

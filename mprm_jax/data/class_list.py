@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mprm_jax.data.names import composed
+from mprm_jax.data.names import read_typed
 from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
@@ -40,11 +40,7 @@ def read_class_list(path: Path) -> ClassList:
       ValueError: the file is not UTF-8, there is no class, only some lines have a label, or
         something is there twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
-    lines = [line.strip() for line in composed(text).splitlines()]
+    lines = [line.strip() for line in read_typed(path).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     matches = [NUMBERED.fullmatch(line) for line in lines]
     if not lines:

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from mprm_jax.data.names import composed
+from mprm_jax.data.names import read_typed
 from mprm_jax.errors import UserError
 
 
@@ -25,12 +25,13 @@ def read_csv_rows(path: Path) -> tuple[list[str], list[CsvRow]]:
       ValueError: the file is empty, not UTF-8, separated by semicolons, names a column twice, or
         a line has more or fewer cells than the header.
     """
+    reader = csv.reader(read_typed(path).splitlines(keepends=True))
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error}); save it as CSV UTF-8.") from error
-    reader = csv.reader(composed(text).splitlines(keepends=True))
-    lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: line {reader.line_num} is no line of a table ({error}); save it as CSV UTF-8."
+        ) from error
     lines = [(line, row) for line, row in lines if any(row)]
     if not lines:
         raise UserError(f"{path}: the file is empty; write a header line and one row per tag.")

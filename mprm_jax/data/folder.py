@@ -6,8 +6,8 @@
     root/splits.csv                             optional: 'scene,split' with train, val or test
 
 A scan is named by its relative path without suffix, folders joined by "_". Tagged scans are the
-split "train" and the others "test", unless `splits.csv` says otherwise. Point labels in the files
-are read only with a `classes.txt`, which says what they mean.
+split "train" and the others "test", where they need not be scans at all, unless `splits.csv` says
+otherwise. Point labels in the files are read only with a `classes.txt`, which says what they mean.
 """
 
 import logging

@@ -2,6 +2,9 @@
 
 import hashlib
 import unicodedata
+from pathlib import Path
+
+from mprm_jax.errors import UserError
 
 # File systems take 255; what is written for a scene adds a dot, a suffix and ".partial".
 MAX_BYTES = 200
@@ -14,6 +17,20 @@ def composed(text: str) -> str:
     The same name is typed composed and stored decomposed, or the reverse, from system to system.
     """
     return unicodedata.normalize("NFC", text)
+
+
+def read_typed(path: Path) -> str:
+    """The text of a file that people write: UTF-8 with or without a mark, composed here.
+
+    Raises:
+      UserError: it is not UTF-8.
+    """
+    try:
+        return composed(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        # As spreadsheets call it.
+        form = "CSV UTF-8" if path.suffix.lower() == ".csv" else "UTF-8"
+        raise UserError(f"{path}: not UTF-8 text ({error}); save it as {form}.") from error
 
 
 def scene_name(path: str) -> str:

@@ -166,7 +166,8 @@ def _load(path: Path) -> Array:
     if not path.is_file():
         raise MissingError(f"{path}: no such file; prepare the scene again.")
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UserError(
             f"{path}: not a readable NumPy array ({error}); prepare the scene again."

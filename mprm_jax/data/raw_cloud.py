@@ -54,7 +54,7 @@ def load_raw_cloud(
     scene = Scene(coords, clean.colors if use_colors else None, None, clean.faces, None)
     try:
         prepared = prepare_scene(scene, settings, num_classes=0)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
     point_voxel = np.full(len(cloud.coords), NOWHERE, np.int32)
     point_voxel[rows] = prepared.point_voxel

@@ -18,6 +18,7 @@ import numpy as np
 
 from mprm_jax.data.formats import read_cloud
 from mprm_jax.data.formats.cloud import CloudFile
+from mprm_jax.data.names import read_typed
 from mprm_jax.data.scannet_labels import (
     aggregation_path,
     read_label_map,
@@ -171,7 +172,7 @@ def axis_alignment(path: str | Path) -> Array:
       OSError: the file is missing.
       ValueError: the matrix is not 16 numbers.
     """
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
         key, _, value = line.partition("=")
         if key.strip() != "axisAlignment":
             continue
@@ -189,8 +190,7 @@ def _find_splits(root: Path) -> dict[str, list[str]]:
     own = {split: root / f"scannetv2_{split}.txt" for split in FOLDERS}
     if any(path.is_file() for path in own.values()):
         splits = {
-            split: path.read_text(encoding="utf-8").split() if path.is_file() else []
-            for split, path in own.items()
+            split: read_typed(path).split() if path.is_file() else [] for split, path in own.items()
         }
     else:
         splits = {

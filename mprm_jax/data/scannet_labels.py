@@ -57,7 +57,7 @@ def read_label_map(path: Path) -> dict[str, int]:
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
-        if len(row) <= id_column or not row[id_column].strip().isdigit():
+        if len(row) <= id_column or not row[id_column].strip().isdecimal():
             raise UserError(f"{path}: line {number} has no NYU40 id; download the file again.")
         ids[row[name_column].strip()] = int(row[id_column])
     return ids
