@@ -6,10 +6,12 @@ import logging
 import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mprm_jax.config import Config
+from mprm_jax.errors import UserError, one_line
 from mprm_jax.overrides import override, setting_values
 from mprm_jax.presets import PRESETS
 
@@ -28,12 +30,20 @@ several hosts work as one; give the same command on each of them (docs/pods.md)
   ADDRESS:PORT,COUNT,I  elsewhere: address of host 0 and a free port there, number of
                         hosts, and which of them this is, 0 to COUNT - 1"""
 
+TRACEBACK = "--traceback"
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like all others that a user can mend."""
+    """A parser of a script: its errors are one line, and it knows the flags that `run` reads."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.add_argument(
+            TRACEBACK, action="store_true", help="show for every error where it was found"
+        )
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see --help.")
+        raise UserError(f"{message}; see --help.")
 
 
 def make_parser(description: str, epilog: str = "") -> Parser:
@@ -133,14 +143,14 @@ def together(
 
     use_cpu_cores(num_devices)
     flags = {f"--{name.replace('_', '-')}": str(value) for name, value in vars(args).items()}
-    del flags["--hosts"]
+    del flags["--hosts"], flags[TRACEBACK]
     return joined_hosts(args.hosts, flags | dict(settings or {}), args.wait_for_hosts)
 
 
 def check_devices(num_devices: int | None) -> None:
     """Raises `ValueError` if the number makes no sense."""
     if num_devices is not None and num_devices < 1:
-        raise ValueError(f"--devices {num_devices}: give 1 or more, or leave it out to use all.")
+        raise UserError(f"--devices {num_devices}: give 1 or more, or leave it out to use all.")
 
 
 def resolve_config(args: argparse.Namespace, stage: str = "cls") -> Config:
@@ -156,6 +166,8 @@ def resolve_config(args: argparse.Namespace, stage: str = "cls") -> Config:
 def run(main: Callable[[], None], *, continues: bool = True) -> None:
     """Runs a script; errors that a user can mend end as one line and exit status 2.
 
+    All others are bugs and show where they come from, as all do with `--traceback`.
+
     Args:
       continues: whether the script, interrupted and run again, goes on where it stopped.
     """
@@ -165,13 +177,30 @@ def run(main: Callable[[], None], *, continues: bool = True) -> None:
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = _report_unraisable
+    # Names and labels are not bound to the alphabet of the terminal.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+    # The backend of a notebook or a desktop need not exist here, and matplotlib refuses to start.
+    os.environ.pop("MPLBACKEND", None)
     try:
         main()
-    except (ValueError, OSError) as error:
-        _leave(f"error: {_one_line(error)}", 2)
+    except (UserError, OSError, MemoryError, RuntimeError) as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        if _wants_traceback():
+            traceback.print_exc()
+        _leave(f"error: {line}", 2)
     except KeyboardInterrupt:
         how = "continues where it stopped" if continues else "starts again"
         _leave(f"interrupted; the same command {how}.", 130)
+
+
+def _wants_traceback() -> bool:
+    """Whether the flag was given; the error may be that others cannot be understood."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(TRACEBACK, nargs="?", const=True)
+    return parser.parse_known_args()[0].traceback is not None
 
 
 def _leave(last_line: str, status: int) -> NoReturn:
@@ -199,9 +228,3 @@ def _describe(config: Config) -> str:
     lines = [f"Settings of preset {config.preset}; 0 and () are calibrated from the data."]
     lines += [f"  {name}={value}" for name, value in setting_values(config).items()]
     return "\n".join(lines)
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}."
-    return " ".join(str(error).split())

@@ -13,6 +13,7 @@ from commandline import (
     together,
 )
 
+from mprm_jax.errors import UserError
 from mprm_jax.machine import usable_cpus
 from mprm_jax.training.heap import keep_heap
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
@@ -148,17 +149,17 @@ def check(args: argparse.Namespace, parser: Parser) -> None:
     """Raises `ValueError` or `OSError` if flags do not go together or nothing can be written."""
     given = [name for name in OF_NETWORK if getattr(args, name) != parser.get_default(name)]
     if not args.workdir and given:
-        raise ValueError(f"--{given[0]} is for a network; give it with --workdir.")
+        raise UserError(f"--{given[0]} is for a network; give it with --workdir.")
     if args.areas and args.store:
-        raise ValueError("--store is of one result; leave it out with --areas.")
+        raise UserError("--store is of one result; leave it out with --areas.")
     if args.submission and args.hosts:
-        raise ValueError("--submission is written by one host; leave out --hosts.")
+        raise UserError("--submission is written by one host; leave out --hosts.")
     for name in ("split", "tags"):
         if args.submission and name in given:
-            raise ValueError(f"--submission is of the split test without tags; leave out --{name}.")
+            raise UserError(f"--submission is of the split test without tags; leave out --{name}.")
     check_devices(args.devices)
     if args.votes < 1:
-        raise ValueError(f"--votes {args.votes}: give 1 or more.")
+        raise UserError(f"--votes {args.votes}: give 1 or more.")
     for path in (args.output, args.picture, args.submission):
         if path is not None:
             require_place(path)

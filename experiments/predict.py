@@ -7,6 +7,7 @@ import pathlib
 
 from commandline import add_devices_flag, check_devices, make_run_parser, run
 
+from mprm_jax.errors import UserError
 from mprm_jax.machine import usable_cpus
 from mprm_jax.training.heap import keep_heap
 
@@ -32,9 +33,9 @@ def main() -> None:
     args = make_parser().parse_args()
     check_devices(args.devices)
     if args.workers < 0:
-        raise ValueError(f"--workers {args.workers}: give 0 or more.")
+        raise UserError(f"--workers {args.workers}: give 0 or more.")
     if args.scale is not None and not (math.isfinite(args.scale) and args.scale > 0):
-        raise ValueError(f"--scale {args.scale}: give meters per unit of the scan, above 0.")
+        raise UserError(f"--scale {args.scale}: give meters per unit of the scan, above 0.")
     keep_heap()
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.labeling.predicting import PredictSettings
@@ -58,7 +59,7 @@ def main() -> None:
     print(json.dumps(report.values, indent=1) if args.json else report.text)
     if left_out := report.values["left_out"]:
         first = next(iter(left_out.values()))
-        raise ValueError(f"{len(left_out)} scans left out, the first: {first}")
+        raise UserError(f"{len(left_out)} scans left out, the first: {first}")
 
 
 def make_parser() -> argparse.ArgumentParser:

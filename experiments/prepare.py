@@ -7,6 +7,7 @@ from commandline import make_parser, resolve_config, run
 from mprm_jax.data.datasets import default_store, open_dataset, with_tags
 from mprm_jax.data.prepare import Prepared, prepare
 from mprm_jax.data.statistics import store_statistics, to_json, to_table
+from mprm_jax.errors import UserError
 
 DESCRIPTION = """\
 Checks every scan of a data set and prepares it for training: voxels, weak labels, statistics.
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     args = parser.parse_args()
     if args.workers is not None and args.workers < 0:
-        raise ValueError(f"--workers {args.workers}: give 0 or more, or leave it out.")
+        raise UserError(f"--workers {args.workers}: give 0 or more, or leave it out.")
     config = resolve_config(args)
     source = with_tags(open_dataset(args.data, config.data), args.tags, config.data.sphere_radius)
     prepared = prepare(

@@ -1,37 +1,40 @@
 """Draws rooms of the embedded data set as pictures: in color on the left, by class on the right."""
 
-import argparse
 import pathlib
 
-import matplotlib.image
 import numpy as np
+from commandline import Parser, run
 
 from mprm_jax.data.palette import class_palette, label_colors
 from mprm_jax.data.rooms.generate import SIZES, scan_scene
 from mprm_jax.data.rooms.scan import Scan, vertex_nyu40_ids
 from mprm_jax.data.scannet import CLASSES, to_benchmark_labels
 from mprm_jax.types import Array
+from mprm_jax.writing import explain_failed_write, whole_file
 
 BACKGROUND = 1.0
 
 
 def main() -> None:
     """Writes one PNG per room."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    # Matplotlib looks at the environment when it is imported, which `run` has mended by then.
+    import matplotlib.image
+
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the pictures")
     parser.add_argument("--size", choices=SIZES, default="quick")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--pixels", type=int, default=700, help="width of each view")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    with explain_failed_write(arguments.out):
+        arguments.out.mkdir(parents=True, exist_ok=True)
     for index in arguments.scenes:
         scan = scan_scene(arguments.size, arguments.seed, index)
         colorings = (scan.colors / 255, class_colors(scan))
         views = [view(scan, colors, arguments.pixels) for colors in colorings]
-        matplotlib.image.imsave(
-            arguments.out / f"room{index:04d}.png", np.concatenate(views, axis=1)
-        )
+        with whole_file(arguments.out / f"room{index:04d}.png") as partial:
+            matplotlib.image.imsave(partial, np.concatenate(views, axis=1), format="png")
 
 
 def class_colors(scan: Scan) -> Array:
@@ -90,4 +93,4 @@ def _splat(points: Array, colors: Array, pixels: int) -> Array:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, continues=False)

@@ -7,6 +7,7 @@ from reproduction.jobs import GROUPS, Setting, claim, make_jobs, run_job
 from reproduction.report import write_report
 
 from mprm_jax.data.datasets import ensure_store
+from mprm_jax.errors import UserError
 
 DESCRIPTION = """\
 Runs the paper's experiments on a data set and writes one report, as Markdown and as HTML.
@@ -44,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     check_devices(args.devices)
     if args.seeds < 1:
-        raise ValueError(f"--seeds {args.seeds}: give 1 or more.")
+        raise UserError(f"--seeds {args.seeds}: give 1 or more.")
     config = resolve_config(args, "cls")
     store = ensure_store(args.data, config, args.store)
     root = args.workdir or pathlib.Path("runs") / f"reproduce-{store.manifest.name}-{config.preset}"

@@ -19,6 +19,7 @@ from commandline import (
 from mprm_jax.config import Config
 from mprm_jax.data.datasets import ROOMS_ROOT, default_store, ensure_store
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import UserError
 from mprm_jax.machine import usable_cpus
 from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
@@ -73,7 +74,7 @@ def main() -> None:
     config = resolve_config(args, args.stage)
     check_devices(args.devices)
     if (args.stage == "seg") != (args.pseudo_labels is not None):
-        raise ValueError(
+        raise UserError(
             "--pseudo-labels says what --stage seg learns; give both, or --stage cls alone."
         )
     with together(args, args.devices or usable_cpus(), setting_values(config)):

@@ -6,7 +6,9 @@ import pathlib
 
 from commandline import Parser, run
 
+from mprm_jax.data.names import read_typed
 from mprm_jax.data.statistics import read_statistics, to_json, to_table
+from mprm_jax.errors import UserError
 
 DESCRIPTION = """\
 Looks at weak labels. They are counted wherever they lie: in a prepared store, in the released
@@ -54,10 +56,10 @@ def make_parser() -> Parser:
 
 def read_names(path: pathlib.Path) -> list[str]:
     """Scene names, one per line, each counted once."""
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in read_typed(path).splitlines()]
     names = list(dict.fromkeys(line for line in lines if line))
     if not names:
-        raise ValueError(f"{path}: lists no scene; write one name per line.")
+        raise UserError(f"{path}: lists no scene; write one name per line.")
     return names
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mprm_jax.config import Config, fits
+from mprm_jax.errors import UserError
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
@@ -23,7 +24,7 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     for assignment in assignments:
         path, sep, text = assignment.partition("=")
         if not sep:
-            raise ValueError(f"--set {assignment}: expected section.field=value.")
+            raise UserError(f"--set {assignment}: expected section.field=value.")
         config = _assign(config, path.split("."), text, path)
     return config
 
@@ -54,11 +55,11 @@ def _assign(node: Any, keys: list[str], text: str, path: str) -> Any:
     key, *rest = keys
     is_section = dataclasses.is_dataclass(hints.get(key))
     if key not in hints or (rest and not is_section):
-        raise ValueError(_unknown(path))
+        raise UserError(_unknown(path))
     if is_section:
         if not rest:
             inside = ", ".join(field.name for field in dataclasses.fields(hints[key]))
-            raise ValueError(f"--set {path}: name a field of this section: {inside}.")
+            raise UserError(f"--set {path}: name a field of this section: {inside}.")
         value = _assign(getattr(node, key), rest, text, path)
     else:
         value = _parse(text, hints[key], path)
@@ -85,4 +86,4 @@ def _parse(text: str, kind: Any, path: str) -> Any:
         if fits(entries, kind):
             return entries
     wanted = kind.__name__ if isinstance(kind, type) else kind
-    raise ValueError(f"--set {path}: wants {wanted}, got {text!r}.")
+    raise UserError(f"--set {path}: wants {wanted}, got {text!r}.")

@@ -8,10 +8,15 @@ import tqdm
 _TERMINAL_SECONDS, _FILE_SECONDS = 0.1, 20.0
 
 
-def progress_bar(total: int, unit: str, description: str = "", done: int = 0) -> tqdm.tqdm:
+def progress_bar(
+    total: int, unit: str, description: str = "", done: int = 0, *, delay: float = 0.0
+) -> tqdm.tqdm:
     """A bar on stderr with rate and ETA; in a log file it speaks rarely, one line at a time.
 
     It is silent where the log is limited to warnings, as on all hosts but the first.
+
+    Args:
+      delay: seconds in which nothing is shown, for what is mostly done by then.
     """
     terminal = sys.stderr.isatty()
     return tqdm.tqdm(
@@ -23,5 +28,6 @@ def progress_bar(total: int, unit: str, description: str = "", done: int = 0) ->
         smoothing=0.05,
         mininterval=_TERMINAL_SECONDS if terminal else _FILE_SECONDS,
         ascii=not terminal,
+        delay=delay,
         disable=not logging.getLogger(__name__).isEnabledFor(logging.INFO),
     )

@@ -1,12 +1,15 @@
 """Writes files that are either whole or not there, and says in one line what went wrong."""
 
 import contextlib
+import errno
 import os
 import pathlib
 from collections.abc import Iterator
 
+from mprm_jax.errors import UserError
 
-class FailedWriteError(OSError):
+
+class FailedWriteError(UserError, OSError):
     """A file could not be written; the text names file, reason and remedy."""
 
 
@@ -41,9 +44,17 @@ def explain_failed_write(path: pathlib.Path) -> Iterator[None]:
         raise  # of a file inside, which says it better
     except OSError as error:
         raise FailedWriteError(
-            f"{path}: cannot be written ({error.strerror or error}); free disk space or choose "
-            "another place, then run the same command again."
+            f"{path}: cannot be written ({error.strerror or error}); {_remedy(error)}, then run "
+            "the same command again."
         ) from error
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return "shorten the name"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "choose another place or make it writable"
+    return "free disk space or choose another place"
 
 
 def require_place(path: pathlib.Path) -> None:

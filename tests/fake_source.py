@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class FakeSource:
     scenes: Mapping[str, Scene]  # by "split/scene"
     classes: Sequence[str] = CLASSES
     name: str = "fake"
+    optional: Collection[str] = ()
     num_reads: int = 0
 
     def __post_init__(self):

@@ -1,14 +1,23 @@
 """What all scripts share: which preset applies, the list of settings, errors in one line."""
 
+import errno
+import importlib
 import os
 import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 from commandline import make_parser, resolve_config, run
 
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.overrides import setting_names
+
+EXPERIMENTS = str(pathlib.Path(__file__).parents[1] / "experiments")
+COMMANDS = sorted(
+    path.stem for path in pathlib.Path(EXPERIMENTS).glob("*.py") if path.stem != "commandline"
+)
 
 pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
@@ -80,9 +89,15 @@ def failing(error):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ValueError("scene0000: 3 points\nbut 4 labels."), "scene0000: 3 points but 4 labels."),
+        (UserError("scene0000: 3 points\nbut 4 labels."), "scene0000: 3 points but 4 labels."),
         (FileNotFoundError(2, "No such file or directory", "a.ply"), "a.ply: No such file"),
-        (FileNotFoundError("a.npy: missing; prepare again."), "a.npy: missing; prepare again."),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; mend that"),
+        (MemoryError("Unable to allocate 9 TiB"), "not enough memory (Unable to allocate 9 TiB)"),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+            "the memory of the device is too small (RESOURCE_EXHAUSTED: Out of memory",
+        ),
+        (MissingError("a.npy: missing; prepare again."), "a.npy: missing; prepare again."),
     ],
 )
 def test_an_error_a_user_can_mend_is_one_line(error, line, capsys):
@@ -94,9 +109,67 @@ def test_an_error_a_user_can_mend_is_one_line(error, line, capsys):
     assert shown.count("\n") == 1
 
 
-def test_an_error_in_the_code_keeps_its_traceback():
-    with pytest.raises(KeyError):
-        run(failing(KeyError("bug")))
+def test_a_device_without_memory_names_the_settings_that_help(capsys):
+    with pytest.raises(SystemExit):
+        run(failing(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")))
+    shown = capsys.readouterr().err
+    assert "pyramid.bucket_points" in shown and "pyramid.memory_gb" in shown
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("bug"),
+        ValueError("operands could not be broadcast together"),
+        OSError("of a library"),
+        jax.errors.JaxRuntimeError("INTERNAL: bug"),
+    ],
+)
+def test_an_error_in_the_code_keeps_its_traceback(error):
+    with pytest.raises(type(error)) as shown:
+        run(failing(error))
+    assert shown.value is error
+
+
+@pytest.mark.parametrize("flag", ["--traceback", "--trace"])
+def test_the_traceback_of_every_error_can_be_seen(flag, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script.py", "--devices", "4", flag])
+    with pytest.raises(SystemExit) as stop:
+        run(failing(UserError("scene0000: 3 points but 4 labels.")))
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert shown.startswith("Traceback") and "in failing" in shown.replace("main", "failing")
+    assert shown.endswith("error: scene0000: 3 points but 4 labels.\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_the_flag_for_tracebacks(name, monkeypatch, capsys):
+    command = importlib.import_module(name)
+    more = ["stats"] if name == "weak_labels" else []
+    monkeypatch.setattr(sys, "argv", [name, *more, "--help"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "--traceback" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_name_can_be_printed_on_any_stream(encoding):
+    named = "print('b\\u00fcro \\u6d4b \\udcff')"
+    code = f"from commandline import run; run(lambda: {named})"
+    environment = os.environ | {"PYTHONPATH": EXPERIMENTS, "PYTHONIOENCODING": encoding}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+    )
+    assert shown.stdout.endswith(rb"\udcff" + os.linesep.encode()) and not shown.stderr
+
+
+@pytest.mark.parametrize("backend", ["module://of.a.notebook", "tkagg", "no backend"])
+def test_pictures_are_drawn_whatever_backend_is_inherited(backend, tmp_path):
+    script = pathlib.Path(EXPERIMENTS) / "render_rooms.py"
+    flags = ["--size", "tiny", "--scenes", "0", "--pixels", "40", "--out", tmp_path]
+    environment = os.environ | {"MPLBACKEND": backend}
+    subprocess.run([sys.executable, script, *flags], check=True, env=environment)
+    assert (tmp_path / "room0000.png").stat().st_size
 
 
 @pytest.mark.parametrize(("continues", "how"), [(True, "continues where"), (False, "starts again")])

@@ -11,6 +11,7 @@ MAX_LINES = 500
 
 # A module imports from its own folder and from the rows above its row only.
 LAYERS = (
+    ("errors",),
     ("types", "machine", "progress", "writing"),
     ("config", "overrides", "presets"),
     ("geometry",),
@@ -24,6 +25,7 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 SETTINGS = ("config", "overrides", "presets")  # may also import each other
 
 ON_THE_HOST = (
+    "errors",
     "types",
     "machine",
     "progress",

@@ -13,6 +13,7 @@ from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import UserError
 from mprm_jax.types import PATHS
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
 
@@ -74,10 +75,13 @@ def claim(setting: Setting, store: SceneStore) -> None:
     splits = {split: store.fingerprint(split) for split in store.splits}
     values = {"preset": setting.preset, "settings": list(setting.overrides), "data": splits}
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        changed = [name for name, value in values.items() if found.get(name) != value]
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            changed = [name for name, value in values.items() if found.get(name) != value]
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{path}: damaged ({error}); choose another --workdir.") from error
         if changed:
-            raise ValueError(
+            raise UserError(
                 f"{path}: the results there are of other {' and '.join(changed)}; "
                 "choose another --workdir."
             )
@@ -110,7 +114,7 @@ def run_job(job: Job) -> None:
     output = subprocess.PIPE if job.prints else None
     finished = subprocess.run(job.command, stdout=output, text=True)
     if finished.returncode:
-        raise ValueError(
+        raise UserError(
             f"{job.title} failed with status {finished.returncode} (see above); the same command "
             f"continues there: {' '.join(job.command)}"
         )

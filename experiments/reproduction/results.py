@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from mprm_jax.errors import UserError
+
 
 class Results(NamedTuple):
     """The results in a work directory."""
@@ -16,7 +18,12 @@ class Results(NamedTuple):
     def load(self, file: str) -> Any | None:
         """The JSON of a job; None if it is not done."""
         path = self.root / file
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        except ValueError as error:
+            raise UserError(
+                f"{path}: damaged ({error}); delete it to do this job again."
+            ) from error
 
     def numbers(self, file: str, pick: Callable[[Any], float | None]) -> list[float]:
         """One number of every seed that is done.

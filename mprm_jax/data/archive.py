@@ -5,13 +5,15 @@ for each of the 20 ScanNet classes. Source: mprm `subcloud_label.tar.gz`, read i
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.data.names import composed
 from mprm_jax.data.scannet import CLASSES
 from mprm_jax.data.scene import Scene, Source, WeakLabels
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import Array
 
 NUM_COLUMNS = 3 + 1 + len(CLASSES)
@@ -31,9 +33,9 @@ def archive_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     Raises:
       FileNotFoundError: no folder, or none of its files is a `.npy`.
     """
-    files = {path.stem: path for path in sorted(folder.glob("*.npy"))}
+    files = {composed(path.stem): path for path in sorted(folder.glob("*.npy"))}
     if not files:
-        raise FileNotFoundError(
+        raise MissingError(
             f"{folder}: no <scene>.npy files; unpack subcloud_label.tar.gz and name its folder."
         )
     return files
@@ -46,19 +48,20 @@ def read_archive(path: pathlib.Path) -> ArchiveLabels:
       ValueError: not an [n, 24] array of coordinates and bits.
     """
     try:
-        rows = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            rows = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError):
-        raise ValueError(f"{path}: not an array file; unpack the archive again.") from None
+        raise UserError(f"{path}: not an array file; unpack the archive again.") from None
     if rows.ndim != 2 or rows.shape[1] != NUM_COLUMNS or len(rows) == 0:
-        raise ValueError(
+        raise UserError(
             f"{path}: shape {rows.shape}, expected (n, {NUM_COLUMNS}): x, y, z, an unannotated "
             f"bit, {len(CLASSES)} class bits; is this a file of the released archive?"
         )
     if rows.dtype.kind not in "fiub" or not np.isfinite(rows).all():
-        raise ValueError(f"{path}: values of type {rows.dtype} are not all finite numbers.")
+        raise UserError(f"{path}: values of type {rows.dtype} are not all finite numbers.")
     bits = rows[:, 3:]
     if not np.isin(bits, (0, 1)).all():
-        raise ValueError(f"{path}: columns 4 to {NUM_COLUMNS} must be 0 or 1.")
+        raise UserError(f"{path}: columns 4 to {NUM_COLUMNS} must be 0 or 1.")
     bits = bits.astype(bool)
     return ArchiveLabels(rows[:, :3].astype(np.float64), bits[:, 0], bits[:, 1:])
 
@@ -85,15 +88,16 @@ class ArchiveTags:
           FileNotFoundError: no archive in `folder`.
         """
         if tuple(source.classes) != CLASSES:
-            raise ValueError(
+            raise UserError(
                 f"--tags archive:{folder}: the archive has the {len(CLASSES)} ScanNet classes, "
                 f"{source.name} has {len(source.classes)} others; use its own tags."
             )
-        archive_files(folder)
+        self._files = archive_files(folder)
         self.source, self.folder, self.radius = source, folder, radius
         self.name: str = source.name
         self.classes: Sequence[str] = source.classes
         self.splits: Mapping[str, Sequence[str]] = source.splits
+        self.optional: Collection[str] = source.optional
 
     def files(self, split: str, name: str) -> Sequence[str]:
         path = self._path(split, name)
@@ -110,5 +114,5 @@ class ArchiveTags:
         return scene._replace(weak_labels=WeakLabels(labels.centers, radii, labels.tags))
 
     def _path(self, split: str, name: str) -> pathlib.Path | None:
-        path = self.folder / f"{name}.npy"
-        return None if split == "test" and not path.is_file() else path
+        missing = None if split == "test" else self.folder / f"{name}.npy"
+        return self._files.get(composed(name), missing)

@@ -18,8 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.data.names import read_typed
+from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
+MAX_LISTED = 40  # names in an error message
 NUMBERED = re.compile(r"(-?\d+)\s+(\S.*)")
 
 
@@ -37,18 +40,14 @@ def read_class_list(path: Path) -> ClassList:
       ValueError: the file is not UTF-8, there is no class, only some lines have a label, or
         something is there twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in read_typed(path).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     matches = [NUMBERED.fullmatch(line) for line in lines]
     if not lines:
-        raise ValueError(f"{path}: no classes; write one name per line.")
+        raise UserError(f"{path}: no classes; write one name per line.")
     if any(matches) and not all(matches):
         plain = lines[matches.index(None)]
-        raise ValueError(
+        raise UserError(
             f"{path}: {plain!r} has no label, other lines have one; "
             "write 'label name' on every line or on none."
         )
@@ -60,7 +59,7 @@ def read_class_list(path: Path) -> ClassList:
     for values in (names, labels):
         twice = [value for value in values if values.count(value) > 1]
         if twice:
-            raise ValueError(f"{path}: {twice[0]!r} is there twice; remove one line.")
+            raise UserError(f"{path}: {twice[0]!r} is there twice; remove one line.")
     return ClassList(tuple(names), tuple(labels))
 
 
@@ -79,4 +78,4 @@ def suggest(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name.lower(), lowered, n=3)
     if near:
         return f"did you mean {' or '.join(repr(lowered[known]) for known in near)}?"
-    return "valid are " + ", ".join(names)
+    return "valid are " + ", ".join(names[:MAX_LISTED]) + ", ..." * (len(names) > MAX_LISTED)

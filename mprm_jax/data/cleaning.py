@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.data.formats.cloud import CloudFile
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def clean_cloud(path: str | Path, cloud: CloudFile) -> CleanCloud:
         num_dropped = len(cloud.coords) - len(rows)
         logger.warning("%s: %d points without a finite position do not count", path, num_dropped)
     if not len(rows):
-        raise ValueError(f"{path}: no point has a finite position; export the scan again.")
+        raise UserError(f"{path}: no point has a finite position; export the scan again.")
     if cloud.faces is None:
         first = first_of_equal_rows(cloud.coords[rows])
         if len(first) < len(rows):

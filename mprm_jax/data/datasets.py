@@ -14,6 +14,7 @@ from mprm_jax.data.scannet import ScanNet
 from mprm_jax.data.scene import Source
 from mprm_jax.data.source import open_source
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,14 @@ def open_dataset(spec: str, data: DataConfig, rooms_root: pathlib.Path = ROOMS_R
     """
     kind, _, detail = spec.partition(":")
     if kind == "store":
-        raise ValueError(f"--data {spec}: a prepared store holds no scans; name the data set.")
+        raise UserError(f"--data {spec}: a prepared store holds no scans; name the data set.")
     if kind != "rooms":
         source = open_source(spec, scale=data.scale, test_area=data.test_area)
         if isinstance(source, Folder):
             source.require_tags()
         return source
     if data.scale != 1:
-        raise ValueError(f"--data {spec}: rooms are in meters; leave data.scale at 1.")
+        raise UserError(f"--data {spec}: rooms are in meters; leave data.scale at 1.")
     size = detail or DEFAULT_SIZE
     generate(rooms_root / size, size)
     source = ScanNet(rooms_root / size)
@@ -60,7 +61,7 @@ def with_tags(source: Source, tags: str, radius: float) -> Source:
     if tags == "auto":
         return source
     if not tags.startswith(ARCHIVE) or tags == ARCHIVE:
-        raise ValueError(f"--tags {tags}: choose auto or archive:DIR.")
+        raise UserError(f"--tags {tags}: choose auto or archive:DIR.")
     return ArchiveTags(source, pathlib.Path(tags.removeprefix(ARCHIVE)).expanduser(), radius)
 
 
@@ -104,7 +105,7 @@ def ensure_store(
     kind, _, detail = spec.partition(":")
     if kind == "store":
         if path is not None:
-            raise ValueError(f"--data {spec} names a store already; leave out --store {path}.")
+            raise UserError(f"--data {spec} names a store already; leave out --store {path}.")
         return _open_as_it_is(pathlib.Path(detail).expanduser(), config)
     path = path or default_store(spec, config)
     tags = "auto"

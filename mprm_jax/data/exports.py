@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, MAX_CLASSES, Array
 from mprm_jax.writing import explain_failed_write, whole_file, write_whole
 
@@ -66,14 +67,14 @@ class Export:
     def __init__(self, path: str | pathlib.Path):
         self.path = pathlib.Path(path)
         if not (self.path / MANIFEST_FILE).is_file():
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{self.path}: no {MANIFEST_FILE}, so no complete export; "
                 "run experiments/export_pseudo_labels.py first."
             )
         self.manifest = _read_manifest(self.path / MANIFEST_FILE)
         missing = [scene for scene in self.scenes if not scene_file(self.path, scene).is_file()]
         if missing:
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{scene_file(self.path, missing[0])}: missing, with {len(missing) - 1} more; "
                 "export the pseudo-labels again."
             )
@@ -99,7 +100,7 @@ class Export:
         try:
             store = SceneStore(path or self.manifest.store)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error} Or say with --store where the scenes are.") from None
+            raise MissingError(f"{error} Or say with --store where the scenes are.") from None
         self.require_store(store)
         return store
 
@@ -107,14 +108,14 @@ class Export:
         """Raises `ValueError` unless the export was made from just this data."""
         manifest, remedy = self.manifest, "export the pseudo-labels again, or give its --store."
         if tuple(store.classes) != manifest.classes:
-            raise ValueError(
+            raise UserError(
                 f"{self.path}: its {len(manifest.classes)} classes are not the "
                 f"{len(store.classes)} of {store.path}; {remedy}"
             )
         if manifest.split not in store.splits:
-            raise ValueError(f"{self.path}: {store.path} has no split {manifest.split}; {remedy}")
+            raise UserError(f"{self.path}: {store.path} has no split {manifest.split}; {remedy}")
         if store.fingerprint(manifest.split) != manifest.fingerprint:
-            raise ValueError(
+            raise UserError(
                 f"{self.path}: made from another version of the data than {store.path}; {remedy}"
             )
 
@@ -149,9 +150,9 @@ def load_scene(path: pathlib.Path, kind: type = ExportedScene) -> Any:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return kind(**{name: arrays[name] for name in kind._fields})
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: missing; export the pseudo-labels again.") from None
+        raise MissingError(f"{path}: missing; export the pseudo-labels again.") from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: damaged ({error}); delete it and export the pseudo-labels again."
         ) from None
 
@@ -203,7 +204,7 @@ def _require_same(path: pathlib.Path, manifest: ExportManifest) -> None:
     changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
     changed += [key for key, x in manifest.settings.items() if found.settings.get(key) != x]
     if changed:
-        raise ValueError(
+        raise UserError(
             f"{path}: of another export ({', '.join(changed)} differ); "
             "choose another folder or delete this one."
         )
@@ -216,9 +217,9 @@ def _read_manifest(path: pathlib.Path) -> ExportManifest:
         values |= {name: tuple(values[name]) for name in ("classes", "scenes")}
         manifest = ExportManifest(**values)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); export the pseudo-labels again.") from None
+        raise UserError(f"{path}: damaged ({error}); export the pseudo-labels again.") from None
     if found != FORMAT:
-        raise ValueError(
+        raise UserError(
             f"{path}: export format {found}, this version reads {FORMAT}; export again."
         )
     return manifest

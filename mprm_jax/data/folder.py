@@ -6,13 +6,13 @@
     root/splits.csv                             optional: 'scene,split' with train, val or test
 
 A scan is named by its relative path without suffix, folders joined by "_". Tagged scans are the
-split "train" and the others "test", unless `splits.csv` says otherwise. Point labels in the files
-are read only with a `classes.txt`, which says what they mean.
+split "train" and the others "test", where they need not be scans at all, unless `splits.csv` says
+otherwise. Point labels in the files are read only with a `classes.txt`, which says what they mean.
 """
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +20,24 @@ import numpy as np
 from mprm_jax.data.class_list import ClassList, read_class_list, suggest, to_class_indices
 from mprm_jax.data.cleaning import clean_cloud, warn_of_millimeters
 from mprm_jax.data.csv_rows import read_csv_rows
-from mprm_jax.data.formats import READERS, read_cloud
+from mprm_jax.data.formats import read_cloud
 from mprm_jax.data.formats.cloud import require_whole_labels
-from mprm_jax.data.formats.text import is_text_cloud, read_text
+from mprm_jax.data.scan_files import (
+    CLASSES_FILE,
+    SPLITS_FILE,
+    TAGS_FILE,
+    listed,
+    name_scans,
+    scan_files,
+)
 from mprm_jax.data.scene import Scene, WeakLabels
-from mprm_jax.data.tags import TagRow, TagTable, find_scene, read_tags
-from mprm_jax.types import Array
+from mprm_jax.data.tags import SCENE, TagRow, TagTable, find_scene, read_tags
+from mprm_jax.errors import UserError
+from mprm_jax.types import IGNORED, Array
 
 logger = logging.getLogger(__name__)
 
-TAGS_FILE = "tags.csv"
-CLASSES_FILE = "classes.txt"
-SPLITS_FILE = "splits.csv"
 SPLITS = ("train", "val", "test")
-MAX_LISTED = 10  # scans named in a line of the log
 
 
 class Folder:
@@ -55,20 +59,22 @@ class Folder:
             or `splits.csv` is wrong.
         """
         if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"data.scale is {scale}; give meters per unit of the scans, above 0.")
+            raise UserError(f"data.scale is {scale}; give meters per unit of the scans, above 0.")
         self.root = Path(root)
         self.scale = scale
-        self._scans = find_scans(self.root)
+        self._scans = name_scans(self.root, scan_files(self.root), _typed_names(self.root))
         logger.info("%s: a unit of the scans is taken for %g m (data.scale)", root, scale)
         self._class_list = self._read_class_list()
         self._tags = self._read_tags()
         self.classes: Sequence[str] = self._tags.classes
         self.splits: Mapping[str, Sequence[str]] = self._find_splits()
+        by_tags = self._tags.rows and not (self.root / SPLITS_FILE).is_file()
+        self.optional: Collection[str] = {f"test/{x}" for x in self.splits["test"] if by_tags}
 
     def require_tags(self) -> None:
         """Raises `ValueError` if training has no scan because none is tagged."""
         if not self.splits["train"] and not (self.root / SPLITS_FILE).is_file():
-            raise ValueError(
+            raise UserError(
                 f"{self.root / TAGS_FILE}: no scan is tagged, so there is nothing to train on; "
                 "write a line for each scan there, under a header such as 'scene,wall,floor'."
             )
@@ -87,15 +93,14 @@ class Folder:
         warn_of_millimeters(path, coords, "--set data.scale=0.001")
         labels = None
         if cloud.labels is not None and self._class_list is not None:
-            whole = require_whole_labels(path, cloud.labels)
-            labels = to_class_indices(whole, self._class_list)
+            labels = _class_labels(path, cloud.labels, self._class_list)
         rows = self._tags.rows.get(name)
         weak_labels = self._weak_labels(path, coords, rows) if rows else None
         return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels, cloud.notes)
 
     def _scan(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):
-            raise ValueError(f"{name}: not in split {split!r} of {self.root}; check the name.")
+            raise UserError(f"{name}: not in split {split!r} of {self.root}; check the name.")
         return self._scans[name]
 
     def _read_class_list(self) -> ClassList | None:
@@ -114,20 +119,20 @@ class Folder:
         untagged = [name for name in self._scans if name not in self._tags.rows]
         if untagged and self._tags.rows:
             logger.warning(
-                "%s: %d scans have no tags: %s", self.root, len(untagged), _listed(untagged)
+                "%s: %d scans have no tags: %s", self.root, len(untagged), listed(untagged)
             )
         path = self.root / SPLITS_FILE
         if not path.is_file():
             tagged = [name for name in self._scans if name in self._tags.rows]
             return {"train": tagged, "val": [], "test": untagged}
-        splits = _read_splits(path, list(self._scans))
-        simulated = [name for name in splits["train"] if name in untagged]
+        splits = _read_splits(path, self._scans, self._tags.rows)
+        simulated = [name for name in splits["train"] if name not in self._tags.rows]
         if simulated and self._class_list:
             logger.warning(
                 "%s: people tagged %d of %d training scans; tags of the others are made from "
                 "point labels, where they have some: %s",
                 *(self.root, len(splits["train"]) - len(simulated), len(splits["train"])),
-                _listed(simulated),
+                listed(simulated),
             )
         return splits
 
@@ -145,7 +150,7 @@ class Folder:
                 low, high = (
                     np.round(edge / self.scale, 2) for edge in (coords.min(0), coords.max(0))
                 )
-                raise ValueError(
+                raise UserError(
                     f"{self.root / TAGS_FILE}: line {row.line}: no point of {path.name} is in this "
                     f"ball, the scan spans {low} to {high}; give x, y, z, radius in the unit and "
                     "frame of the scan file."
@@ -154,54 +159,52 @@ class Folder:
         return WeakLabels(centers, radii, tags)
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_LISTED]) + " ..." * (len(names) > MAX_LISTED)
+def _typed_names(root: Path) -> set[str] | None:
+    """The scans that people name beside them, as they write them; None if they name none."""
+    paths = [root / name for name in (TAGS_FILE, SPLITS_FILE)]
+    rows = [row for path in paths if path.is_file() for row in read_csv_rows(path)[1]]
+    return {row.cells.get(SCENE, "") for row in rows} or None
 
 
-def find_scans(root: Path) -> dict[str, Path]:
-    """Finds the readable scans below a folder, by scene name, in order of their paths."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; give the one that holds the scans.")
-    own = [root / name for name in (TAGS_FILE, CLASSES_FILE, SPLITS_FILE)]
-    scans: dict[str, Path] = {}
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        hidden = any(part.startswith((".", "__")) for part in relative.parts)
-        if hidden or path in own or path.suffix.lower() not in READERS or not path.is_file():
-            continue
-        if READERS[path.suffix.lower()] is read_text and not is_text_cloud(path):
-            logger.info("%s: skipped, not a table of points", path)
-            continue
-        name = "_".join(relative.with_suffix("").parts)
-        if name in scans:
-            raise ValueError(
-                f"{path}: has the same scene name {name!r} as {scans[name]}; "
-                "rename or remove one of them."
-            )
-        scans[name] = path
-    if not scans:
-        raise FileNotFoundError(f"{root}: no scans; put some there, as {' '.join(READERS)}.")
-    return scans
+def _class_labels(path: Path, labels: Array, classes: ClassList) -> Array:
+    """The class index of each point [N] int32; NaN, as some programs write, is no label."""
+    unlabeled = np.isnan(labels)
+    if unlabeled.any():
+        count = np.count_nonzero(unlabeled)
+        logger.warning("%s: %d of %d points have the label NaN, none", path, count, len(labels))
+    whole = require_whole_labels(path, np.where(unlabeled, 0, labels))
+    return np.where(unlabeled, IGNORED, to_class_indices(whole, classes)).astype(np.int32)
 
 
-def _read_splits(path: Path, scenes: list[str]) -> dict[str, list[str]]:
+def _read_splits(
+    path: Path, scenes: Collection[str], tagged: Collection[str]
+) -> dict[str, list[str]]:
     header, rows = read_csv_rows(path)
     if sorted(header) != ["scene", "split"]:
-        raise ValueError(f"{path}: columns {', '.join(header)}; write the header 'scene,split'.")
+        raise UserError(f"{path}: columns {', '.join(header)}; write the header 'scene,split'.")
     split_of: dict[str, str] = {}
     for row in rows:
         scene, split = find_scene(path, row, scenes), row.cells["split"]
         if split not in SPLITS:
-            raise ValueError(
+            raise UserError(
                 f"{path}: line {row.line} has split {split!r}; {suggest(split, SPLITS)}"
             )
         if scene in split_of:
-            raise ValueError(f"{path}: line {row.line} lists scene {scene!r} again; remove it.")
+            raise UserError(f"{path}: line {row.line} lists scene {scene!r} again; remove it.")
         split_of[scene] = split
-    missing = [name for name in scenes if name not in split_of]
+    missing = [name for name in tagged if name not in split_of]
     if missing:
-        raise ValueError(
-            f"{path}: {len(missing)} scans have no row, such as {missing[0]!r}; "
-            "give every scan a split, or remove the file."
+        raise UserError(
+            f"{path}: {len(missing)} tagged scans have no row, such as {missing[0]!r}; "
+            "give every one a split, or remove the file."
         )
-    return {split: [name for name in scenes if split_of[name] == split] for split in SPLITS}
+    spare = [name for name in scenes if name not in split_of]
+    if spare:
+        logger.warning(
+            "%s: %d files without a row passed over: %s", path, len(spare), listed(spare)
+        )
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name in scenes:
+        if name in split_of:
+            splits[split_of[name]].append(name)
+    return splits

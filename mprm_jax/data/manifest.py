@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mprm_jax.config import DataConfig
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.writing import write_whole
 
 FORMAT = 1  # raised when a change makes older stores unreadable
@@ -91,7 +92,7 @@ def require_settings(store: pathlib.Path, manifest: Manifest, asked: StoreSettin
     for field in dataclasses.fields(StoreSettings):
         there, wanted = getattr(manifest.settings, field.name), getattr(asked, field.name)
         if there != wanted:
-            raise ValueError(
+            raise UserError(
                 f"{store}: prepared with {field.name} {there}, asked for {wanted}; "
                 "choose another --store or delete this one."
             )
@@ -111,7 +112,7 @@ def read_manifest(store: pathlib.Path) -> Manifest:
     """
     path = store / MANIFEST_FILE
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingError(
             f"{store}: no {MANIFEST_FILE}, so no complete store; run experiments/prepare.py first."
         )
     return _read(Manifest, path)
@@ -131,13 +132,13 @@ def _read(kind: type, path: pathlib.Path) -> Any:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = values["format"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: not readable as JSON of a store; {remedy}") from None
+        raise UserError(f"{path}: not readable as JSON of a store; {remedy}") from None
     if found != FORMAT:
-        raise ValueError(f"{path}: store format {found}, this version reads {FORMAT}; {remedy}")
+        raise UserError(f"{path}: store format {found}, this version reads {FORMAT}; {remedy}")
     try:
         return _convert(kind, values)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: incomplete ({error}); {remedy}") from None
+        raise UserError(f"{path}: incomplete ({error}); {remedy}") from None
 
 
 def _convert(kind: Any, value: Any) -> Any:

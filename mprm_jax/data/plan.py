@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 # How many balls ahead of the next one may be taken early to fill a bucket.
@@ -61,7 +62,7 @@ def fill_buckets(
     sizes = sizes[:, None] if sizes.ndim == 1 else sizes
     largest = np.max(sizes[waiting], axis=0, initial=0)
     if (largest > rows).any() or max_clouds < 1:
-        raise ValueError(
+        raise UserError(
             f"A ball of {_listed(largest)} points does not fit a bucket of {_listed(rows)} points "
             f"and {max_clouds} clouds; calibrate the config for this data."
         )

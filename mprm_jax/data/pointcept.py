@@ -11,7 +11,7 @@ root; without one, `segment20.npy` means the 20 classes of ScanNet and folders `
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from mprm_jax.data.formats.cloud import require_whole_labels, to_labels
 from mprm_jax.data.formats.colors import to_uint8_colors
 from mprm_jax.data.formats.notes import Note
 from mprm_jax.data.scene import Scene
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, Array
 
 SPLITS = ("train", "val", "test")
@@ -33,6 +34,7 @@ class Pointcept:
     """Reads scenes in Pointcept's layout as they are."""
 
     name = "pointcept"
+    optional: Collection[str] = ()
 
     def __init__(self, root: str | Path, classes: Sequence[str] | None = None, test_area: int = 5):
         """Finds the scenes.
@@ -73,7 +75,7 @@ class Pointcept:
         coords = _load(folder / "coord.npy").astype(np.float64)
         _check_rows(folder / "coord.npy", coords, len(coords))
         if not np.isfinite(coords).all():
-            raise ValueError(f"{folder / 'coord.npy'}: a point is not finite; prepare it again.")
+            raise UserError(f"{folder / 'coord.npy'}: a point is not finite; prepare it again.")
         colors, notes, labels, remarks = None, (), None, ()
         if self._has_colors:
             colors, notes = _read_colors(folder / "color.npy", coords)
@@ -83,7 +85,7 @@ class Pointcept:
 
     def _folder(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):
-            raise ValueError(f"{name}: not in split {split!r} of {self.root}; check the name.")
+            raise UserError(f"{name}: not in split {split!r} of {self.root}; check the name.")
         return self._folders[name]
 
     def _find_classes(self, of_areas: bool) -> Sequence[str]:
@@ -97,7 +99,7 @@ class Pointcept:
             return scannet.CLASSES
         if of_areas:
             return s3dis.CLASSES
-        raise ValueError(
+        raise UserError(
             f"{self.root}: the classes are not known; "
             "write their names, one per line in index order, to classes.txt in this folder."
         )
@@ -106,11 +108,11 @@ class Pointcept:
         labels, notes = to_labels(_load(path))
         labels = require_whole_labels(path, labels)
         if len(labels) != num_points:
-            raise ValueError(
+            raise UserError(
                 f"{path}: {len(labels)} labels for {num_points} points; prepare the scene again."
             )
         if labels.max(initial=IGNORED) >= len(self.classes):
-            raise ValueError(
+            raise UserError(
                 f"{path}: label {labels.max()} but there are {len(self.classes)} classes; "
                 f"list all classes in {self.root / 'classes.txt'}."
             )
@@ -123,7 +125,7 @@ def _find_scenes(root: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
         for split in SPLITS
     }
     if not any(folders.values()):
-        raise FileNotFoundError(
+        raise MissingError(
             f"{root}: no scene folders in train, val or test, and no Area_1 to Area_6; "
             "give the folder that holds them, as in --data pointcept:/path/to/data."
         )
@@ -131,7 +133,7 @@ def _find_scenes(root: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
     if len(by_name) < sum(map(len, folders.values())):
         names = [path.name for paths in folders.values() for path in paths]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{root}: scene {twice} is in two splits; remove it from one.")
+        raise UserError(f"{root}: scene {twice} is in two splits; remove it from one.")
     return by_name, {split: [path.name for path in paths] for split, paths in folders.items()}
 
 
@@ -143,7 +145,7 @@ def _segment_path(folder: Path) -> Path | None:
 def _read_text_classes(path: Path) -> Sequence[str]:
     classes = read_class_list(path)
     if classes.labels != tuple(range(len(classes.names))):
-        raise ValueError(
+        raise UserError(
             f"{path}: labels {', '.join(map(str, classes.labels))}; Pointcept numbers classes from "
             "0 without gaps, list the names in that order."
         )
@@ -154,9 +156,9 @@ def _read_json_classes(path: Path) -> list[str]:
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); write a list.") from error
+        raise UserError(f"{path}: not readable as JSON ({error}); write a list.") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{path}: not a list of class names; write one in index order.")
+        raise UserError(f"{path}: not a list of class names; write one in index order.")
     return names
 
 
@@ -168,11 +170,11 @@ def _read_colors(path: Path, coords: Array) -> tuple[Array, tuple[Note, ...]]:
 
 def _load(path: Path) -> Array:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; prepare the scene again.")
+        raise MissingError(f"{path}: no such file; prepare the scene again.")
     try:
         array = read_array(path)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: not a readable NumPy array ({error}); prepare the scene again."
         ) from error
     if array.dtype.kind not in NUMBERS:
@@ -182,7 +184,7 @@ def _load(path: Path) -> Array:
 
 def _check_rows(path: Path, rows: Array, num_points: int) -> None:
     if rows.shape != (num_points, 3) or not num_points:
-        raise ValueError(
+        raise UserError(
             f"{path}: shape {rows.shape} where ({num_points}, 3) is expected; "
             "prepare the scene again."
         )

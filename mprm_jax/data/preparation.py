@@ -9,6 +9,7 @@ from mprm_jax.data.manifest import SceneInfo, StoreSettings
 from mprm_jax.data.scene import Scene, WeakLabels
 from mprm_jax.data.store import CloudArrays, WeakLabelArrays
 from mprm_jax.data.weak_labels import no_tags, tags_from_labels, tags_from_people
+from mprm_jax.errors import UserError
 from mprm_jax.geometry.neighbors import make_tree, nearest
 from mprm_jax.geometry.surfaces import sample_surface
 from mprm_jax.geometry.voxels import voxel_grid, voxel_majority, voxel_means
@@ -75,20 +76,20 @@ def check_scene(scene: Scene, num_classes: int) -> None:
     """Raises `ValueError` if the parts of a scan do not fit together."""
     count = len(scene.coords)
     if count == 0:
-        raise ValueError("it has no points; remove it from its split or export it again.")
+        raise UserError("it has no points; remove it from its split or export it again.")
     bad = np.count_nonzero(~np.isfinite(scene.coords).all(axis=1))
     if bad:
-        raise ValueError(f"{bad} of {count} points are NaN or infinite; remove them.")
+        raise UserError(f"{bad} of {count} points are NaN or infinite; remove them.")
     for name, values in (("colors", scene.colors), ("labels", scene.labels)):
         if values is not None and len(values) != count:
-            raise ValueError(f"{count} points but {len(values)} {name}; export it again.")
+            raise UserError(f"{count} points but {len(values)} {name}; export it again.")
     if scene.labels is not None:
         low, high = scene.labels.min(), scene.labels.max()
         if low < IGNORED or high >= num_classes:
-            raise ValueError(f"labels {low} to {high}, expected {IGNORED} to {num_classes - 1}.")
+            raise UserError(f"labels {low} to {high}, expected {IGNORED} to {num_classes - 1}.")
     tags = scene.weak_labels
     if tags is not None and tags.tags.shape[1] != num_classes:
-        raise ValueError(f"tags of {tags.tags.shape[1]} classes, expected {num_classes}.")
+        raise UserError(f"tags of {tags.tags.shape[1]} classes, expected {num_classes}.")
 
 
 def _origin(coords: Array) -> Array:

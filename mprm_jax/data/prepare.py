@@ -7,7 +7,7 @@ continues where it stopped. The manifest is written last; a store without one is
 import logging
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from mprm_jax.config import DataConfig
@@ -27,6 +27,7 @@ from mprm_jax.data.scene import Source
 from mprm_jax.data.scene_files import finished_record, open_for_writing, write_classes
 from mprm_jax.data.source_files import check_files, is_unchanged, stamp_files
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import SCAN_ERRORS, UserError, explain
 from mprm_jax.progress import progress_bar
 from mprm_jax.types import MAX_CLASSES
 
@@ -76,21 +77,21 @@ def prepare(
       OSError: the store cannot be written.
     """
     if on_error not in ("stop", "continue"):
-        raise ValueError(f"--on-error is {on_error!r}; choose stop or continue.")
+        raise UserError(f"--on-error is {on_error!r}; choose stop or continue.")
     if len(source.classes) > MAX_CLASSES:
-        raise ValueError(
+        raise UserError(
             f"{spec or source.name}: {len(source.classes)} classes; merge some, pseudo-labels are "
             f"stored in bytes and tell at most {MAX_CLASSES} apart."
         )
     if not source.splits.get("train"):
-        raise ValueError(f"{spec or source.name}: split train has no scene; {_NO_TRAINING}")
+        raise UserError(f"{spec or source.name}: split train has no scene; {_NO_TRAINING}")
     job = Job(source, path, StoreSettings.of(data, tags))
     previous = _previous(job)
     open_for_writing(path)
     found = _sort(job, previous)
     broken = _broken_files(job, found.tasks)
-    _list(broken)
-    if broken and on_error == "stop":
+    _list(broken, source.optional)
+    if broken.keys() - set(source.optional) and on_error == "stop":
         logger.info("reading the other scenes, to list all broken ones before stopping")
     if previous and any(task.key in previous.scenes for task in found.tasks):
         # From here on the arrays of a scene may be newer than what the manifest says of them.
@@ -98,11 +99,11 @@ def prepare(
         previous = None
     fresh, unread = _prepare_all(job, [t for t in found.tasks if t.key not in broken], workers)
     infos = found.kept | fresh
-    unread |= _without_colors(infos)
-    _list(unread)
+    unread |= _of_other_colors(infos, source.optional)
+    _list(unread, source.optional)
     broken |= unread
     if on_error == "stop":
-        _require_none(broken)
+        _require_none({key: why for key, why in broken.items() if key not in source.optional})
     for key in broken:
         shutil.rmtree(path / key, ignore_errors=True)
     infos = {key: info for key, info in infos.items() if key not in broken}
@@ -121,7 +122,7 @@ def _previous(job: Job) -> Manifest | None:
     manifest = read_manifest(job.store)
     require_settings(job.store, manifest, job.settings)
     if manifest.name != job.source.name or manifest.classes != tuple(job.source.classes):
-        raise ValueError(
+        raise UserError(
             f"{job.store}: holds {manifest.name} with {len(manifest.classes)} classes, not "
             f"{job.source.name} with these {len(job.source.classes)} classes; "
             "choose another --store or delete this one."
@@ -133,8 +134,11 @@ def _sort(job: Job, previous: Manifest | None) -> _Sorted:
     found = _Sorted({}, {}, [])
     known = previous.broken if previous else {}
     classes = tuple(job.source.classes)
-    for split, scenes in job.source.splits.items():
-        for scene in scenes:
+    scenes_of = job.source.splits.items()
+    scenes = [(split, scene) for split, names in scenes_of for scene in names]
+    with progress_bar(len(scenes), "scenes", "looking for changes", delay=1.0) as bar:
+        for split, scene in scenes:
+            bar.update()
             task = Task(split, scene, stamp_files(job.source.files(split, scene)))
             record = finished_record(job.store / task.key)
             if task.key in known and is_unchanged(task.files, known[task.key].files):
@@ -159,11 +163,13 @@ def _sort(job: Job, previous: Manifest | None) -> _Sorted:
 def _broken_files(job: Job, tasks: Sequence[Task]) -> dict[str, str]:
     """Scenes whose files are missing, empty or cut off, with the reason."""
     broken = {}
-    for task in tasks:
-        try:
-            check_files(job.source.files(task.split, task.scene))
-        except (ValueError, OSError) as error:
-            broken[task.key] = str(error)
+    with progress_bar(len(tasks), "scenes", "checking files", delay=1.0) as bar:
+        for task in tasks:
+            try:
+                check_files(job.source.files(task.split, task.scene))
+            except SCAN_ERRORS as error:
+                broken[task.key] = explain(error)
+            bar.update()
     return broken
 
 
@@ -187,27 +193,34 @@ def _prepare_all(
     return infos, broken
 
 
-def _without_colors(infos: Mapping[str, SceneInfo]) -> dict[str, str]:
-    """Scenes without colors in a data set that has them elsewhere."""
-    if not any(info.has_colors for info in infos.values()):
-        return {}
-    reason = (
-        "it has no colors, other scenes do; export it with colors, or leave them out everywhere "
-        "with --set data.colors=none."
-    )
-    return {key: reason for key, info in infos.items() if not info.has_colors}
+def _of_other_colors(infos: Mapping[str, SceneInfo], optional: Collection[str]) -> dict[str, str]:
+    """Scenes without colors in a data set that has them, or of files nobody named the reverse."""
+    named = [info for key, info in infos.items() if key not in optional] or list(infos.values())
+    if any(info.has_colors for info in named):
+        why = (
+            "it has no colors, other scenes do; export it with colors, or leave them out "
+            "everywhere with --set data.colors=none."
+        )
+        return {key: why for key, info in infos.items() if not info.has_colors}
+    why = "it has colors, but none of the scenes that were named has."
+    return {key: why for key, info in infos.items() if info.has_colors}
 
 
-def _list(broken: Mapping[str, str]) -> None:
-    for key, reason in sorted(broken.items()):
-        logger.error("broken scene %s: %s", key, reason)
+def _list(broken: Mapping[str, str], optional: Collection[str]) -> None:
+    for key in sorted(broken.keys() - set(optional)):
+        logger.error("broken scene %s: %s", key, broken[key])
+    passed = sorted(broken.keys() & set(optional))
+    if passed:
+        logger.warning("%d files that nobody named are passed over:", len(passed))
+    for key in passed:
+        logger.warning("  %s: %s", key, broken[key])
 
 
 def _require_none(broken: Mapping[str, str]) -> None:
     if broken:
         key, reason = min(broken.items())
         what = f"{len(broken)} broken scenes, e.g. " if len(broken) > 1 else ""
-        raise ValueError(
+        raise UserError(
             f"{what}{key}: {reason} Mend it, or leave such scenes out with "
             "experiments/prepare.py --on-error continue."
         )
@@ -229,7 +242,7 @@ def _manifest(
         for split, scenes in job.source.splits.items()
     }
     if not splits.get("train"):
-        raise ValueError(
+        raise UserError(
             f"{job.source.name}: split train has no readable scene "
             f"({len(infos)} elsewhere, {len(broken)} broken); {_NO_TRAINING}"
         )

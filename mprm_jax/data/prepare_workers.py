@@ -11,6 +11,7 @@ from mprm_jax.data.preparation import prepare_scene
 from mprm_jax.data.scene import Source
 from mprm_jax.data.scene_files import write_scene
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.errors import SCAN_ERRORS, explain
 from mprm_jax.machine import usable_cpus
 
 _SCENES_PER_PROCESS = 4  # fewer do not pay for starting it
@@ -72,20 +73,14 @@ def _outcome(job: Job, task: Task) -> Outcome:
     try:
         scene = job.source.read(task.split, task.scene)
         prepared = prepare_scene(scene, job.settings, num_classes)
-    except (ValueError, OSError) as error:
-        return Outcome(task, None, _reason(error))
     except MemoryError:
         return Outcome(task, None, "too large for the memory; use fewer workers or split it.")
+    except SCAN_ERRORS as error:
+        return Outcome(task, None, explain(error))
     classes = tuple(job.source.classes)
     record = SceneRecord(job.settings, classes, task.files, prepared.info)
     write_scene(job.store / task.split / task.scene, prepared, record)
     return Outcome(task, prepared.info, "", scene.notes)
-
-
-def _reason(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}."
-    return " ".join(str(error).split())
 
 
 _worker_job: Job | None = None

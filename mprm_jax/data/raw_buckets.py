@@ -9,6 +9,7 @@ from mprm_jax.config import AugmentConfig, Config
 from mprm_jax.data.balls import Balls
 from mprm_jax.data.packing import BucketShape
 from mprm_jax.data.shapes import bucket_shape, pyramid_spec
+from mprm_jax.errors import UserError
 from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
 from mprm_jax.types import IGNORED, Array
 
@@ -62,7 +63,7 @@ class RawBucketBuilder:
                 ball, labels = self._balls.bare(index)
                 end = start + len(labels)
                 if end > (bucket + 1) * rows or cloud == places:
-                    raise ValueError(f"{len(balls)} balls do not fit a bucket; calibrate again.")
+                    raise UserError(f"{len(balls)} balls do not fit a bucket; calibrate again.")
                 batch.points[start:end] = ball.points
                 batch.colors[start:end] = ball.colors
                 batch.clouds[start:end] = cloud

@@ -12,6 +12,7 @@ from mprm_jax.data.manifest import StoreSettings
 from mprm_jax.data.preparation import prepare_scene
 from mprm_jax.data.scene import Scene
 from mprm_jax.data.store import CloudArrays
+from mprm_jax.errors import UserError
 from mprm_jax.geometry.neighbors import make_tree, nearest
 from mprm_jax.types import Array
 
@@ -43,7 +44,7 @@ def load_raw_cloud(
     """
     cloud = read_cloud(path)
     if use_colors and cloud.colors is None:
-        raise ValueError(
+        raise UserError(
             f"{path}: no colors, but the network was trained with them; give a scan with colors, "
             "or a network that was trained without (train.py --set data.colors=none)."
         )
@@ -53,8 +54,8 @@ def load_raw_cloud(
     scene = Scene(coords, clean.colors if use_colors else None, None, clean.faces, None)
     try:
         prepared = prepare_scene(scene, settings, num_classes=0)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     point_voxel = np.full(len(cloud.coords), NOWHERE, np.int32)
     point_voxel[rows] = prepared.point_voxel
     # Points that repeat a position say nothing new of their voxel, but have one.

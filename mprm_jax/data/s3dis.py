@@ -8,7 +8,7 @@ a room's objects is the room. Every point counts: S3DIS has no unannotated point
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from mprm_jax.data.formats.colors import to_uint8_colors
 from mprm_jax.data.s3dis_text import read_object
 from mprm_jax.data.scene import Scene
+from mprm_jax.errors import MissingError, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class S3DIS:
 
     name = "s3dis"
     classes: Sequence[str] = CLASSES
+    optional: Collection[str] = ()
 
     def __init__(self, root: str | Path, test_area: int = 5):
         """Finds the rooms.
@@ -60,7 +62,7 @@ class S3DIS:
         self.root = Path(root)
         rooms = find_area_rooms(self.root, "Annotations")
         if not rooms:
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{self.root}: no room folders such as Area_1/office_1/Annotations; "
                 "give the folder that holds Area_1 to Area_6, as in --data s3dis:/path/to/s3dis."
             )
@@ -84,14 +86,14 @@ class S3DIS:
 
     def _objects(self, split: str, name: str) -> list[Path]:
         if name not in self.splits.get(split, ()):
-            raise ValueError(f"{name}: not in split {split!r} of {self.root}; check the name.")
+            raise UserError(f"{name}: not in split {split!r} of {self.root}; check the name.")
         folder = self._rooms[name] / "Annotations"
         paths = sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
         objects = [path for path in paths if OBJECT_FILE.fullmatch(path.name)]
         for stray in set(paths) - set(objects):
             logger.warning("%s: skipped, not named like an object such as wall_3.txt", stray)
         if not objects:
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{folder}: no object files such as wall_3.txt; unpack the room again."
             )
         return objects
@@ -121,7 +123,7 @@ def split_areas(root: Path, rooms: Mapping[str, Path], test_area: int) -> dict[s
     held_out = [name for name, room in rooms.items() if room.parent.name == f"Area_{test_area}"]
     if not held_out:
         areas = sorted({room.parent.name.removeprefix("Area_") for room in rooms.values()})
-        raise FileNotFoundError(
+        raise MissingError(
             f"{root}: no rooms in Area_{test_area}, which validates; "
             f"unpack it, or set data.test_area to one of {', '.join(areas)}."
         )

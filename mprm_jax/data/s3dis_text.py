@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
@@ -27,13 +28,13 @@ def read_object(path: Path) -> Array:
       ValueError: the file is empty or a line cannot be repaired.
     """
     if not path.stat().st_size:
-        raise ValueError(f"{path}: the file is empty; unpack the room again.")
+        raise UserError(f"{path}: the file is empty; unpack the room again.")
     try:
         table = np.loadtxt(path, np.float64, comments=None, ndmin=2, encoding="latin-1")
     except ValueError:
         table = _read_repaired(path)
     if table.shape[1] != NUM_FIELDS or not np.isfinite(table).all():
-        raise ValueError(
+        raise UserError(
             f"{path}: lines of {table.shape[1]} fields, not {NUM_FIELDS} finite numbers; "
             "unpack the room again."
         )
@@ -77,6 +78,6 @@ def _read_repaired(path: Path) -> Array:
     try:
         return np.loadtxt(lines, np.float64, comments=None, ndmin=2)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: a line is broken beyond repair ({error}); unpack the room again."
         ) from error

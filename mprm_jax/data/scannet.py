@@ -10,7 +10,7 @@ root/scannetv2_{train,val,test}.txt                     optional; else the offic
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from mprm_jax.data.formats import read_cloud
 from mprm_jax.data.formats.cloud import CloudFile
+from mprm_jax.data.names import read_typed
 from mprm_jax.data.scannet_labels import (
     aggregation_path,
     read_label_map,
@@ -25,6 +26,7 @@ from mprm_jax.data.scannet_labels import (
     vertex_nyu40_ids,
 )
 from mprm_jax.data.scene import Scene
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, Array
 
 logger = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class ScanNet:
 
     name = "scannet"
     classes: Sequence[str] = CLASSES
+    optional: Collection[str] = ()
 
     def __init__(self, root: str | Path):
         """Finds the scenes.
@@ -79,7 +82,7 @@ class ScanNet:
         label_map = self.root / LABEL_MAP
         self._nyu40_by_category = read_label_map(label_map) if label_map.is_file() else {}
         if not self._nyu40_by_category and self._has_aggregations():
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{label_map}: the label map is missing; "
                 "copy it from the ScanNet download next to the folder scans."
             )
@@ -109,7 +112,7 @@ class ScanNet:
 
     def _folder(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):
-            raise ValueError(f"{name}: not in split {split!r} of {self.root}; check the lists.")
+            raise UserError(f"{name}: not in split {split!r} of {self.root}; check the lists.")
         return self.root / FOLDERS[split] / name
 
     def _has_aggregations(self) -> bool:
@@ -125,13 +128,13 @@ class ScanNet:
             return vertex_nyu40_ids(folder, num_vertices, self._nyu40_by_category)
         labels_mesh = _labels_mesh_path(folder)
         if not labels_mesh.is_file():
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{missing[0]}: the annotation is missing, and so is {labels_mesh.name}; "
                 "download the scene again."
             )
         labels = read_cloud(labels_mesh).labels
         if labels is None or len(labels) != num_vertices:
-            raise ValueError(
+            raise UserError(
                 f"{labels_mesh}: {0 if labels is None else len(labels)} labels for "
                 f"{num_vertices} vertices; download the scene again."
             )
@@ -169,14 +172,14 @@ def axis_alignment(path: str | Path) -> Array:
       OSError: the file is missing.
       ValueError: the matrix is not 16 numbers.
     """
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
         key, _, value = line.partition("=")
         if key.strip() != "axisAlignment":
             continue
         try:
             return np.array(value.split(), np.float64).reshape(4, 4)
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"{path}: axisAlignment is not 16 numbers; download the file again."
             ) from error
     return np.eye(4)
@@ -187,8 +190,7 @@ def _find_splits(root: Path) -> dict[str, list[str]]:
     own = {split: root / f"scannetv2_{split}.txt" for split in FOLDERS}
     if any(path.is_file() for path in own.values()):
         splits = {
-            split: path.read_text(encoding="utf-8").split() if path.is_file() else []
-            for split, path in own.items()
+            split: read_typed(path).split() if path.is_file() else [] for split, path in own.items()
         }
     else:
         splits = {
@@ -200,7 +202,7 @@ def _find_splits(root: Path) -> dict[str, list[str]]:
         for split, names in splits.items()
     }
     if not any(found.values()):
-        raise FileNotFoundError(
+        raise MissingError(
             f"{root}: no scene of the split lists in scans or scans_test; "
             "give the folder that holds them, as in --data scannet:/path/to/scannet."
         )
@@ -213,9 +215,9 @@ def _find_splits(root: Path) -> dict[str, list[str]]:
 def _read_mesh(path: Path) -> CloudFile:
     mesh = read_cloud(path)
     if mesh.colors is None:
-        raise ValueError(f"{path}: the mesh has no colors; download the scene again.")
+        raise UserError(f"{path}: the mesh has no colors; download the scene again.")
     if not np.isfinite(mesh.coords).all():
-        raise ValueError(f"{path}: a vertex is not finite; download the scene again.")
+        raise UserError(f"{path}: a vertex is not finite; download the scene again.")
     return mesh
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def read_label_map(path: Path) -> dict[str, int]:
     rows = list(csv.reader(text.split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE))
     header = [name.strip() for name in rows[0]] if rows else []
     if "raw_category" not in header or "nyu40id" not in header:
-        raise ValueError(
+        raise UserError(
             f"{path}: no columns raw_category and nyu40id; "
             "use scannetv2-labels.combined.tsv of ScanNet v2."
         )
@@ -56,8 +57,8 @@ def read_label_map(path: Path) -> dict[str, int]:
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
-        if len(row) <= id_column or not row[id_column].strip().isdigit():
-            raise ValueError(f"{path}: line {number} has no NYU40 id; download the file again.")
+        if len(row) <= id_column or not row[id_column].strip().isdecimal():
+            raise UserError(f"{path}: line {number} has no NYU40 id; download the file again.")
         ids[row[name_column].strip()] = int(row[id_column])
     return ids
 
@@ -94,7 +95,7 @@ def vertex_nyu40_ids(
         num_unknown += int(np.sum(~known))
     of_full_mesh = path.name.endswith("_vh_clean.aggregation.json")
     if num_unknown > (MAX_LOST_SEGMENTS * num_listed if of_full_mesh else 0):
-        raise ValueError(
+        raise UserError(
             f"{path}: {num_unknown} of {num_listed} segments are unknown to "
             f"{segments_path(folder).name}, so one is of another mesh; download both again."
         )
@@ -108,11 +109,11 @@ def _read_segments(path: Path, num_vertices: int) -> Array:
     try:
         segments = np.asarray(_read_json(path)["segIndices"], np.int64).reshape(-1)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: no list of segment ids under 'segIndices' ({error}); download it again."
         ) from error
     if len(segments) != num_vertices:
-        raise ValueError(
+        raise UserError(
             f"{path}: {len(segments)} segment ids but the mesh has {num_vertices} vertices; "
             "the two are of different meshes, download both again."
         )
@@ -127,7 +128,7 @@ def _read_groups(path: Path) -> list[tuple[str, Array]]:
             for group in _read_json(path)["segGroups"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: no groups with 'label' and 'segments' under 'segGroups' ({error}); "
             "download it again."
         ) from error

@@ -1,6 +1,6 @@
 """What a reader returns for one scan, and what every reader offers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mprm_jax.data.formats.notes import Note
@@ -37,6 +37,7 @@ class Source(Protocol):
     name: str  # short, for folder names: "scannet"
     classes: Sequence[str]
     splits: Mapping[str, Sequence[str]]  # "train", "val", "test" -> scene names
+    optional: Collection[str]  # "split/scene" of files that nobody named: they may be anything
 
     def files(self, split: str, name: str) -> Sequence[str]: ...
 

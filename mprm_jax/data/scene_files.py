@@ -20,7 +20,7 @@ from mprm_jax.data.store import (
     WEAK_LABEL_FILE,
 )
 from mprm_jax.data.truth import VOXEL_LABEL_FILE, point_label_file
-from mprm_jax.writing import explain_failed_write, write_whole
+from mprm_jax.writing import FailedWriteError, explain_failed_write, write_whole
 
 PARTIAL_PREFIX = ".partial-"
 STALE_SECONDS = 600  # writing one scene takes seconds; older leftovers are of killed runs
@@ -33,8 +33,8 @@ def write_scene(folder: pathlib.Path, scene: PreparedScene, record: SceneRecord)
       FailedWriteError: disk full or not writable; nothing half-written is left.
     """
     store = folder.parent.parent
-    name = f"{PARTIAL_PREFIX}{os.getpid()}-{folder.parent.name}-{folder.name}"
-    partial = store / name
+    # One process writes one scene at a time; the scene's own name may be as long as names can be.
+    partial = store / f"{PARTIAL_PREFIX}{os.getpid()}"
     try:
         with explain_failed_write(folder):
             shutil.rmtree(partial, ignore_errors=True)
@@ -59,7 +59,7 @@ def open_for_writing(store: pathlib.Path) -> None:
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
-        raise OSError(
+        raise FailedWriteError(
             f"{store}: cannot be written ({error.strerror}); choose another --store."
         ) from error
     for leftover in store.glob(f"{PARTIAL_PREFIX}*"):

@@ -7,6 +7,7 @@ from mprm_jax.data.pointcept import Pointcept
 from mprm_jax.data.s3dis import S3DIS
 from mprm_jax.data.scannet import ScanNet
 from mprm_jax.data.scene import Source
+from mprm_jax.errors import MissingError, UserError
 
 KINDS = ("scannet", "s3dis", "pointcept", "folder")
 VALID = ", ".join(["rooms", *(f"{kind}:PATH" for kind in KINDS)])
@@ -26,12 +27,12 @@ def open_source(spec: str, *, scale: float = 1.0, test_area: int = 5) -> Source:
     """
     kind, _, text = spec.partition(":")
     if kind not in KINDS or not text:
-        raise ValueError(f"--data {spec}: unknown data set; valid are {VALID}.")
+        raise UserError(f"--data {spec}: unknown data set; valid are {VALID}.")
     root = Path(text).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"--data {spec}: no folder {root}; check the path.")
+        raise MissingError(f"--data {spec}: no folder {root}; check the path.")
     if scale != 1 and kind != "folder":
-        raise ValueError(f"--data {spec}: {kind} is in meters; leave data.scale at 1.")
+        raise UserError(f"--data {spec}: {kind} is in meters; leave data.scale at 1.")
     if kind == "scannet":
         return ScanNet(root)
     if kind == "s3dis":

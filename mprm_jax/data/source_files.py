@@ -1,11 +1,13 @@
 """Looks at the files of a scan before reading them: are they there, whole, and unchanged."""
 
+import functools
 import pathlib
 import zlib
 from collections.abc import Sequence
 
 from mprm_jax.data.formats.ply_header import read_ply_header
 from mprm_jax.data.manifest import Stamps
+from mprm_jax.errors import MissingError, UserError
 
 _SMALL_BYTES = 1 << 18
 
@@ -20,9 +22,15 @@ def stamp_files(files: Sequence[str]) -> Stamps:
         if file.is_file():
             status = file.stat()
             small = status.st_size <= _SMALL_BYTES
-            version = zlib.crc32(file.read_bytes()) if small else status.st_mtime_ns
+            version = _checksum(file, status.st_mtime_ns) if small else status.st_mtime_ns
             stamps["/".join(file.parts[-2:])] = (status.st_size, version)
     return stamps
+
+
+@functools.lru_cache(maxsize=16)
+def _checksum(file: pathlib.Path, _changed: int) -> int:
+    """Of a small file; remembered, because thousands of scenes may share a table of tags."""
+    return zlib.crc32(file.read_bytes())
 
 
 def is_unchanged(now: Stamps, then: Stamps) -> bool:
@@ -37,10 +45,10 @@ def check_files(files: Sequence[str]) -> None:
     """Raises `ValueError` or `OSError` for a file that is missing, empty or a cut PLY."""
     for file in map(pathlib.Path, files):
         if not file.is_file():
-            raise FileNotFoundError(f"{file}: missing; export or download it again.")
+            raise MissingError(f"{file}: missing; export or download it again.")
         size = file.stat().st_size
         if size == 0:
-            raise ValueError(f"{file}: empty; export or download it again.")
+            raise UserError(f"{file}: empty; export or download it again.")
         if file.suffix.lower() == ".ply":
             _check_ply(file)
 
@@ -49,4 +57,4 @@ def _check_ply(path: pathlib.Path) -> None:
     try:
         read_ply_header(path)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}: export or download it again.") from error
+        raise UserError(f"{path}: {error}: export or download it again.") from error

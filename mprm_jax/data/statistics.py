@@ -12,11 +12,13 @@ import numpy as np
 from mprm_jax.data.archive import archive_files, count_grid_seeds, read_archive
 from mprm_jax.data.class_list import read_class_list
 from mprm_jax.data.csv_rows import read_csv_rows
-from mprm_jax.data.folder import CLASSES_FILE, TAGS_FILE
 from mprm_jax.data.manifest import MANIFEST_FILE
+from mprm_jax.data.names import composed
+from mprm_jax.data.scan_files import CLASSES_FILE, TAGS_FILE, typed_scene
 from mprm_jax.data.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.tags import SCENE, read_tags
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import Array
 
 
@@ -57,7 +59,7 @@ def read_statistics(folder: pathlib.Path, names: Collection[str] | None = None) 
     elif any(folder.glob("*.npy")):
         return _archive_statistics(folder, names)
     else:
-        raise FileNotFoundError(
+        raise MissingError(
             f"{folder}: no {MANIFEST_FILE}, {TAGS_FILE} or <scene>.npy in it; name a prepared "
             "store, a folder with tags, or the unpacked subcloud_label archive."
         )
@@ -153,7 +155,7 @@ def _read_tag_table(folder: pathlib.Path) -> tuple[Sequence[str], dict[str, Scen
     _, lines = read_csv_rows(path)
     listed = folder / CLASSES_FILE
     classes = read_class_list(listed).names if listed.is_file() else None
-    table = read_tags(path, {line.cells.get(SCENE, "") for line in lines}, classes)
+    table = read_tags(path, {typed_scene(line.cells.get(SCENE, "")) for line in lines}, classes)
     tags = {}
     for name, rows in table.rows.items():
         bits = np.array([[known in row.present for known in table.classes] for row in rows])
@@ -167,10 +169,11 @@ def _choose(
 ) -> Sequence[str]:
     if names is None:
         return list(known)
-    missing = [name for name in names if name not in known]
+    by_name = {composed(name): name for name in known}
+    missing = [name for name in names if composed(name) not in by_name]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{folder}: no tags of {len(missing)} of the {len(names)} listed scenes, such as "
             f"{missing[0]}; check the list."
         )
-    return list(names)
+    return [by_name[composed(name)] for name in names]

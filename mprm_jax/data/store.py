@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.data.manifest import Manifest, SceneInfo, read_manifest
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import Array
 
 COORD_FILE, COLOR_FILE = "coord.npy", "color.npy"
@@ -68,7 +69,7 @@ class SceneStore:
     def scenes(self, split: str) -> Sequence[str]:
         """Names of the scenes of a split."""
         if split not in self.manifest.splits:
-            raise ValueError(
+            raise UserError(
                 f"{self.path}: no split {split!r}; it has {', '.join(self.manifest.splits)}."
             )
         return self.manifest.splits[split]
@@ -81,7 +82,7 @@ class SceneStore:
         """Counts and facts of one scene."""
         key = f"{split}/{scene}"
         if key not in self.manifest.scenes:
-            raise ValueError(f"{self.path}: no scene {key}; see its manifest.json.")
+            raise UserError(f"{self.path}: no scene {key}; see its manifest.json.")
         return self.manifest.scenes[key]
 
     def folder(self, split: str, scene: str) -> pathlib.Path:
@@ -113,7 +114,7 @@ class SceneStore:
         for key in self.manifest.scenes:
             for name in SCENE_FILES:
                 if not (self.path / key / name).is_file():
-                    raise FileNotFoundError(
+                    raise MissingError(
                         f"{self.path / key / name}: missing; prepare again from the scans."
                     )
 
@@ -146,7 +147,7 @@ def read_weak_labels(path: pathlib.Path) -> WeakLabelArrays:
         missing = set(WeakLabelArrays._fields) - set(archive.files)
         if not missing:
             return WeakLabelArrays(**{name: archive[name] for name in WeakLabelArrays._fields})
-    raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}; prepare it again.")
+    raise UserError(f"{path}: lacks {', '.join(sorted(missing))}; prepare it again.")
 
 
 @contextlib.contextmanager
@@ -154,8 +155,8 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: missing; delete its folder and prepare again.") from None
+        raise MissingError(f"{path}: missing; delete its folder and prepare again.") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: damaged ({error}); delete its folder and prepare again."
         ) from None

@@ -12,6 +12,7 @@ from mprm_jax.data.ball_arrays import BallArrays, write_ball_arrays
 from mprm_jax.data.balls import Balls, BarePoints, Places
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.voxel_clouds import StoredClouds
+from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
 
@@ -23,7 +24,7 @@ class Subclouds(Balls):
         weak = [store.weak_labels(split, scene) for scene in store.scenes(split)]
         counts = [len(labels.centers) for labels in weak]
         if sum(counts) == 0:
-            raise ValueError(
+            raise UserError(
                 f"{store.path}: no scene of split {split} is tagged; give them tags (tags.csv in "
                 "a folder of scans), prepare again, or choose another split."
             )

@@ -24,7 +24,9 @@ from typing import NamedTuple
 
 from mprm_jax.data.class_list import suggest
 from mprm_jax.data.csv_rows import CsvRow, read_csv_rows
-from mprm_jax.data.formats import READERS
+from mprm_jax.data.names import scene_name
+from mprm_jax.data.scan_files import typed_scene
+from mprm_jax.errors import UserError
 
 GEOMETRY = ("x", "y", "z", "radius")
 SCENE = "scene"
@@ -70,12 +72,12 @@ def read_tags(
         row = TagRow(line.line, _ball(path, line), frozenset(present))
         same = [other for other in rows.get(scene, ()) if other.ball == row.ball]
         if same:
-            raise ValueError(
+            raise UserError(
                 f"{path}: line {row.line} tags the same part of {scene!r} as line {same[0].line}; "
                 "remove one."
             )
         if row.ball is None and not present:
-            raise ValueError(
+            raise UserError(
                 f"{path}: line {row.line} gives scene {scene!r} no class; "
                 "set at least one, or remove the line."
             )
@@ -90,12 +92,9 @@ def find_scene(path: Path, row: CsvRow, scenes: Collection[str]) -> str:
       ValueError: there is no such scan.
     """
     name = row.cells[SCENE]
-    if name in scenes:
-        return name
-    stem = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in READERS else name
-    flat = stem.replace("\\", "_").replace("/", "_")
-    if flat not in scenes:
-        raise ValueError(
+    flat = next((known for known in (scene_name(name), typed_scene(name)) if known in scenes), None)
+    if flat is None:
+        raise UserError(
             f"{path}: line {row.line} names scene {name!r}, which is no scan in this folder; "
             f"{suggest(name, sorted(scenes))}"
         )
@@ -105,28 +104,28 @@ def find_scene(path: Path, row: CsvRow, scenes: Collection[str]) -> str:
 def _class_columns(path: Path, header: list[str], classes: Sequence[str] | None) -> list[str]:
     """Checks the header and gives its class columns, in order."""
     if SCENE not in header:
-        raise ValueError(f"{path}: no column 'scene'; name the scan of each row in one.")
+        raise UserError(f"{path}: no column 'scene'; name the scan of each row in one.")
     some = [name for name in GEOMETRY if name in header]
     if some and len(some) < len(GEOMETRY):
-        raise ValueError(
+        raise UserError(
             f"{path}: columns {', '.join(some)} without the others of x, y, z, radius; "
             "add them or remove these."
         )
     columns = [name for name in header if name not in (SCENE, TAGS, *GEOMETRY)]
     if TAGS in header:
         if columns:
-            raise ValueError(
+            raise UserError(
                 f"{path}: column {columns[0]!r} beside 'tags'; "
                 "give either a column 'tags' or a column per class."
             )
         if classes is None:
-            raise ValueError(
+            raise UserError(
                 f"{path}: a column 'tags' needs {path.parent / 'classes.txt'}; "
                 "write all class names there, one per line."
             )
         return []
     if not columns:
-        raise ValueError(f"{path}: no class columns; add one per class, or a column 'tags'.")
+        raise UserError(f"{path}: no class columns; add one per class, or a column 'tags'.")
     if classes is not None:
         _check_classes(path, columns, classes)
     return columns
@@ -135,12 +134,12 @@ def _class_columns(path: Path, header: list[str], classes: Sequence[str] | None)
 def _check_classes(path: Path, columns: Sequence[str], classes: Sequence[str]) -> None:
     unknown = [name for name in columns if name not in classes]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{path}: class {unknown[0]!r} is not in classes.txt; {suggest(unknown[0], classes)}"
         )
     missing = [name for name in classes if name not in columns]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{path}: class {missing[0]!r} of classes.txt has no column; "
             "add it, with 1 where the class occurs and 0 elsewhere."
         )
@@ -149,7 +148,7 @@ def _check_classes(path: Path, columns: Sequence[str], classes: Sequence[str]) -
 def _ticked(path: Path, row: CsvRow, columns: Sequence[str]) -> list[str]:
     for name in columns:
         if row.cells[name] not in ("0", "1"):
-            raise ValueError(
+            raise UserError(
                 f"{path}: line {row.line} has {row.cells[name]!r} for class {name!r}; write 1 if "
                 "it occurs, else 0."
             )
@@ -160,7 +159,7 @@ def _listed(path: Path, row: CsvRow, classes: Sequence[str]) -> list[str]:
     names = [name.strip() for name in row.cells[TAGS].split(";") if name.strip()]
     for name in names:
         if name not in classes:
-            raise ValueError(
+            raise UserError(
                 f"{path}: line {row.line} names class {name!r}, which is not in classes.txt; "
                 f"{suggest(name, classes)}"
             )
@@ -174,12 +173,12 @@ def _ball(path: Path, row: CsvRow) -> tuple[float, float, float, float] | None:
     try:
         x, y, z, radius = (float(text) for text in texts)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: line {row.line} has x, y, z, radius {', '.join(map(repr, texts))}; "
             "write four numbers, or leave all four blank for a tag of the whole scan."
         ) from error
     if not all(map(math.isfinite, (x, y, z, radius))) or radius <= 0:
-        raise ValueError(
+        raise UserError(
             f"{path}: line {row.line} has a ball at {x:g}, {y:g}, {z:g} of radius {radius:g}; "
             "write finite numbers and a radius above 0."
         )

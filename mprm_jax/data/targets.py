@@ -12,6 +12,7 @@ from mprm_jax.data.exports import Export, as_labels, load_scene, scene_file
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.truth import has_labels, voxel_labels
 from mprm_jax.data.voxel_clouds import VoxelClouds
+from mprm_jax.errors import UserError
 from mprm_jax.progress import progress_bar
 from mprm_jax.types import Array
 
@@ -41,7 +42,7 @@ class TrueLabels:
         self.name, self.scenes = TRUTH, tuple(store.scenes(split))
         for scene in self.scenes:
             if not has_labels(store, split, scene):
-                raise ValueError(
+                raise UserError(
                     f"{store.folder(split, scene)}: no point labels to learn; give the folder of "
                     "exported pseudo-labels instead of truth."
                 )
@@ -63,14 +64,14 @@ class PseudoLabels:
         export = Export(path)
         export.require_store(store)
         if export.manifest.split != split:
-            raise ValueError(
+            raise UserError(
                 f"{path}: pseudo-labels of split {export.manifest.split}, needed are those of "
                 f"{split}; export them with --split {split}."
             )
         tagged = [scene for scene in store.scenes(split) if store.info(split, scene).subclouds]
         missing = sorted(set(tagged) - set(export.scenes))
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"{path}: no pseudo-labels of scene {missing[0]} and {len(missing) - 1} more; "
                 "export the pseudo-labels again."
             )
@@ -113,7 +114,7 @@ def survey(targets: Targets, clouds: VoxelClouds, num_classes: int) -> Survey:
             digest.update(scene.encode() + labels.astype("<i4").tobytes())
             bar.update()
     if not counts.any():
-        raise ValueError(f"{targets.name}: no voxel of any scene has a label to learn.")
+        raise UserError(f"{targets.name}: no voxel of any scene has a label to learn.")
     return Survey(counts, num_voxels, digest.hexdigest()[:16])
 
 
@@ -125,12 +126,12 @@ class _Label(NamedTuple):
 
 def _check(targets: Targets, scene: str, labels: Array, num_voxels: int, num_classes: int) -> None:
     if len(labels) != num_voxels:
-        raise ValueError(
+        raise UserError(
             f"{targets.name}: {len(labels)} labels of scene {scene}, which has {num_voxels} "
             "voxels; export the pseudo-labels again."
         )
     if labels.max(initial=-1) >= num_classes:
-        raise ValueError(
+        raise UserError(
             f"{targets.name}: label {labels.max()} in scene {scene}, but there are {num_classes} "
             "classes; export the pseudo-labels again."
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from mprm_jax.data.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.data.store import SceneStore, read_array
+from mprm_jax.errors import MissingError
 from mprm_jax.types import Array
 
 VOXEL_LABEL_FILE = "voxel_segment.npy"
@@ -45,7 +46,7 @@ def point_labels(store: SceneStore, split: str, scene: str) -> Array:
 
 def _read(path: pathlib.Path) -> Array:
     if not path.exists():
-        raise FileNotFoundError(
+        raise MissingError(
             f"{path}: no point labels (the source had none, or they were deleted); "
             "measuring needs them, training does not."
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from mprm_jax.data.scene import WeakLabels
 from mprm_jax.data.store import WeakLabelArrays
+from mprm_jax.errors import UserError
 from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.geometry.subclouds import ball_rows, grid_seed_counts, grid_seeds
 from mprm_jax.types import Array
@@ -54,7 +55,7 @@ def tags_from_people(
         tags = np.repeat(scene_tags[None], len(centers), axis=0)
     balls = _balls(coords, centers, radii)
     if not any(len(rows) for rows in balls):
-        raise ValueError(
+        raise UserError(
             f"none of its {len(centers)} tagged balls holds a point; "
             "check that tags and scan share unit and frame."
         )
@@ -69,7 +70,7 @@ def no_tags(num_classes: int) -> WeakLabelArrays:
 def _seeds(coords: Array, radius: float, placement: str) -> Array:
     count = np.prod(grid_seed_counts(coords, radius).astype(float))
     if count > MAX_SEEDS:
-        raise ValueError(
+        raise UserError(
             f"{count:.2g} balls of {radius:g} m would be needed to cover the scan; "
             "check the unit of its coordinates (data.scale) or raise data.sphere_radius."
         )

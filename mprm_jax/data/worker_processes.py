@@ -10,6 +10,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from mprm_jax.errors import UserError
+
+
+class LostWorkersError(UserError, ChildProcessError):
+    """A process that shared the work is gone; the text names the work and the remedy."""
+
 
 def make_pool(
     num_workers: int, initializer: Callable[..., None] | None = None, initargs: tuple = ()
@@ -22,14 +28,14 @@ def make_pool(
 
 @contextlib.contextmanager
 def explain_lost_workers(where: str, remedy: str) -> Iterator[None]:
-    """Turns the loss of a process into a `ChildProcessError` of one line; ends all others."""
+    """Turns the loss of a process into a `LostWorkersError`; ends all others."""
     try:
         yield
     except BrokenProcessPool:
         # The pool asks them to end with a SIGTERM, which they ignore, and waits for them.
         for process in multiprocessing.active_children():
             process.kill()
-        raise ChildProcessError(
+        raise LostWorkersError(
             f"{where}: a worker process ended early, most likely for lack of memory; {remedy}."
         ) from None
 

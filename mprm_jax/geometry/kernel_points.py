@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 KERNEL_RADIUS = 1.5  # of the outer kernel points, in units of the extent (KPConv-TF)
@@ -26,7 +27,7 @@ def unit_kernel(num_points: int) -> Array:
     Source: Thomas et al. 2019, supplementary material; mprm `kernels/kernel_points.py`.
     """
     if num_points < 2:
-        raise ValueError(f"A kernel of {num_points} points has no shape; give 2 or more.")
+        raise UserError(f"A kernel of {num_points} points has no shape; give 2 or more.")
     points = _spiral(num_points - 1)
     for _ in range(_NUM_ITERATIONS):
         points = points - _STEP * _gradient(points)

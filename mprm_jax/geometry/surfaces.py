@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 MAX_SAMPLES = 100_000_000  # about 10 000 square meters at 1 cm; more suggests a wrong unit
@@ -124,7 +125,7 @@ def _lengths(vectors: Array) -> Array:
 
 def _check_count(count: float, spacing: float) -> None:
     if count > MAX_SAMPLES:
-        raise ValueError(
+        raise UserError(
             f"The mesh needs {count:.2g} samples at {spacing:g} m; "
             "check the unit of its coordinates or choose larger voxels."
         )

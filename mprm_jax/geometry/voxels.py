@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 
@@ -36,7 +37,7 @@ def voxel_grid(coords: Array, voxel_size: float) -> VoxelGrid:
         cells -= cells.min()
         span = cells.max() + 1
         if span > 1 << 21:
-            raise ValueError(
+            raise UserError(
                 f"The cloud spans {span:g} voxels of {voxel_size} m on one axis; "
                 "check its unit or remove stray points."
             )

@@ -12,6 +12,7 @@ from mprm_jax.config import Config
 from mprm_jax.data.exports import Export
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.measuring import BASELINES, CALIBRATED, RAW, measure_choices
 from mprm_jax.labeling.mining import export_pseudo_labels
 from mprm_jax.labeling.quality_table import measure_values
@@ -57,7 +58,7 @@ def train_classifier(
     mesh = step_mesh(devices, config.pyramid.buckets_per_step)
     train = _open_split(store, "train", whole_balls(config))
     if not train.tags.any():
-        raise ValueError(
+        raise UserError(
             f"{store.path}: no ball of split train is tagged with any class; fill in the tags, "
             "then prepare again."
         )

@@ -16,6 +16,7 @@ from mprm_jax.data.exports import Export, as_labels
 from mprm_jax.data.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.truth import has_labels, point_labels, voxel_labels
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.evaluation_picture import draw_evaluation, telling_scene
 from mprm_jax.labeling.pseudo_labels import decide
 from mprm_jax.labeling.quality import Measure, confusion_matrix, measure
@@ -124,7 +125,7 @@ def labeled_scenes(store: SceneStore, split: str, scenes: Sequence[str]) -> tupl
     """
     labeled = tuple(scene for scene in scenes if has_labels(store, split, scene))
     if not labeled:
-        raise ValueError(
+        raise UserError(
             f"{store.path}: no scene of split {split} has point labels, so there is nothing to "
             "measure; choose another --split."
         )

@@ -14,6 +14,7 @@ from mprm_jax.data.formats.labeled import write_labeled
 from mprm_jax.data.formats.labeled_cloud import LabeledCloud
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.classification import export_split
 from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.quality import Measure
@@ -92,7 +93,7 @@ def mining_config(config: Config, settings: Sequence[str]) -> Config:
     """
     for assignment in settings:
         if not assignment.startswith(_SETTINGS):
-            raise ValueError(
+            raise UserError(
                 f"--set {assignment}: the network is trained; only {', '.join(_SETTINGS)} "
                 "can be chosen now."
             )

@@ -11,6 +11,7 @@ from mprm_jax.config import Config
 from mprm_jax.data.raw_cloud import NOWHERE, RawCloud
 from mprm_jax.data.store import CloudArrays
 from mprm_jax.data.tile_balls import TileBalls
+from mprm_jax.errors import UserError
 from mprm_jax.geometry.tiles import Tile, tiles
 from mprm_jax.labeling.outputs import scene_sums
 from mprm_jax.types import IGNORED, Array
@@ -27,7 +28,7 @@ class PredictSettings:
     def __post_init__(self):
         for name in ("votes", "tile_voxels"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more.")
+                raise UserError(f"{name} is {getattr(self, name)}; give 1 or more.")
 
 
 class Prediction(NamedTuple):

@@ -17,6 +17,7 @@ from mprm_jax.data.formats.notes import log_new_notes
 from mprm_jax.data.manifest import StoreSettings
 from mprm_jax.data.palette import class_palette
 from mprm_jax.data.raw_cloud import RawCloud, load_raw_cloud
+from mprm_jax.errors import SCAN_ERRORS, explain, is_device_out_of_memory
 from mprm_jax.labeling.predicting import Predictor, PredictSettings
 from mprm_jax.labeling.reports import Report
 from mprm_jax.labeling.scan_jobs import ScanJob, scan_jobs
@@ -59,8 +60,8 @@ def predict_run(
 ) -> Report:
     """Labels every point of a scan or of a folder of scans.
 
-    One of many that cannot be read does not keep the others from being done; the values name it
-    as `left_out`.
+    One of many that cannot be read, predicted or written does not keep the others from being done;
+    the values name it, and why, as `left_out`.
 
     Args:
       workdir: of a run of stage seg.
@@ -71,29 +72,33 @@ def predict_run(
 
     Raises:
       OSError: no run, no checkpoint, no scans, or a file cannot be written.
-      ValueError: a run of the other stage, a scan that would be overwritten, or the only scan
-        cannot be read, lacks the colors that the network needs, or has no point with a position.
+      ValueError: a run of the other stage, or the only scan would be overwritten, cannot be read,
+        lacks the colors that the network needs, or has no point with a position.
     """
-    jobs = scan_jobs(scans, output, format_name, colored=colored)
+    jobs, refused = scan_jobs(scans, output, format_name, colored=colored)
     mesh = make_mesh(choose_devices(num_devices))
     network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
     keep_programs(workdir)
     unit = scale or network.config.data.scale
     logger.info("%s: a unit of the scans is taken for %g m (--scale)", scans, unit)
     predictor = _predictor(network, mesh, settings or PredictSettings(), workers)
-    done, left_out, told, start = [], {}, set(), time.monotonic()
+    done, told, start = [], set(), time.monotonic()
+    left_out = {str(source): why for source, why in refused.items()}
+    for why in left_out.values():
+        logger.error("left out: %s", why)
     for job in jobs:
         began = time.monotonic()
         try:
             raw = _load(job, network, scale)
             log_new_notes(str(job.source), raw.cloud.notes, told)
-        except (ValueError, OSError) as error:
-            if len(jobs) == 1:
+            counts = _label(job, raw, network, predictor)
+        except (*SCAN_ERRORS, jax.errors.JaxRuntimeError) as error:
+            only_one = len(jobs) + len(refused) == 1
+            if only_one or not (isinstance(error, SCAN_ERRORS) or is_device_out_of_memory(error)):
                 raise
-            left_out[str(job.source)] = " ".join(str(error).split())
-            logger.error("left out: %s", error)
+            left_out[str(job.source)] = explain(error)
+            logger.error("left out: %s", left_out[str(job.source)])
             continue
-        counts = _label(job, raw, network, predictor)
         done.append(DoneScan(job, len(raw.voxels.coords), counts, time.monotonic() - began))
     values = _values(network, predictor.settings, done, time.monotonic() - start)
     values |= {"workdir": str(workdir), "left_out": left_out}
@@ -186,6 +191,7 @@ def _text(values: dict[str, Any], classes: Sequence[str]) -> str:
     if values["points_without_position"]:
         lines.append(f"{values['points_without_position']} points have no position and no label")
     lines += [f"{scan['scan']} -> {scan['labels']}" for scan in values["scans"]]
+    lines += [f"left out {scan}: {why}" for scan, why in values["left_out"].items()]
     how = "augmented at random" if values["augmented"] else "not augmented"
     lines.append(
         f"{values['workdir']}, step {values['step']}, votes {values['votes']}, {how}: "

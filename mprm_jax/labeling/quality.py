@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
 S3DIS_AREAS = (1, 2, 3, 4, 5, 6)
@@ -42,7 +43,7 @@ def measure(confusion: Array) -> Measure:
     """
     num_points = int(confusion.sum())
     if not num_points:
-        raise ValueError("no annotated point, so nothing to measure; choose a split with labels.")
+        raise UserError("no annotated point, so nothing to measure; choose a split with labels.")
     iou, class_accuracy = class_iou(confusion), _class_accuracy(confusion)
     return Measure(
         iou=iou,
@@ -69,14 +70,14 @@ def confusion_matrix(truth: Array, predicted: Array, num_classes: int) -> Array:
       ValueError: lengths differ, or a label is none of the classes.
     """
     if len(truth) != len(predicted):
-        raise ValueError(
+        raise UserError(
             f"{len(truth)} true labels but {len(predicted)} predicted ones; "
             "both must be of the same points in the same order."
         )
     for what, labels in (("true", truth), ("predicted", predicted)):
         wrong = (labels < IGNORED) | (labels >= num_classes)
         if wrong.any():
-            raise ValueError(
+            raise UserError(
                 f"{what} label {labels[wrong][0]} is not among {num_classes} classes; "
                 f"give class indices, and {IGNORED} for none."
             )
@@ -96,7 +97,7 @@ def sum_six_areas(confusions: Mapping[int, Array]) -> Array:
       ValueError: an area is missing or unknown.
     """
     if sorted(confusions) != list(S3DIS_AREAS):
-        raise ValueError(
+        raise UserError(
             f"6-fold over areas {', '.join(map(str, sorted(confusions))) or 'none'}; "
             "measure each of Area_1 to Area_6 with a network trained on the other five."
         )

@@ -21,6 +21,7 @@ from mprm_jax.data.exports import (
     scene_file,
 )
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.pseudo_labels import ClassScale, standardise
 from mprm_jax.labeling.shared_exports import begin_together, finish_together
 from mprm_jax.progress import progress_bar
@@ -50,15 +51,15 @@ class RefineSettings:
 
     def __post_init__(self):
         if self.classes not in CHOICES:
-            raise ValueError(f"classes is {self.classes!r}; choose one of {', '.join(CHOICES)}.")
+            raise UserError(f"classes is {self.classes!r}; choose one of {', '.join(CHOICES)}.")
         for name in ("position_width", "pair_width"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; give meters above 0.")
+                raise UserError(f"{name} is {getattr(self, name)}; give meters above 0.")
         for name in ("color_width", "position_weight", "pair_weight", "iterations"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more.")
+                raise UserError(f"{name} is {getattr(self, name)}; give 0 or more.")
         if not 0 <= self.trust <= 1:
-            raise ValueError(f"trust is {self.trust}; give a share in [0, 1].")
+            raise UserError(f"trust is {self.trust}; give a share in [0, 1].")
 
     @property
     def crf(self) -> CrfSettings:
@@ -143,7 +144,7 @@ def refine_scene(
         ("label of voxel {} is no class", labels >= len(export.classes)),
     ):
         if wrong.any():
-            raise ValueError(
+            raise UserError(
                 f"{scene_file(export.path, name)}: the {what.format(wrong.argmax())}; "
                 "export the pseudo-labels again."
             )
@@ -205,7 +206,7 @@ def _require_colors(export: Export, store: SceneStore, settings: RefineSettings)
         return
     for name in export.scenes:
         if not store.info(export.manifest.split, name).has_colors:
-            raise ValueError(
+            raise UserError(
                 f"{store.path}: scene {name} has no colors, which one kernel compares; "
                 "refine by position alone with --color-width 0."
             )

@@ -11,6 +11,7 @@ from mprm_jax.data.exports import Export, as_labels
 from mprm_jax.data.palette import class_palette, label_colors
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.truth import has_labels, voxel_labels
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.pictures import Panel, draw_panels
 from mprm_jax.labeling.quality import Measure
@@ -44,7 +45,7 @@ def refine_run(
       ValueError, OSError: in one line; see `refine_export`.
     """
     if tune_scenes < 0:
-        raise ValueError(f"--tune {tune_scenes}: give a number of scenes, or 0 not to tune.")
+        raise UserError(f"--tune {tune_scenes}: give a number of scenes, or 0 not to tune.")
     export = Export(path)
     scenes = export.open_store(store)
     if tune_scenes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.quality import measure, sum_six_areas
 from mprm_jax.labeling.quality_table import measure_values, quality_table
 from mprm_jax.labeling.reports import Report
@@ -27,14 +28,14 @@ def combine_areas(paths: Sequence[pathlib.Path]) -> Report:
     results = {path: _read(path) for path in paths}
     areas = [result["test_area"] for result in results.values()]
     if len(set(areas)) < len(areas):
-        raise ValueError(f"results of areas {areas}; give one result of each area.")
+        raise UserError(f"results of areas {areas}; give one result of each area.")
     first = next(iter(results.values()))
     for path, result in results.items():
         for key in ("classes", "votes", "augmented", "measured"):
             if result.get(key) != first.get(key):
-                raise ValueError(f"{path}: {key} differs from {paths[0]}; measure all areas alike.")
+                raise UserError(f"{path}: {key} differs from {paths[0]}; measure all areas alike.")
         if result["columns"].keys() != first["columns"].keys():
-            raise ValueError(f"{path}: other columns than {paths[0]}; measure all areas alike.")
+            raise UserError(f"{path}: other columns than {paths[0]}; measure all areas alike.")
     found = {}
     for column in first["columns"]:
         of_column = {r["test_area"]: _confusion(r, column) for r in results.values()}
@@ -51,7 +52,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         if not isinstance(values, dict) or not {"test_area", "columns"} <= values.keys():
             raise ValueError("no areas")
     except ValueError:
-        raise ValueError(
+        raise UserError(
             f"{path}: not a result on S3DIS; write one with evaluate.py --output."
         ) from None
     return values

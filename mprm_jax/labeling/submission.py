@@ -13,6 +13,7 @@ import numpy as np
 
 from mprm_jax.data.scannet import CLASSES, NYU40_IDS, official_split
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, Array
 from mprm_jax.writing import whole_file
 
@@ -33,7 +34,7 @@ def vertex_counts(store: SceneStore, scenes: Sequence[str] | None = None) -> dic
       ValueError: the store has other classes, lacks scans or has more of them.
     """
     if tuple(store.classes) != CLASSES:
-        raise ValueError(
+        raise UserError(
             f"{store.path}: not of ScanNet's 20 classes; the benchmark takes no others."
         )
     expected = official_split(SPLIT) if scenes is None else scenes
@@ -80,7 +81,7 @@ def check_submission(path: pathlib.Path, num_vertices: Mapping[str, int]) -> Non
         lines than vertices or a line that is no NYU40 id of the 20 classes.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; write the submission first.")
+        raise MissingError(f"{path}: no such file; write the submission first.")
     try:
         with zipfile.ZipFile(path) as archive:
             expected = [scene + SUFFIX for scene in num_vertices]
@@ -91,7 +92,7 @@ def check_submission(path: pathlib.Path, num_vertices: Mapping[str, int]) -> Non
                 _check_text(f"{path}: {name}", archive.read(name), vertices)
     # RuntimeError: encrypted; NotImplementedError: an unknown compression.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"{path}: not a readable ZIP archive ({error}); write it again.") from None
+        raise UserError(f"{path}: not a readable ZIP archive ({error}); write it again.") from None
 
 
 def _check_names(where: str, found: Iterable[str], expected: Iterable[str], remedy: str) -> None:
@@ -103,26 +104,26 @@ def _check_names(where: str, found: Iterable[str], expected: Iterable[str], reme
     for names, what in ((extra, "unexpected"), (missing, "missing"), (twice, "there twice")):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"{where}: {names[0]}{more} {what}; {remedy}")
+            raise UserError(f"{where}: {names[0]}{more} {what}; {remedy}")
 
 
 def _check_labels(where: str, labels: Array, num_vertices: int) -> None:
     """Raises unless there is one class index for each vertex."""
     if labels.shape != (num_vertices,):
-        raise ValueError(
+        raise UserError(
             f"{where}: labels of shape {list(labels.shape)} for {num_vertices} mesh vertices; "
             "spread the prediction to the vertices of this scan."
         )
     num_unlabeled = int(np.sum(labels == IGNORED))
     if num_unlabeled:
-        raise ValueError(
+        raise UserError(
             f"{where}: {num_unlabeled} of {num_vertices} vertices have no label; "
             "predict all of them, the benchmark counts each."
         )
     wrong = (labels < 0) | (labels >= len(CLASSES))
     if labels.dtype.kind not in "iu" or wrong.any():
         found = labels[wrong][0] if wrong.any() else labels.dtype
-        raise ValueError(
+        raise UserError(
             f"{where}: {found} is no class index; give integers 0..{len(CLASSES) - 1} in the "
             "order of ScanNet's classes, not NYU40 ids."
         )
@@ -134,12 +135,12 @@ def _check_text(where: str, data: bytes, num_vertices: int) -> None:
     wrong = {line for line in set(lines) if not _is_allowed(line)}
     if wrong:
         number, line = next((i, line) for i, line in enumerate(lines, start=1) if line in wrong)
-        raise ValueError(
+        raise UserError(
             f"{where}: line {number} is {line[:20]!r}; write one NYU40 id of the 20 classes, such "
             f"as {NYU40_IDS[0]} or {NYU40_IDS[-1]}, a line."
         )
     if len(lines) != num_vertices:
-        raise ValueError(
+        raise UserError(
             f"{where}: {len(lines)} lines for {num_vertices} mesh vertices; write one line for "
             "each vertex of the scan's _vh_clean_2.ply, in its order."
         )

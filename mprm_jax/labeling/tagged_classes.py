@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import UserError
 from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.geometry.subclouds import ball_rows
 from mprm_jax.labeling.pseudo_labels import allowed_classes
@@ -15,7 +16,7 @@ def require_tags(store: SceneStore, split: str, scenes: Sequence[str]) -> None:
     """Raises `ValueError` if nobody tagged one of the scenes."""
     for scene in scenes:
         if not store.info(split, scene).has_tags:
-            raise ValueError(
+            raise UserError(
                 f"{store.folder(split, scene)}: the scene has no tags; leave out --tags, or "
                 "prepare the scans with tags."
             )

@@ -11,6 +11,7 @@ from mprm_jax.config import Config
 from mprm_jax.data.packing import pack
 from mprm_jax.data.shapes import bucket_shape
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.parallel import replicated_shapes
 from mprm_jax.training.stages import Stage
@@ -48,13 +49,13 @@ def open_network(
     """
     config, data = read_workdir(workdir)
     if data.get("stage") != name:
-        raise ValueError(
+        raise UserError(
             f"{workdir}: a run of stage {data.get('stage')}, needed is one of stage {name}; "
             "give another --workdir."
         )
     directory = workdir / "checkpoints"
     if not directory.is_dir():
-        raise FileNotFoundError(f"{directory}: no checkpoint; train first with train.py.")
+        raise MissingError(f"{directory}: no checkpoint; train first with train.py.")
     num_classes = len(data["classes"])
     stage = make_stage(config, num_classes)
     example = pack([], bucket_shape(config, num_classes)).batch
@@ -76,15 +77,15 @@ def open_store(network: TrainedNetwork, path: pathlib.Path | None) -> SceneStore
     try:
         store = SceneStore(place)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error} Or say with --store where the scenes are.") from None
+        raise MissingError(f"{error} Or say with --store where the scenes are.") from None
     if list(store.classes) != network.data["classes"]:
-        raise ValueError(
+        raise UserError(
             f"{store.path}: its {len(store.classes)} classes are not the "
             f"{len(network.data['classes'])} of the network; give another --store."
         )
     prepared, trained = store.manifest.settings.voxel_size, network.config.data.voxel_size
     if prepared != trained:
-        raise ValueError(
+        raise UserError(
             f"{store.path}: voxels of {prepared:g} m, the network was trained on {trained:g} m; "
             "prepare the scans with the voxel size of the network."
         )

@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 
 from mprm_jax.data.exports import Export, as_labels
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.refining import RefineSettings, refine_scene
 from mprm_jax.progress import progress_bar
 from mprm_jax.types import Array
@@ -39,7 +40,7 @@ def tune(
       ValueError: without a kernel on colors there is nothing to compare.
     """
     if not settings.color_width:
-        raise ValueError("tuning compares labels with colors; leave --color-width above 0.")
+        raise UserError("tuning compares labels with colors; leave --color-width above 0.")
     varied = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
     candidates = [settings, *(dataclasses.replace(settings, **values) for values in varied)]
     candidates = list(dict.fromkeys(candidates))

@@ -9,6 +9,7 @@ import numpy as np
 from mprm_jax.config import Config, MiningConfig
 from mprm_jax.data.balls import BallParts
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.outputs import SceneSums, scene_sums
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.ops.pcam import merge_paths
@@ -35,7 +36,7 @@ def make_mining(model: Mprm, mining: MiningConfig) -> Callable[[Any, Batch], Arr
     trained = model.config.paths
     missing = [path for path in mining.paths if path not in trained]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"mining.paths: the network has no path {missing[0]!r}; it was trained with "
             f"{', '.join(trained)}."
         )

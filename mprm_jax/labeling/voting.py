@@ -9,6 +9,7 @@ import numpy as np
 from mprm_jax.data.covering import CoveringBalls
 from mprm_jax.data.store import SceneStore
 from mprm_jax.data.voxel_clouds import StoredClouds
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.segmentation import Segmented, segment
 from mprm_jax.labeling.trained import TrainedNetwork
 from mprm_jax.progress import progress_bar
@@ -57,7 +58,7 @@ def require_same_colors(
     for scene in scenes:
         if store.info(split, scene).has_colors != trained:
             found, known = ("no colors", "with") if trained else ("colors", "without")
-            raise ValueError(
+            raise UserError(
                 f"{store.folder(split, scene)}: the scene has {found}, but the network was "
                 f"trained {known} them; prepare scans like those it was trained on."
             )

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 
 from mprm_jax.config import Config
+from mprm_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def fit_memory(
     small = max(_round_up(largest), _SMALLEST)
     first, second = (peak_bytes(with_rows(config, rows)) for rows in (small, 2 * small))
     if first > budget:
-        raise ValueError(
+        raise UserError(
             f"pyramid.memory_gb is {config.pyramid.memory_gb:g}, but the largest ball needs a "
             f"bucket of {small} points and {first / 1e9:.3g} GB; give more, lower "
             "model.first_features, or use smaller balls or larger voxels."

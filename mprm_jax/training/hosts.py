@@ -16,6 +16,7 @@ import numpy as np
 from jax._src import distributed  # Orbax, too, takes the key-value store from here: no public name
 from jax.experimental import multihost_utils
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 from mprm_jax.writing import explain_failed_write
 
@@ -37,7 +38,7 @@ def exchange(text: str, place: str, seconds: float = _PATIENCE) -> list[str]:
     """What every host says at this place of the program, by number; waits for all of them.
 
     Raises:
-      TimeoutError: a host did not come here in time.
+      UserError: a host did not come here in time.
     """
     if jax.process_count() == 1:
         return [text]
@@ -52,7 +53,7 @@ def exchange(text: str, place: str, seconds: float = _PATIENCE) -> list[str]:
             return [found[i] for i in range(jax.process_count())]
         who = f"host {', '.join(missing[:8])}{', ...' * (len(missing) > 8)}"
         if waited > seconds:
-            raise TimeoutError(
+            raise UserError(
                 f"{who} did not come to {place!r} within {seconds:g} s; see what it is doing, "
                 "then start the same command on all hosts again."
             )
@@ -74,7 +75,7 @@ def require_equal(facts: dict[str, str], place: str) -> None:
         for name in heard[0] | theirs:
             first, other = heard[0].get(name, "nothing"), theirs.get(name, "nothing")
             if first != other:
-                raise ValueError(
+                raise UserError(
                     f"host {index} differs ({name}: {other} there, {first} on host 0); "
                     "make all hosts alike."
                 )
@@ -119,7 +120,7 @@ def require_shared(folder: pathlib.Path) -> None:
     leaders = exchange(str(_disk_leader([folder])), f"{folder}")
     apart = [index for index, leader in enumerate(leaders) if leader != "0"]
     if apart:
-        raise ValueError(
+        raise UserError(
             f"{folder}: host {apart[0]} does not see what host 0 writes there; give a folder on "
             "a disk that all hosts share."
         )

@@ -19,6 +19,7 @@ import jax
 from jax._src import distributed
 from jax._src.clusters import ClusterEnv
 
+from mprm_jax.errors import UserError
 from mprm_jax.training.hosts import require_equal, wait_for_all_hosts
 from mprm_jax.training.native_output import filter_native_output
 from mprm_jax.training.roll_call import Place, call_roll
@@ -100,7 +101,7 @@ def find_place(spec: str, seconds: float) -> tuple[Place, list[int] | None]:
     )
     address, count, index, local_devices = found
     if None in (address, count, index):
-        raise ValueError(
+        raise UserError(
             "--hosts auto: this is no TPU pod and was not started by SLURM or Open MPI; say "
             "--hosts ADDRESS:PORT,COUNT,INDEX on every host."
         )
@@ -129,7 +130,7 @@ def _parsed(spec: str) -> Place:
             return place
     except ValueError:
         pass
-    raise ValueError(
+    raise UserError(
         f"--hosts {spec}: give auto, or ADDRESS:PORT,COUNT,INDEX with the address of host 0 and "
         "an index from 0 to COUNT - 1, e.g. 10.0.0.1:9876,4,2."
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mprm_jax.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 _MESSAGES = {
@@ -32,7 +34,7 @@ def check_overflow(values: Mapping[str, Any]) -> None:
 def require_narrow(values: Mapping[str, Any]) -> None:
     """Raises `ValueError` if the balls are too wide to tell their cells apart."""
     if np.any(values.get("cut/too_wide", 0)):
-        raise ValueError(
+        raise UserError(
             "the balls span too many cells to compute neighbors on the device; set "
             "pyramid.builder=host, or use smaller balls or larger voxels."
         )

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mprm_jax.data.raw_buckets import RawBatch
+from mprm_jax.errors import UserError
 from mprm_jax.types import DATA_AXIS, Array, Batch
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def choose_devices(count: int | None) -> list[jax.Device]:
     """
     here = jax.local_device_count()
     if count is not None and count > here:
-        raise ValueError(
+        raise UserError(
             f"--devices {count}: there are only {here} {jax.default_backend()} devices"
             f"{' on each host' * (jax.process_count() > 1)}; give fewer, or leave it out to use "
             "all."

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from mprm_jax.errors import UserError
+
 _READ_SECONDS = 10.0  # for a line of somebody who has connected
 _GRACE_SECONDS = 30.0  # for the verdict of a host 0 that was started later than this host
 _RETRY_SECONDS = 0.2
@@ -68,7 +70,7 @@ def _preside(place: Place, me: _Caller, seconds: float) -> None:
                 _receive(caller.connection)
                 caller.connection.close()
     if verdict:
-        raise ValueError(verdict)
+        raise UserError(verdict)
 
 
 def _listen(place: Place) -> socket.socket:
@@ -78,7 +80,7 @@ def _listen(place: Place) -> socket.socket:
     try:
         return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=1024)
     except OSError as error:
-        raise OSError(
+        raise UserError(
             f"port {port} of this host cannot be used ({os.strerror(error.errno)}); is another "
             "host numbered 0 too, or another run alive? Choose another port, the same on all hosts."
         ) from None
@@ -155,12 +157,12 @@ def _answer(place: Place, me: _Caller, seconds: float) -> None:
         _send(connection, {"index": place.index} | me._asdict() | {"connection": None})
         said = _receive(connection, seconds + _GRACE_SECONDS)
     if said is None or "verdict" not in said:
-        raise ValueError(
+        raise UserError(
             f"host 0 at {place.address} ended or went silent before all hosts had come; "
             "its own output says why."
         )
     if said["verdict"]:
-        raise ValueError(said["verdict"])
+        raise UserError(said["verdict"])
 
 
 def _connect(place: Place, deadline: float, seconds: float) -> socket.socket:
@@ -170,7 +172,7 @@ def _connect(place: Place, deadline: float, seconds: float) -> socket.socket:
             return socket.create_connection((host.strip("[]"), int(port)), timeout=_READ_SECONDS)
         except OSError as error:
             if time.monotonic() > deadline:
-                raise ValueError(
+                raise UserError(
                     f"host 0 did not answer at {place.address} within {seconds:g} s "
                     f"({error.strerror or error}); start the same command there, and see that "
                     "this host reaches it."

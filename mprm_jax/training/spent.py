@@ -4,6 +4,7 @@ import json
 import pathlib
 import time
 
+from mprm_jax.errors import UserError
 from mprm_jax.training.hosts import is_first_host
 from mprm_jax.writing import write_whole
 
@@ -21,7 +22,10 @@ class SpentTime:
         self._start = time.monotonic() if since is None else since
         self._before = 0.0
         if self._path.is_file():
-            self._before = float(json.loads(self._path.read_text(encoding="utf-8"))["seconds"])
+            try:
+                self._before = float(json.loads(self._path.read_text(encoding="utf-8"))["seconds"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{self._path}: damaged ({error}); delete it.") from error
 
     @property
     def seconds(self) -> float:

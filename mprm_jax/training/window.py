@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mprm_jax.data.loader import LoadedBatch
+from mprm_jax.errors import UserError
 from mprm_jax.training.overflow import check_overflow
 from mprm_jax.types import Array
 
@@ -94,7 +95,7 @@ def _check_finite(entry: _Pending, metrics: dict[str, Any], name: Callable[[int]
     if not bad:
         return
     clouds = "; ".join(name(index) for bucket in entry.members for index in bucket)
-    raise ValueError(
+    raise UserError(
         f"step {entry.step}: {bad[0]} is {metrics[bad[0]]}. Lower optim.learning_rate in a new "
         f"--workdir, or look at the subclouds of this step: {clouds}."
     )

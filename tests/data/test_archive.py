@@ -8,6 +8,7 @@ from mprm_jax.config import DataConfig
 from mprm_jax.data.archive import ArchiveTags, archive_files, count_grid_seeds, read_archive
 from mprm_jax.data.prepare import prepare
 from mprm_jax.data.scannet import CLASSES
+from mprm_jax.errors import UserError
 
 DATA = DataConfig(voxel_size=0.16, sphere_radius=1.0)
 
@@ -102,3 +103,15 @@ def test_other_classes_than_the_archive_s_are_refused(tmp_path):
     source = FakeSource(tmp_path / "scans", {"train/a": box_room()})
     with pytest.raises(ValueError, match="20 ScanNet classes"):
         ArchiveTags(source, tmp_path, 1.0)
+
+
+def test_an_archive_of_arrays_in_place_of_one_is_refused(tmp_path):
+    np.savez(tmp_path / "scene.npz", np.zeros((2, 24)))
+    (tmp_path / "scene.npz").rename(tmp_path / "scene.npy")
+    with pytest.raises(UserError, match="not an array file; unpack"):
+        read_archive(tmp_path / "scene.npy")
+
+
+def test_names_of_an_archive_compare_in_one_unicode_form(tmp_path):
+    np.save(tmp_path / "bu\u0308ro.npy", np.zeros((2, 24)))
+    assert list(archive_files(tmp_path)) == ["b\u00fcro"]

@@ -37,6 +37,7 @@ def test_two_scans_of_one_name_are_refused(root):
 
 def test_nested_names_that_collide_are_refused(root):
     write_scan(root / "floor1_hall.npz")
+    write_tags(root, "scene,wall,floor", "floor1_hall,1,0")
     with pytest.raises(ValueError, match=r"the same scene name 'floor1_hall' as .*; rename"):
         Folder(root)
 
@@ -175,7 +176,7 @@ def test_a_splits_file_decides(root):
     ("text", "message"),
     [
         ("scene,split\noffice,trian\n", r"line 2 has split 'trian'; did you mean 'train'\?"),
-        ("scene,split\noffice,val\n", r"1 scans have no row, such as 'floor1_hall'; give"),
+        ("scene,split\nfloor1_hall,val\n", r"1 tagged scans have no row, such as 'office'; give"),
         ("scene,split\noffice,val\noffice,val\n", "line 3 lists scene 'office' again; remove"),
         ("scene,split\nofice,val\n", r"line 2 names scene 'ofice'.*did you mean 'office'\?"),
         ("scene,set\noffice,val\n", "columns scene, set; write the header 'scene,split'"),

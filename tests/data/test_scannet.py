@@ -25,6 +25,7 @@ from mprm_jax.data.scannet import (
     official_split,
     to_benchmark_labels,
 )
+from mprm_jax.errors import UserError
 
 
 @pytest.fixture
@@ -156,3 +157,19 @@ def test_broken_axis_alignment_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("axisAlignment = 1 0 0\n")
     with pytest.raises(ValueError, match=r"a\.txt: axisAlignment is not 16 numbers; download"):
         axis_alignment(tmp_path / "a.txt")
+
+
+def test_lists_of_any_editor_are_read_and_others_are_one_line(root):
+    path = root / "scannetv2_train.txt"
+    path.write_bytes(f"\ufeff{SCENE}\r\n".encode())
+    assert ScanNet(root).splits["train"] == [SCENE]
+    path.write_bytes(SCENE.encode("utf-16"))
+    with pytest.raises(UserError, match=r"scannetv2_train\.txt: not UTF-8 text"):
+        ScanNet(root)
+
+
+def test_an_alignment_beside_words_of_any_encoding_is_read(tmp_path):
+    numbers = " ".join(map(str, np.eye(4).ravel()))
+    text = f"sceneType = B\u00fcro\naxisAlignment = {numbers}\n"
+    (tmp_path / "scene.txt").write_bytes(text.encode("latin-1"))
+    np.testing.assert_array_equal(axis_alignment(tmp_path / "scene.txt"), np.eye(4))

@@ -5,6 +5,7 @@ import pytest
 from scan_folders import read_office, write_folder, write_tags
 
 from mprm_jax.data.folder import Folder
+from mprm_jax.errors import UserError
 
 
 @pytest.fixture
@@ -138,4 +139,10 @@ def test_a_class_list_that_is_not_utf8_is_one_line(root):
 def test_wrong_class_lists_are_one_line(root, text, message):
     (root / "classes.txt").write_text(text)
     with pytest.raises(ValueError, match=r"classes\.txt: " + message):
+        Folder(root)
+
+
+def test_a_line_that_is_no_line_of_a_table_names_the_file(root):
+    (root / "tags.csv").write_text("scene,wall\n" + "x" * 200_000 + ",1\n")
+    with pytest.raises(UserError, match=r"tags\.csv: line 2 is no line of a table \(field larger"):
         Folder(root)

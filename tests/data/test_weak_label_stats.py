@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import weak_labels
 from fake_source import FakeSource, box_room
+from scan_folders import write_tags
 
 from mprm_jax.config import DataConfig
 from mprm_jax.data.prepare import prepare
@@ -90,3 +91,11 @@ def test_the_command_prints_json(tmp_path, monkeypatch, capsys):
     weak_labels.main()
     values = json.loads(capsys.readouterr().out)
     assert (values["scenes"], values["subclouds"]) == (1, 3)
+
+
+@pytest.mark.parametrize("typed", ["b\u00fcro", "bu\u0308ro", "\ufeffbu\u0308ro"])
+def test_listed_scenes_compare_in_one_unicode_form(tmp_path, typed):
+    write_tags(tmp_path, "scene,wall", "bu\u0308ro,1", "hall,1")
+    (tmp_path / "list.txt").write_text(f"{typed}\n", encoding="utf-8")
+    names = weak_labels.read_names(tmp_path / "list.txt")
+    assert read_statistics(tmp_path, names).num_scenes == 1

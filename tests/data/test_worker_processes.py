@@ -19,6 +19,7 @@ if __name__ == "__main__":
     time.sleep(600)
 """
 
+LOST = "mprm_jax.data.worker_processes.LostWorkersError: here: "
 FROM_INPUT = """
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
 with explain_lost_workers("here", "do that"):
@@ -53,7 +54,7 @@ def test_a_main_script_that_cannot_be_imported_is_an_error():
         [sys.executable, "-"], input=FROM_INPUT, capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 1
-    assert result.stderr.strip().splitlines()[-1].startswith("ChildProcessError: here: ")
+    assert result.stderr.strip().splitlines()[-1].startswith(LOST)
 
 
 def test_all_items_are_done():

@@ -118,8 +118,9 @@ def test_a_broken_scan(folder, tmp_path, error_of, coords, named):
 
 
 def test_colors_of_some_scans_only(folder, tmp_path, error_of):
+    write_tags(folder, "scene,wall,floor", "office,1,0", "floor1/hall,1,0")
     error = error_of("--data", f"folder:{folder}")
-    assert "test/floor1_hall: it has no colors, other scenes do; export it with colors" in error
+    assert "train/floor1_hall: it has no colors, other scenes do; export it with colors" in error
     assert not list(tmp_path.rglob("manifest.json"))
 
 

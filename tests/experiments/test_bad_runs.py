@@ -12,6 +12,8 @@ import runs
 from broken_files import assert_nothing_is_begun, cut
 from label_exports import pseudo_labels, write_export
 
+from mprm_jax.errors import UserError
+
 pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
 
@@ -84,7 +86,7 @@ def begun(small, store, tmp_path, error_of, monkeypatch):
     """A work directory that was claimed for the small run, which then ended."""
 
     def fit(*_):
-        raise ValueError("ended")
+        raise UserError("ended")
 
     monkeypatch.setattr("mprm_jax.labeling.classification.fit", fit)
     assert error_of(*small) == "ended"

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import jax
 import laspy
 import numpy as np
 import predict
@@ -17,6 +18,8 @@ from prepared import CONFIG, make_store
 from mprm_jax.data.formats import READERS, read_cloud
 from mprm_jax.data.formats.labeled import WRITERS
 from mprm_jax.data.prepare import prepare
+from mprm_jax.errors import UserError
+from mprm_jax.labeling import predicting_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_process_afterwards")]
 
@@ -230,6 +233,91 @@ def test_one_bad_scan_of_a_folder_is_left_out_and_named(labeled, tmp_path):
     assert f"error: 1 scans left out, the first: {bad}: not a readable PLY" in ended.err
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["good.classes.csv", "good.ply"]
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A folder with one good scan, between others that a test may spoil."""
+    for name in ("a", "good", "z"):
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        write_cloud(tmp_path / "scans" / f"{name}.ply", *points())
+    return tmp_path / "scans"
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (UserError("a.ply: 3 points but 4 labels; export it again."), "a.ply: 3 points but 4"),
+        (MemoryError("Unable to allocate 9 TiB"), "not enough memory (Unable to allocate 9 TiB)"),
+        (OverflowError("300 does not fit a byte"), "OverflowError: 300 does not fit a byte"),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory."),
+            "the memory of the device is too small (RESOURCE_EXHAUSTED: Out of memory.)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("step", ["load_raw_cloud", "write_labeled"])
+def test_whatever_happens_to_a_scan_the_others_are_done(
+    labeled, many, tmp_path, monkeypatch, step, error, named
+):
+    works = getattr(predicting_run, step)
+
+    def fails_for_a(path, *arguments, **more):
+        if path.name == "a.ply":
+            raise error
+        return works(path, *arguments, **more)
+
+    monkeypatch.setattr(predicting_run, step, fails_for_a)
+    ended = labeled(many)
+    assert ended.status == 2 and "Traceback" not in ended.err
+    assert f"left out {many / 'a.ply'}: {named}" in ended.out
+    assert f"error: 1 scans left out, the first: {named}" in ended.err
+    assert {path.name for path in (tmp_path / "out").glob("*.ply")} == {"good.ply", "z.ply"}
+
+
+def test_a_bug_is_not_taken_for_a_bad_scan(labeled, many, monkeypatch):
+    def load(*_, **__):
+        raise IndexError("bug")
+
+    monkeypatch.setattr(predicting_run, "load_raw_cloud", load)
+    with pytest.raises(IndexError, match="bug"):
+        labeled(many)
+
+
+def test_scans_whose_labels_cannot_be_written_are_left_out(labeled, many, tmp_path):
+    (tmp_path / "out" / "a.ply").mkdir(parents=True)  # a folder in the way
+    (tmp_path / "out" / "z.ply").write_text("mine")
+    write_cloud(many / f"{'n' * 247}.ply", *points())  # its legend has no room for its suffix
+    write_cloud(many / "good.xyz", *points())
+    write_cloud(many / "w.ply", *points())
+    ended = labeled(many)
+    assert ended.status == 2 and "Traceback" not in ended.err
+    assert f"{tmp_path / 'out' / 'a.ply'}: cannot be written (a folder of that name" in ended.out
+    assert "z.ply: exists and is no earlier prediction" in ended.out
+    assert "cannot be written (File name too long); shorten the name, then run" in ended.out
+    assert ended.out.count("would hold two predictions; rename one of the scans") == 2
+    assert "error: 5 scans left out, the first: " in ended.err
+    assert (tmp_path / "out" / "z.ply").read_text() == "mine"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("a.ply", "z.ply", "w.ply", "w.classes.csv")
+    }
+
+
+def test_a_read_only_output_is_one_line(error, many, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    message = error(many)
+    assert message == (
+        f"{tmp_path / 'out' / '*'}: cannot be written ({tmp_path} is not writable); "
+        "choose another place."
+    )
+
+
+def test_names_and_places_of_any_alphabet(labeled, tmp_path):
+    folder = tmp_path / "Vermessung Büro" / "测量"
+    folder.mkdir(parents=True)
+    write_cloud(folder / "große Säule.ply", *points())
+    assert labeled(tmp_path / "Vermessung Büro").status == 0
+    assert (tmp_path / "out" / "测量" / "große Säule.ply").is_file()
 
 
 def test_no_scan_and_no_other_file_is_overwritten(error, tmp_path):

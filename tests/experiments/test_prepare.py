@@ -10,6 +10,8 @@ import pytest
 from commandline import run
 from scan_folders import COLORS, COORDS, write_scan, write_tags
 
+from mprm_jax.data import folder
+
 pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
 
@@ -67,3 +69,57 @@ def test_an_error_is_the_last_line_and_leaves_no_store(call, capsys, tmp_path, f
     assert stop.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {named}")
     assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_files_that_nobody_named_never_stop_a_run(call, tmp_path, capsys):
+    scans = tmp_path / "scans"
+    (scans / "broken.npz").unlink()
+    write_tags(scans, "scene,wall,floor", "a,1,0", "b,1,1")
+    np.save(scans / "a_features.npy", np.zeros(7))
+    (scans / "a_pose.txt").write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n")
+    (scans / "poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n" * 2)
+    (scans / "control_points.csv").write_text("id,x,y,z\n1,0.1,0.2,0.3\n")
+    (scans / "cut.ply").write_bytes(b"ply\nformat")
+    values = json.loads(call("--json"))
+    assert values["splits"]["train"]["scenes"] == 2 and values["new"] == 2
+    passed = ("a_features", "a_pose", "control_points", "cut", "poses")
+    assert set(values["broken"]) == {f"test/{name}" for name in passed}
+    assert json.loads(call("--json"))["kept"] == 2
+
+
+def test_a_library_out_of_memory_or_range_leaves_out_one_scan(call, monkeypatch):
+    read = folder.read_cloud
+
+    def read_cloud(path):
+        if path.stem in ("a", "broken"):
+            raise MemoryError if path.stem == "a" else OverflowError("9e99 does not fit an int32")
+        return read(path)
+
+    monkeypatch.setattr(folder, "read_cloud", read_cloud)
+    broken = json.loads(call("--on-error", "continue", "--json"))["broken"]
+    assert "too large for the memory" in broken["train/a"]
+    assert broken["train/broken"] == "OverflowError: 9e99 does not fit an int32"
+
+
+def test_a_bug_shows_its_traceback_even_with_on_error_continue(call, monkeypatch):
+    def read_cloud(path):
+        raise KeyError(path.name)
+
+    monkeypatch.setattr(folder, "read_cloud", read_cloud)
+    with pytest.raises(KeyError):
+        call("--on-error", "continue")
+
+
+def test_results_within_the_folder_of_scans_are_no_scans(call, tmp_path):
+    first = json.loads(call("--on-error", "continue", "--json", "--store", "scans/prepared/x"))
+    again = json.loads(call("--on-error", "continue", "--json", "--store", "scans/prepared/x"))
+    assert first["splits"] == again["splits"] and again["kept"] == 2
+    (tmp_path / "scans" / "prepared" / "x" / "manifest.json").unlink()  # as after a kill
+    assert json.loads(call("--on-error", "continue", "--json", "--store", "other"))["new"] == 2
+
+
+def test_scans_in_folders_of_any_depth_are_prepared(call, tmp_path):
+    path = "/".join(["säulenhalle_" * 6] * 5)
+    write_scan(tmp_path / "scans" / f"{path}.npz", rgb=COLORS)
+    write_tags(tmp_path / "scans", "scene,wall,floor", f"{path},1,0", "a,1,0", "b,1,1")
+    assert json.loads(call("--on-error", "continue", "--json"))["new"] == 3

@@ -2,6 +2,9 @@
 
 import time
 
+import pytest
+
+from mprm_jax.errors import UserError
 from mprm_jax.training.spent import SpentTime
 
 
@@ -17,3 +20,10 @@ def test_time_adds_up_over_starts(tmp_path, monkeypatch):
     assert second.seconds == 10.5
     second.note()
     assert SpentTime(tmp_path).seconds == 10.5
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"seconds": null}'])
+def test_a_damaged_note_is_one_line(tmp_path, text):
+    (tmp_path / "seconds.json").write_text(text)
+    with pytest.raises(UserError, match=r"seconds\.json: damaged \(.*\); delete it"):
+        SpentTime(tmp_path)

@@ -10,6 +10,7 @@ from mprm_jax.data.formats.las import read_las
 from mprm_jax.data.formats.pcd import read_pcd
 from mprm_jax.data.formats.ply import read_ply
 from mprm_jax.data.formats.text import read_text
+from mprm_jax.errors import MissingError, UserError
 
 READERS = {
     ".ply": read_ply,
@@ -34,26 +35,26 @@ def read_cloud(path: str | Path) -> CloudFile:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        raise ValueError(
+        raise UserError(
             f"{path}: unknown format {suffix or '(no suffix)'!r}; "
             f"convert the file to one of {' '.join(READERS)}."
         )
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; check the path or copy the file there.")
+        raise MissingError(f"{path}: no such file; check the path or copy the file there.")
     if not path.stat().st_size:
-        raise ValueError(f"{path}: the file is empty; export it again.")
+        raise UserError(f"{path}: the file is empty; export it again.")
     try:
         # Any bits may stand where a number is expected.
         with np.errstate(invalid="ignore", over="ignore"):
             cloud = READERS[suffix](path)
     except MemoryError as error:
-        raise ValueError(f"{path}: too large for the memory; cut the scan into parts.") from error
+        raise UserError(f"{path}: too large for the memory; cut the scan into parts.") from error
     except OSError as error:
         if error.filename is not None:
             raise
-        raise ValueError(
+        raise UserError(
             f"{path}: not a readable file ({error}); copy or export it again."
         ) from error
     if not len(cloud.coords):
-        raise ValueError(f"{path}: the file holds no points; export it again.")
+        raise UserError(f"{path}: the file holds no points; export it again.")
     return cloud

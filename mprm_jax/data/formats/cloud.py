@@ -13,6 +13,7 @@ import numpy as np
 
 from mprm_jax.data.formats.colors import harmonics_to_colors, to_uint8_colors
 from mprm_jax.data.formats.notes import Note
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 COORD_NAMES = (
@@ -84,7 +85,7 @@ def cloud_from_columns(
     found = [next((name for name in names if name in named), None) for names in COORD_NAMES]
     missing = [names[0] for names, name in zip(COORD_NAMES, found, strict=True) if name is None]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{path}: no column {', '.join(missing)} among "
             f"{listed([name for name, _ in columns])}; export the scan with its coordinates, "
             "under these names."
@@ -164,7 +165,7 @@ def require_whole_labels(path: Path, labels: Array) -> Array:
     """
     whole = _are_whole(labels) | (labels == NO_LABEL)
     if not whole.all():
-        raise ValueError(
+        raise UserError(
             f"{path}: label {labels[~whole][0]} is not a whole number; "
             "rename the column if it holds something else."
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mprm_jax.data.formats.notes import Note
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 ROUNDING = 1e-3  # colors of a [0, 1] range may exceed it by this after averaging
@@ -45,7 +46,7 @@ def to_uint8_colors(path: Path, colors: Array, coords: Array) -> tuple[Array, tu
     known = color_range(values) if np.isfinite(values).all() else None
     low, high = values.min(initial=0), values.max(initial=0)
     if known is None or (known != UNIT and (low < 0 or high > LARGEST_WORD)):
-        raise ValueError(
+        raise UserError(
             f"{path}: colors outside 0..255; export them as bytes, or remove the color columns. "
             "Columns that hold something else, such as normals, need their names in a first line."
         )
@@ -96,7 +97,7 @@ def harmonics_to_colors(
     real = np.isfinite(coords).all(axis=1)
     values = np.where(real[:, None], harmonics, 0).astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(f"{path}: a color f_dc_0 to f_dc_2 is not finite; export the scan again.")
+        raise UserError(f"{path}: a color f_dc_0 to f_dc_2 is not finite; export the scan again.")
     colors = np.round(np.clip(0.5 + HARMONIC * values, 0, 1) * 255).astype(np.uint8)
     colors[~real] = 0
     return colors, (Note("colors are those of its spherical harmonics f_dc_0 to f_dc_2"),)

@@ -16,6 +16,7 @@ import numpy as np
 
 from mprm_jax.data.formats.colors import color_range
 from mprm_jax.data.formats.notes import Note
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 COORDS = ("x", "y", "z")
@@ -46,13 +47,13 @@ def name_columns(
     num_columns = table.shape[1]
     if header is not None:
         if len(header) != num_columns:
-            raise ValueError(
+            raise UserError(
                 f"{path}: the header names {len(header)} columns, the lines have {num_columns}; "
                 "correct the header."
             )
         return list(zip(header, table.T, strict=True)), ()
     if num_columns not in LAYOUTS:
-        raise ValueError(f"{path}: {num_columns} columns without names; {REMEDY}")
+        raise UserError(f"{path}: {num_columns} columns without names; {REMEDY}")
     names = _layout(path, table)
     text = f"{num_columns} columns without names are taken for {' '.join(names)}"
     notes = () if num_columns == 3 else (Note(text),)
@@ -69,7 +70,7 @@ def _layout(path: Path, table: Array) -> tuple[str, ...]:
             return LAYOUTS[7]
         if _are_colors(real[:, 4:7]):
             return WITH_INTENSITY[7]
-        raise ValueError(
+        raise UserError(
             f"{path}: 7 columns without names, neither 'x y z r g b label' nor "
             f"'x y z intensity r g b'; {REMEDY}"
         )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from mprm_jax.data.formats.cloud import CloudFile
 from mprm_jax.data.palette import label_bytes
+from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
 
@@ -28,20 +29,20 @@ def check_labeled(path: Path, labeled: LabeledCloud) -> None:
     num_points = len(labeled.cloud.coords)
     for what, values in (("labels", labeled.labels), ("confidences", labeled.confidence)):
         if values.shape != (num_points,):
-            raise ValueError(
+            raise UserError(
                 f"{path}: {what} of shape {list(values.shape)} for {num_points} points; "
                 "give one for each point of the file."
             )
     wrong = (labeled.labels < IGNORED) | (labeled.labels >= len(labeled.classes))
     if labeled.labels.dtype.kind not in "iu" or wrong.any():
         found = labeled.labels[wrong][0] if wrong.any() else labeled.labels.dtype
-        raise ValueError(
+        raise UserError(
             f"{path}: label {found} is no index of {len(labeled.classes)} classes; "
             f"give integers, and {IGNORED} for none."
         )
     within = (labeled.confidence >= 0) & (labeled.confidence <= 1)
     if not within.all():
-        raise ValueError(
+        raise UserError(
             f"{path}: confidence {labeled.confidence[~within][0]} is not in [0, 1]; "
             "give probabilities."
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from mprm_jax.data.formats.cloud import LABEL_NAMES, CloudFile, cloud_from_columns
 from mprm_jax.data.formats.las_header import open_las
+from mprm_jax.errors import UserError
 
 NEVER_CLASSIFIED = 0  # LAS 1.4 specification, table of classification values
 COLORS = ("red", "green", "blue")
@@ -25,7 +26,7 @@ def read_las(path: Path) -> CloudFile:
         num_points = reader.header.point_count
         points = reader.read_points(-1)
         if len(points) != num_points:
-            raise ValueError(f"{len(points)} of {num_points} points")
+            raise UserError(f"{len(points)} of {num_points} points")
         columns = {name: np.asarray(points[name]) for name in "xyz"}
         if set(COLORS) <= set(points.point_format.dimension_names):
             columns |= {name: np.asarray(points[name]) for name in COLORS}

@@ -13,6 +13,8 @@ from typing import BinaryIO
 import laspy
 import lazrs
 
+from mprm_jax.errors import UserError
+
 FIXED = struct.Struct("<4s20xBB68xHIIBHI")  # up to the legacy number of points, see `_check_header`
 LONG = struct.Struct("<QIQ")  # since 1.4: start and number of long records, number of points
 LONG_START = 235
@@ -54,7 +56,7 @@ def open_las(path: Path) -> Iterator[laspy.LasReader]:
                 file.seek(reader.header.offset_to_point_data)
                 yield reader
     except ERRORS as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: not a readable LAS/LAZ file ({' '.join(str(error).split())}); "
             "copy or export it again."
         ) from error
@@ -64,16 +66,16 @@ def _check_header(file: BinaryIO, size: int) -> int:
     """Raises `ValueError` where the header or its records cannot be true; returns the points."""
     head = file.read(HEADER_BYTES[4])
     if len(head) < FIXED.size or not head.startswith(b"LASF"):
-        raise ValueError("it does not begin as one")
+        raise UserError("it does not begin as one")
     _, major, minor, header_size, start, num_records, _, point_size, num_points = FIXED.unpack_from(
         head
     )
     if major != 1 or minor not in HEADER_BYTES:
-        raise ValueError(f"version {major}.{minor} is not known")
+        raise UserError(f"version {major}.{minor} is not known")
     if not HEADER_BYTES[minor] <= header_size <= start <= size:
-        raise ValueError(f"its points begin at byte {start} of {size}")
+        raise UserError(f"its points begin at byte {start} of {size}")
     if not point_size:
-        raise ValueError("its points have 0 bytes")
+        raise UserError("its points have 0 bytes")
     _check_records(file, RECORD, header_size, num_records, start)
     if minor == 4:
         long_start, num_long, long_points = LONG.unpack_from(head, LONG_START)
@@ -87,26 +89,26 @@ def _check_records(
 ) -> None:
     for number in range(num_records):
         if start + record.size > end:
-            raise ValueError(f"{number} of {num_records} records before the end")
+            raise UserError(f"{number} of {num_records} records before the end")
         file.seek(start)
         _, length = record.unpack(file.read(record.size))
         start += record.size + length
     if num_records and start > end:
-        raise ValueError("its last record goes beyond the end")
+        raise UserError("its last record goes beyond the end")
 
 
 def _check_points(file: BinaryIO, header: laspy.LasHeader, size: int) -> None:
     """Raises `ValueError` where the file cannot hold the points that its header promises."""
     if any(not dimension.num_elements for dimension in header.point_format.extra_dimensions):
-        raise ValueError("an extra dimension of its points has no values")
+        raise UserError("an extra dimension of its points has no values")
     promised = header.point_count * header.point_format.size
     there = size - header.offset_to_point_data
     if header.are_points_compressed and promised:
         if promised > max(MAX_RATIO * size, SMALL_BYTES):
-            raise ValueError(f"{header.point_count} points in {size} bytes, more than can be")
+            raise UserError(f"{header.point_count} points in {size} bytes, more than can be")
         _check_chunks(file, header, size)
     elif promised > there:
-        raise ValueError(f"{header.point_count} points are {promised} bytes, {there} are there")
+        raise UserError(f"{header.point_count} points are {promised} bytes, {there} are there")
 
 
 def _check_chunks(file: BinaryIO, header: laspy.LasHeader, size: int) -> None:
@@ -114,7 +116,7 @@ def _check_chunks(file: BinaryIO, header: laspy.LasHeader, size: int) -> None:
     compression = header.vlrs[header.vlrs.index("LasZipVlr")]
     record = lazrs.LazVlr(compression.record_data)
     if record.item_size() != header.point_format.size:
-        raise ValueError(
+        raise UserError(
             f"points of {header.point_format.size} bytes, compressed as {record.item_size()}"
         )
     first = header.offset_to_point_data + OFFSET.size
@@ -123,11 +125,11 @@ def _check_chunks(file: BinaryIO, header: laspy.LasHeader, size: int) -> None:
     _, num_chunks = CHUNKS.unpack(file.read(CHUNKS.size))
     # The first point of a chunk is stored as it is.
     if not 0 < num_chunks * header.point_format.size <= table - first:
-        raise ValueError(f"{num_chunks} chunks of points in {table - first} bytes")
+        raise UserError(f"{num_chunks} chunks of points in {table - first} bytes")
     if not record.uses_variable_size_chunks():
         chunk_size = min(record.chunk_size(), header.point_count)
         if not chunk_size or num_chunks != -(-header.point_count // chunk_size):
-            raise ValueError(f"{num_chunks} chunks of {chunk_size} for {header.point_count} points")
+            raise UserError(f"{num_chunks} chunks of {chunk_size} for {header.point_count} points")
         # The decoder takes memory for a whole chunk, also where there are not as many points.
         data = bytearray(compression.record_data)
         CHUNK_SIZE.pack_into(data, CHUNK_SIZE_START, chunk_size)
@@ -135,20 +137,20 @@ def _check_chunks(file: BinaryIO, header: laspy.LasHeader, size: int) -> None:
     file.seek(header.offset_to_point_data)
     chunks = lazrs.read_chunk_table(file, record)
     if sum(num_bytes for _, num_bytes in chunks) > table - first:
-        raise ValueError("its chunks go beyond their place")
+        raise UserError("its chunks go beyond their place")
     in_chunks = sum(num_points for num_points, _ in chunks)
     if record.uses_variable_size_chunks() and in_chunks != header.point_count:
-        raise ValueError(f"{in_chunks} points in its chunks, {header.point_count} in its header")
+        raise UserError(f"{in_chunks} points in its chunks, {header.point_count} in its header")
 
 
 def _table_of_chunks(file: BinaryIO, start: int, size: int) -> int:
     if start + OFFSET.size + CHUNKS.size > size:
-        raise ValueError("its points are missing")
+        raise UserError("its points are missing")
     file.seek(start)
     (table,) = OFFSET.unpack(file.read(OFFSET.size))
     if table == -1:  # written at the very end, by those who cannot go back
         file.seek(size - OFFSET.size)
         (table,) = OFFSET.unpack(file.read(OFFSET.size))
     if not start + OFFSET.size <= table <= size - CHUNKS.size:
-        raise ValueError("its table of chunks is missing")
+        raise UserError("its table of chunks is missing")
     return table

@@ -23,6 +23,7 @@ from mprm_jax.data.formats.cloud import (
 )
 from mprm_jax.data.formats.columns import name_columns
 from mprm_jax.data.formats.notes import Note
+from mprm_jax.errors import UserError
 
 QUOTE = '"'
 COMMENTS = ("#", "//")
@@ -64,7 +65,7 @@ def read_text(path: Path) -> CloudFile:
                 ndmin=2,
             )
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: broken table below line {len(layout.above)} ({error}); "
             "correct the line or export the scan again."
         ) from error
@@ -99,7 +100,7 @@ def _find_table(path: Path) -> _Layout:
         if not line.startswith(COMMENTS) and (first := _row_layout([line])) is not None:
             rows = [row for row in lines[number:] if row]
             return (_row_layout(rows) or first)._replace(above=lines[:number])
-    raise ValueError(
+    raise UserError(
         f"{path}: no line of at least three numbers at the start, so not a table of points; "
         "export the scan as 'x y z' or 'x y z r g b' lines."
     )
@@ -137,7 +138,7 @@ def _find_header(path: Path, layout: _Layout) -> tuple[list[str] | None, tuple[N
                 return words, _of_unit(text)
             expected = mark == layout.delimiter and len(words) == layout.num_columns
             if expected and not line.startswith(COMMENTS):
-                raise ValueError(
+                raise UserError(
                     f"{path}: the header names {listed(words)}, not x, y and z; "
                     "call the columns x y z red green blue label, or remove the line."
                 )

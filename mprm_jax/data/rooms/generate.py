@@ -11,6 +11,7 @@ import numpy as np
 from mprm_jax.data.rooms.scan import Detail, Scan, make_scan
 from mprm_jax.data.rooms.scannet_files import label_table, write_scan
 from mprm_jax.data.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.errors import UserError
 from mprm_jax.machine import usable_cpus
 from mprm_jax.progress import progress_bar
 from mprm_jax.writing import explain_failed_write, write_whole
@@ -104,22 +105,22 @@ def scene_folder(root: pathlib.Path, size: str, index: int) -> pathlib.Path:
 def _claim(root: pathlib.Path, size: str, seed: int) -> None:
     """Marks a new folder as ours, or checks that an old one is the same data set."""
     if size not in SIZES:
-        raise ValueError(f"Rooms has no size {size!r}; choose one of {', '.join(SIZES)}.")
+        raise UserError(f"Rooms has no size {size!r}; choose one of {', '.join(SIZES)}.")
     path = root / "rooms.json"
     wanted = {"version": VERSION, "seed": seed, "size": size}
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path}: damaged ({error}); delete its folder.") from error
+            raise UserError(f"{path}: damaged ({error}); delete its folder.") from error
         if found != wanted:
-            raise ValueError(
+            raise UserError(
                 f"{path}: holds Rooms {found}, not {wanted}; choose another folder or delete it."
             )
         return
     # A run killed at this very point leaves a hidden file.
     if root.exists() and any(not found.name.startswith(".") for found in root.iterdir()):
-        raise ValueError(f"{path}: missing in a folder that is not empty; choose another folder.")
+        raise UserError(f"{path}: missing in a folder that is not empty; choose another folder.")
     with explain_failed_write(root):
         root.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(wanted) + "\n")
