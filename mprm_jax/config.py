@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from mprm_jax.errors import UserError
 from mprm_jax.types import PATHS
 
 # What a run did before it had a setting, where the default is something else. To be added to with
@@ -87,7 +88,7 @@ class PyramidConfig:
         finer = self.num_levels - 1
         _check_lengths(self, finer, "coarse_points", "pool_neighbors", "upsample_candidates")
         if not 0 < self.percentile <= 100:
-            raise ValueError(f"pyramid.percentile is {self.percentile}; give one in (0, 100].")
+            raise UserError(f"pyramid.percentile is {self.percentile}; give one in (0, 100].")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ class AugmentConfig:
         _check_positive(self, "min_scale", "max_scale")
         _check_not_negative(self, "noise")
         if self.min_scale > self.max_scale:
-            raise ValueError(
+            raise UserError(
                 f"augment.min_scale {self.min_scale} exceeds max_scale {self.max_scale}."
             )
 
@@ -144,7 +145,7 @@ class ModelConfig:
         _check_share(self, "dropout", "keep")
         _check_paths(self)
         if not self.paths:
-            raise ValueError(f"model.paths is empty; choose from {PATHS}.")
+            raise UserError(f"model.paths is empty; choose from {PATHS}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +237,7 @@ class Config:
 
     def __post_init__(self):
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; give 0 or more.")
+            raise UserError(f"seed is {self.seed}; give 0 or more.")
 
 
 def to_json(config: Config) -> str:
@@ -262,7 +263,7 @@ def from_values(values: dict[str, Any]) -> Config:
     """The config that `to_values` of this or an older version gave; raises as `from_json`."""
     unknown = list(_unknown(Config, values, ""))
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"this version does not know {', '.join(unknown)}: a newer one wrote it; update "
             "mprm_jax."
         )
@@ -294,7 +295,7 @@ def _unknown(kind: type, values: Any, prefix: str) -> Iterator[str]:
     """Names that a config does not have."""
     if not isinstance(values, dict):
         where = prefix.removesuffix(".") or "a config"
-        raise ValueError(f"{where} wants settings by name, got {values!r}.")
+        raise UserError(f"{where} wants settings by name, got {values!r}.")
     hints = typing.get_type_hints(kind)
     for name, value in values.items():
         if name not in hints:
@@ -313,7 +314,7 @@ def _from_dict(kind: type, values: dict[str, Any], prefix: str) -> Any:
             value = values.get(name, AS_BEFORE.get(path))
             fields[name] = tuple(value) if isinstance(value, list) else value
             if not fits(fields[name], hint):
-                raise ValueError(f"{path} is {value!r}, which is of another type.")
+                raise UserError(f"{path} is {value!r}, which is of another type.")
     return kind(**fields)
 
 
@@ -324,7 +325,7 @@ def _section(config: Any) -> str:
 def _check_positive(config: Any, *names: str) -> None:
     for name in names:
         if not getattr(config, name) > 0:
-            raise ValueError(
+            raise UserError(
                 f"{_section(config)}.{name} is {getattr(config, name)}; give a value above 0."
             )
 
@@ -332,7 +333,7 @@ def _check_positive(config: Any, *names: str) -> None:
 def _check_not_negative(config: Any, *names: str) -> None:
     for name in names:
         if not getattr(config, name) >= 0:
-            raise ValueError(
+            raise UserError(
                 f"{_section(config)}.{name} is {getattr(config, name)}; give 0 or more."
             )
 
@@ -340,14 +341,14 @@ def _check_not_negative(config: Any, *names: str) -> None:
 def _check_share(config: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(config, name) < 1:
-            raise ValueError(
+            raise UserError(
                 f"{_section(config)}.{name} is {getattr(config, name)}; give a share in [0, 1)."
             )
 
 
 def _check_choice(config: Any, name: str, choices: tuple[str, ...]) -> None:
     if getattr(config, name) not in choices:
-        raise ValueError(
+        raise UserError(
             f"{_section(config)}.{name} is {getattr(config, name)!r}; "
             f"choose one of {', '.join(choices)}."
         )
@@ -355,7 +356,7 @@ def _check_choice(config: Any, name: str, choices: tuple[str, ...]) -> None:
 
 def _check_paths(config: Any) -> None:
     if len(set(config.paths)) < len(config.paths) or set(config.paths) - {*PATHS}:
-        raise ValueError(
+        raise UserError(
             f"{_section(config)}.paths is {config.paths}; choose each at most once: {PATHS}."
         )
 
@@ -363,7 +364,7 @@ def _check_paths(config: Any) -> None:
 def _check_lengths(config: Any, length: int, *names: str) -> None:
     for name in names:
         if getattr(config, name) and len(getattr(config, name)) != length:
-            raise ValueError(
+            raise UserError(
                 f"pyramid.{name} has {len(getattr(config, name))} entries for "
                 f"{config.num_levels} levels; give {length}, or () to calibrate."
             )

@@ -15,6 +15,7 @@ from mprm_jax.crf.point_kernels import PointKernels, build_kernels
 from mprm_jax.crf.settings import CrfSettings
 from mprm_jax.crf.sparse_kernel import BLOCK_POINTS, SparseKernel
 from mprm_jax.crf.threads import in_threads
+from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
 # Marginals that differ by less are equal: float32 sums of a few hundred messages.
@@ -96,12 +97,12 @@ def infer(
     num_points, num_classes = energies.shape
     labels = _checked_labels(labels, energies.shape)
     if compatibility is not None and np.shape(compatibility) != (num_classes, num_classes):
-        raise ValueError(
+        raise UserError(
             f"compatibility has shape {np.shape(compatibility)} for {num_classes} classes; "
             "give one row and one column for each."
         )
     if len(weights) != len(kernels.kernels):
-        raise ValueError(f"{len(weights)} weights for {len(kernels.kernels)} kernels.")
+        raise UserError(f"{len(weights)} weights for {len(kernels.kernels)} kernels.")
     if not num_points:
         return CrfResult(np.zeros((0, num_classes), np.float32), np.zeros(0, np.int32))
     used = np.flatnonzero(_lowest(energies) < np.inf)
@@ -125,7 +126,7 @@ def allowed_classes(allowed: Array, shape: tuple[int, int]) -> Array:
     """Checks and broadcasts a mask of allowed classes, [N, C] or [C], to [N, C] bool."""
     allowed = np.asarray(allowed)
     if allowed.dtype != bool or allowed.shape not in (shape, shape[1:]):
-        raise ValueError(f"allowed is {allowed.dtype} {allowed.shape}; give bool {shape} or a row.")
+        raise UserError(f"allowed is {allowed.dtype} {allowed.shape}; give bool {shape} or a row.")
     return np.broadcast_to(allowed, shape)
 
 
@@ -136,10 +137,10 @@ def _checked_labels(labels: Array | None, shape: tuple[int, int]) -> Array:
         return np.full(num_points, IGNORED, np.int32)
     labels = np.asarray(labels)
     if labels.shape != (num_points,) or labels.dtype.kind not in "iu":
-        raise ValueError(f"labels is {labels.dtype} {labels.shape}; give integers ({num_points},).")
+        raise UserError(f"labels is {labels.dtype} {labels.shape}; give integers ({num_points},).")
     bad = np.flatnonzero((labels != IGNORED) & ((labels < 0) | (labels >= num_classes)))
     if len(bad):
-        raise ValueError(
+        raise UserError(
             f"Point {bad[0]} comes with label {labels[bad[0]]}; give one of {num_classes} classes, "
             f"or {IGNORED} for none."
         )
@@ -151,7 +152,7 @@ def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Arr
     unary = np.asarray(unary, np.float32)
     order, ignored = kernels.order, kernels.ignored
     if unary.ndim != 2 or len(unary) != len(ignored) or not unary.shape[1]:
-        raise ValueError(f"The unary has shape {unary.shape}; give [{len(ignored)}, classes].")
+        raise UserError(f"The unary has shape {unary.shape}; give [{len(ignored)}, classes].")
     mask = None if allowed is None else allowed_classes(allowed, unary.shape)
     energies = np.empty(unary.shape, np.float32)
     broken, barred = np.zeros(len(unary), bool), np.zeros(len(unary), bool)
@@ -172,12 +173,12 @@ def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Arr
 
     in_threads(fill, range(0, len(unary), BLOCK_POINTS))
     if broken.any():
-        raise ValueError(
+        raise UserError(
             f"The unary of {broken.sum()} points has NaN or -inf, first of point "
             f"{broken.argmax()}; give energies, or mark such points as ignored."
         )
     if barred.any():
-        raise ValueError(
+        raise UserError(
             f"{barred.sum()} points have no allowed class, first is point {barred.argmax()}."
         )
     return energies

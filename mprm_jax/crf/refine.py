@@ -5,6 +5,7 @@ import numpy as np
 
 from mprm_jax.crf.dense_crf import CrfResult, allowed_classes, dense_crf
 from mprm_jax.crf.settings import RELEASED, RELEASED_FLOOR, RELEASED_TRUST, CrfSettings
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 
@@ -73,16 +74,16 @@ def unary_energies(
     """
     probabilities = np.asarray(probabilities, np.float32)
     if probabilities.ndim != 2:
-        raise ValueError(f"Probabilities have shape {probabilities.shape}; give [points, classes].")
+        raise UserError(f"Probabilities have shape {probabilities.shape}; give [points, classes].")
     if not 0 <= trust <= 1:
-        raise ValueError(f"trust is {trust}; give a share in [0, 1].")
+        raise UserError(f"trust is {trust}; give a share in [0, 1].")
     if ignored is not None:
         if np.shape(ignored) != probabilities.shape[:1]:
-            raise ValueError(f"ignored is {np.shape(ignored)}; give ({len(probabilities)},) bool.")
+            raise UserError(f"ignored is {np.shape(ignored)}; give ({len(probabilities)},) bool.")
         probabilities = np.where(np.asarray(ignored)[:, None], np.float32(0), probabilities)
     bad = np.flatnonzero(~((probabilities >= 0) & (probabilities < np.inf)).all(axis=1))
     if len(bad):
-        raise ValueError(
+        raise UserError(
             f"Probabilities of {len(bad)} points are negative or not finite, first of point "
             f"{bad[0]}; take the softmax of scores, or mark such points as ignored."
         )
@@ -99,16 +100,16 @@ def unary_energies(
 def _features(coords: Array, colors: Array | None, settings: CrfSettings) -> Array:
     coords = np.asarray(coords)
     if coords.ndim != 2 or coords.shape[1] != 3:
-        raise ValueError(f"Coordinates have shape {coords.shape}; give [points, 3].")
+        raise UserError(f"Coordinates have shape {coords.shape}; give [points, 3].")
     if colors is None:
         if any(max(kernel.columns) >= 3 for kernel in settings.kernels):
-            raise ValueError("A kernel compares colors, but there are none; leave it out.")
+            raise UserError("A kernel compares colors, but there are none; leave it out.")
         return coords
     colors = np.asarray(colors)
     if colors.shape != coords.shape:
-        raise ValueError(f"{colors.shape} colors for {coords.shape} coordinates; give one each.")
+        raise UserError(f"{colors.shape} colors for {coords.shape} coordinates; give one each.")
     if colors.size and not (colors.min() >= 0 and colors.max() <= 1):
-        raise ValueError(
+        raise UserError(
             f"Colors are in [{colors.min():g}, {colors.max():g}], not in [0, 1]; "
             "divide colors of 8 bits by 255."
         )

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from mprm_jax.crf.mean_field import NORMALIZATIONS
+from mprm_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +17,11 @@ class KernelSettings:
 
     def __post_init__(self):
         if not self.columns or len(self.columns) != len(self.widths):
-            raise ValueError(f"{self.columns} columns but {self.widths} widths; give one for each.")
+            raise UserError(f"{self.columns} columns but {self.widths} widths; give one for each.")
         if not all(width > 0 and math.isfinite(width) for width in self.widths):
-            raise ValueError(f"Kernel widths are {self.widths}; give positive numbers.")
+            raise UserError(f"Kernel widths are {self.widths}; give positive numbers.")
         if not math.isfinite(self.weight):
-            raise ValueError(f"The kernel's weight is {self.weight}; give a number.")
+            raise UserError(f"The kernel's weight is {self.weight}; give a number.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +34,9 @@ class CrfSettings:
 
     def __post_init__(self):
         if self.num_iterations < 0:
-            raise ValueError(f"num_iterations is {self.num_iterations}; give 0 or more.")
+            raise UserError(f"num_iterations is {self.num_iterations}; give 0 or more.")
         if self.normalization not in NORMALIZATIONS:
-            raise ValueError(
+            raise UserError(
                 f"normalization is {self.normalization!r}; give one of {[*NORMALIZATIONS]}."
             )
 

@@ -33,7 +33,7 @@ from mprm_jax.data.scan_files import (
 from mprm_jax.data.scene import Scene, WeakLabels
 from mprm_jax.data.tags import SCENE, TagRow, TagTable, find_scene, read_tags
 from mprm_jax.errors import UserError
-from mprm_jax.types import IGNORED, Array
+from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ class Folder:
         warn_of_millimeters(path, coords, "--set data.scale=0.001")
         labels = None
         if cloud.labels is not None and self._class_list is not None:
-            labels = _class_labels(path, cloud.labels, self._class_list)
+            whole = require_whole_labels(path, cloud.labels)
+            labels = to_class_indices(whole, self._class_list)
         rows = self._tags.rows.get(name)
         weak_labels = self._weak_labels(path, coords, rows) if rows else None
         return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels, cloud.notes)
@@ -164,16 +165,6 @@ def _typed_names(root: Path) -> set[str] | None:
     paths = [root / name for name in (TAGS_FILE, SPLITS_FILE)]
     rows = [row for path in paths if path.is_file() for row in read_csv_rows(path)[1]]
     return {row.cells.get(SCENE, "") for row in rows} or None
-
-
-def _class_labels(path: Path, labels: Array, classes: ClassList) -> Array:
-    """The class index of each point [N] int32; NaN, as some programs write, is no label."""
-    unlabeled = np.isnan(labels)
-    if unlabeled.any():
-        count = np.count_nonzero(unlabeled)
-        logger.warning("%s: %d of %d points have the label NaN, none", path, count, len(labels))
-    whole = require_whole_labels(path, np.where(unlabeled, 0, labels))
-    return np.where(unlabeled, IGNORED, to_class_indices(whole, classes)).astype(np.int32)
 
 
 def _read_splits(

@@ -178,7 +178,7 @@ def _load(path: Path) -> Array:
             f"{path}: not a readable NumPy array ({error}); prepare the scene again."
         ) from error
     if array.dtype.kind not in NUMBERS:
-        raise ValueError(f"{path}: holds {array.dtype}, not numbers; prepare the scene again.")
+        raise UserError(f"{path}: holds {array.dtype}, not numbers; prepare the scene again.")
     return array
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mprm_jax.errors import UserError
 from mprm_jax.labeling.quality import Measure
 from mprm_jax.types import Array
 
@@ -25,7 +26,7 @@ def quality_table(columns: Mapping[str, Measure], classes: Sequence[str]) -> str
     """
     for name, found in columns.items():
         if len(found.iou) != len(classes):
-            raise ValueError(
+            raise UserError(
                 f"column {name!r} measures {len(found.iou)} classes, the table has "
                 f"{len(classes)}; measure all columns on one class list."
             )

@@ -50,7 +50,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or not {"test_area", "columns"} <= values.keys():
-            raise ValueError("no areas")
+            raise UserError("no areas")
     except ValueError:
         raise UserError(
             f"{path}: not a result on S3DIS; write one with evaluate.py --output."

@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationContext
 
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.training.hosts import is_first_host, wait_for_all_hosts
 from mprm_jax.types import Array
 from mprm_jax.writing import write_whole
@@ -127,7 +128,7 @@ class Checkpoints:
             self._set_aside(steps[:number])
             return Restored(state, _without_own(notes))
         if steps:
-            raise ValueError(
+            raise UserError(
                 f"{self.directory}: none of the {len(steps)} checkpoints can be read; "
                 "start anew in another --workdir."
             )
@@ -145,14 +146,14 @@ class Checkpoints:
         """
         steps = sorted(self._manager.all_steps())
         if not steps:
-            raise FileNotFoundError(f"{self.directory}: no checkpoint; train first with train.py.")
+            raise MissingError(f"{self.directory}: no checkpoint; train first with train.py.")
         if choice == "best":
             best = _best(steps, self._score)
             step = steps[-1] if best is None else best
         else:
             step = steps[-1] if choice == "last" else int(choice) if choice.isdigit() else -1
         if step not in steps:
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{self.directory}: no checkpoint {choice!r}; there are last, best, "
                 f"{', '.join(map(str, steps))}."
             )
@@ -163,7 +164,7 @@ class Checkpoints:
         except _DamagedError as error:
             others = ", ".join(str(other) for other in steps if other != step)
             remedy = f"choose another --checkpoint of {others}" if others else "train again"
-            raise ValueError(f"{error}; {remedy}.") from None
+            raise UserError(f"{error}; {remedy}.") from None
 
     def _score(self, step: int) -> float | None:
         """By which a step is the best; None if it was not evaluated or cannot be read."""
@@ -233,7 +234,7 @@ class Checkpoints:
         if differing:
             listed = "; ".join(differing[:_MAX_LISTED])
             more = f"; and {len(differing) - _MAX_LISTED} more" * (len(differing) > _MAX_LISTED)
-            raise ValueError(
+            raise UserError(
                 f"{self.directory / str(step)}: holds another network than these settings make in "
                 f"this version ({listed}{more}); use the version that wrote it, or another "
                 "--workdir."

@@ -51,7 +51,7 @@ def step_mesh(devices: list[jax.Device], buckets_per_step: int) -> jax.sharding.
     """
     num_hosts = len({device.process_index for device in devices})
     if buckets_per_step % num_hosts:
-        raise ValueError(
+        raise UserError(
             f"pyramid.buckets_per_step={buckets_per_step} cannot be shared by {num_hosts} hosts; "
             f"set a multiple of {num_hosts} (another batch, so another result), or use as many "
             "hosts as divide it."

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mprm_jax.config import OPEN, Config, flat, from_values, to_json, to_values
+from mprm_jax.errors import MissingError, UserError
 from mprm_jax.presets import FORMER, PRESETS
 from mprm_jax.writing import explain_failed_write, write_whole
 
@@ -57,13 +58,13 @@ def read_workdir(workdir: pathlib.Path) -> tuple[Config, dict[str, Any]]:
     """
     settings, data = workdir / "config.json", workdir / "data.json"
     if not settings.is_file() or not data.is_file():
-        raise FileNotFoundError(
+        raise MissingError(
             f"{workdir}: not the work directory of a run; give the --workdir of train.py."
         )
     identity = _read(data)
     missing = [name for name in _IDENTITY if name not in identity]
     if missing:
-        raise ValueError(f"{data}: damaged (no {', '.join(missing)}); choose another --workdir.")
+        raise UserError(f"{data}: damaged (no {', '.join(missing)}); choose another --workdir.")
     return _config(settings, _read(settings)), identity
 
 
@@ -164,7 +165,7 @@ def require_same_settings(path: pathlib.Path, found: dict[str, Any], config: Con
 def _require_none(path: pathlib.Path, changed: Sequence[str]) -> None:
     if changed:
         listed = "; ".join(changed[:_MAX_LISTED]) + "; ..." * (len(changed) > _MAX_LISTED)
-        raise ValueError(
+        raise UserError(
             f"{path}: this run was started with other settings ({listed}); "
             "use the same ones to resume, or another --workdir."
         )
@@ -181,16 +182,16 @@ def _config(path: pathlib.Path, values: dict[str, Any]) -> Config:
     try:
         return from_values(values)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); choose another --workdir.") from error
+        raise UserError(f"{path}: damaged ({error}); choose another --workdir.") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: damaged (no values by name); choose another --workdir.")
+        raise UserError(f"{path}: damaged (no values by name); choose another --workdir.")
     return values
 
 
@@ -199,7 +200,7 @@ def _require_same_data(path: pathlib.Path, identity: dict[str, Any]) -> None:
     _require_stage(path, found, identity.get("stage"))
     changed = [name for name in identity if found.get(name) != identity[name]]
     if changed:
-        raise ValueError(
+        raise UserError(
             f"{path}: this run was started on other data ({', '.join(changed)} differ); "
             "choose another --workdir."
         )
@@ -207,7 +208,7 @@ def _require_same_data(path: pathlib.Path, identity: dict[str, Any]) -> None:
 
 def _require_stage(path: pathlib.Path, found: dict[str, Any], stage: str | None) -> None:
     if found.get("stage") != stage:
-        raise ValueError(
+        raise UserError(
             f"{path}: of a run of stage {found.get('stage')}, this is stage {stage}; "
             "choose another --workdir."
         )

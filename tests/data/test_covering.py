@@ -58,7 +58,7 @@ def test_every_epoch_visits_every_voxel(balls):
             draws=0,
             max_points=512,
             max_clouds=8,
-            num_devices=2,
+            buckets_per_step=2,
             seed=0,
             epoch=epoch,
         )

@@ -141,8 +141,10 @@ def test_files_of_one_name_that_nobody_named_stop_nothing(root, caplog):
     assert "1 scans passed over, others have the same name: floor1/hall.xyz" in caplog.text
 
 
-def test_labels_of_nan_are_none_and_counted(root, caplog):
+def test_labels_of_nan_are_none_and_counted(root):
     write_scan(root / "office.npz", label=np.array([np.nan, 1, 0, np.nan]))
     (root / "classes.txt").write_text("wall\nfloor\n")
-    np.testing.assert_array_equal(Folder(root).read("train", "office").labels, [-1, 1, 0, -1])
-    assert "office.npz: 2 of 4 points have the label NaN, none" in caplog.text
+    scene = Folder(root).read("train", "office")
+    np.testing.assert_array_equal(scene.labels, [-1, 1, 0, -1])
+    (note,) = (note for note in scene.notes if "NaN" in note.text)
+    assert note.count == 2

@@ -75,7 +75,7 @@ def test_calibrated_buckets_cut_no_row_in_training(calibrated, subclouds):
                 subclouds.passes,
                 subclouds.num_points,
                 draws=0,
-                num_devices=1,
+                buckets_per_step=1,
                 seed=0,
                 epoch=epoch,
                 **limits,

@@ -20,6 +20,7 @@ from mprm_jax.data.formats.cloud import (
 from mprm_jax.data.formats.colors import to_uint8_colors
 from mprm_jax.data.formats.columns import name_columns
 from mprm_jax.data.formats.notes import Note
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 COORD_KEYS = ("xyz", "coord", "coords", "points", "pos")
@@ -50,11 +51,11 @@ def read_npz(path: Path) -> CloudFile:
       ValueError: the file is broken, lacks coordinates, or its arrays differ in length.
     """
     if _begins_with(path, np.lib.format.MAGIC_PREFIX):
-        raise ValueError(f"{path}: a single array, not an archive; rename the file to .npy.")
+        raise UserError(f"{path}: a single array, not an archive; rename the file to .npy.")
     names, arrays, notes = _load_archive(path)
     coords = _pick(arrays, COORD_KEYS)
     if coords is None:
-        raise ValueError(
+        raise UserError(
             f"{path}: none of {', '.join(COORD_KEYS)} among {listed(names)}; "
             "save the coordinates under one of these names."
         )
@@ -81,7 +82,7 @@ def read_npy(path: Path) -> CloudFile:
       ValueError: the file is broken or its columns cannot be told apart.
     """
     if _begins_with(path, b"PK"):
-        raise ValueError(f"{path}: an archive, not a single array; rename the file to .npz.")
+        raise UserError(f"{path}: an archive, not a single array; rename the file to .npz.")
     try:
         array = read_array(path)
     except ValueError as error:
@@ -95,7 +96,7 @@ def read_npy(path: Path) -> CloudFile:
         ]
         return cloud_from_columns(path, columns)
     if array.ndim != 2 or array.dtype.kind not in NUMBERS:
-        raise ValueError(
+        raise UserError(
             f"{path}: {array.dtype} of shape {array.shape}, not numbers [points, columns]; "
             "save it as a table."
         )
@@ -113,7 +114,7 @@ def read_array(path: Path) -> Array:
         with path.open("rb") as file:
             return _read_array(file, path.stat().st_size)
     except ERRORS as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise UserError(" ".join(str(error).split())) from error
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:
@@ -134,22 +135,22 @@ def _read_array(file: BinaryIO, size: int) -> Array:
     head = io.BytesIO(file.read(MAX_HEADER))
     version = np.lib.format.read_magic(head)
     if version not in HEADERS:
-        raise ValueError(f"version {version} is not known")
+        raise UserError(f"version {version} is not known")
     shape, is_fortran, dtype = HEADERS[version](head)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects")
+        raise UserError("it holds Python objects")
     count = 1
     for length in shape:
         if length < 0:
-            raise ValueError(f"shape {shape}")
+            raise UserError(f"shape {shape}")
         count *= length
     if not dtype.itemsize or count * dtype.itemsize > size:
-        raise ValueError(f"shape {shape} of {dtype} in {size} bytes")
+        raise UserError(f"shape {shape} of {dtype} in {size} bytes")
     data = np.empty(count * dtype.itemsize, np.uint8)
     begin = np.frombuffer(head.read(len(data)), np.uint8)
     data[: len(begin)] = begin
     if len(begin) + file.readinto(data[len(begin) :]) < len(data):
-        raise ValueError(f"cut off: it promises {len(data)} bytes")
+        raise UserError(f"cut off: it promises {len(data)} bytes")
     return data.view(dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
@@ -167,15 +168,15 @@ def _load_archive(path: Path) -> tuple[list[str], dict[str, Array], tuple[Note, 
                 key = info.filename.removesuffix(".npy").lower()
                 (twice if key in members else members)[key] = info
             if any(info.flag_bits & ENCRYPTED for info in members.values()):
-                raise ValueError("it is encrypted")
+                raise UserError("it is encrypted")
             unpacked = sum(info.file_size for key, info in members.items() if key in wanted)
             if unpacked > max(MAX_RATIO * path.stat().st_size, SMALL_BYTES):
-                raise ValueError(f"{unpacked} bytes of arrays in {path.stat().st_size}")
+                raise UserError(f"{unpacked} bytes of arrays in {path.stat().st_size}")
             for key in sorted(wanted & members.keys()):
                 with archive.open(members[key]) as file:
                     arrays[key] = _read_array(file, members[key].file_size)
                 if arrays[key].dtype.kind not in NUMBERS:
-                    raise ValueError(f"{key} holds {arrays[key].dtype}, not numbers")
+                    raise UserError(f"{key} holds {arrays[key].dtype}, not numbers")
     except ERRORS as error:
         raise _unreadable(path, error) from error
     alike = [key for key in twice if key in wanted]
@@ -189,7 +190,7 @@ def _pick(arrays: dict[str, Array], names: tuple[str, ...]) -> Array | None:
 
 def _table(path: Path, what: str, array: Array) -> Array:
     if array.ndim != 2 or array.shape[1] != 3:
-        raise ValueError(f"{path}: {what} of shape {array.shape}, not [N, 3]; save them as rows.")
+        raise UserError(f"{path}: {what} of shape {array.shape}, not [N, 3]; save them as rows.")
     return array
 
 
@@ -199,7 +200,7 @@ def _rows(path: Path, what: str, array: Array, coords: Array) -> Array:
 
 def _same_length(path: Path, what: str, array: Array, coords: Array) -> Array:
     if len(array) != len(coords):
-        raise ValueError(
+        raise UserError(
             f"{path}: {len(coords)} points but {len(array)} {what}; save them together."
         )
     return array
@@ -207,5 +208,5 @@ def _same_length(path: Path, what: str, array: Array, coords: Array) -> Array:
 
 def _to_faces(path: Path, faces: Array, num_points: int) -> Array:
     if not ((faces >= 0) & (faces < num_points) & (faces == np.floor(faces))).all():
-        raise ValueError(f"{path}: faces name points that do not exist; export them again.")
+        raise UserError(f"{path}: faces name points that do not exist; export them again.")
     return faces.astype(np.int32)

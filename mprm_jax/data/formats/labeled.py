@@ -23,6 +23,7 @@ from mprm_jax.data.formats.labeled_las import (
     write_labeled_las,
 )
 from mprm_jax.data.palette import write_legend
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 from mprm_jax.writing import whole_file
 
@@ -52,12 +53,12 @@ def write_labeled(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in WRITERS:
-        raise ValueError(
+        raise UserError(
             f"{path}: labels cannot be written as {suffix or '(no suffix)'!r}; "
             f"choose one of {' '.join(WRITERS)}."
         )
     if source is not None and path.exists() and path.samefile(source):
-        raise ValueError(f"{path}: is the scan itself; write to another place.")
+        raise UserError(f"{path}: is the scan itself; write to another place.")
     check_labeled(path, labeled)
     las_source = Path(source) if {suffix, _suffix(source)} <= set(LAS_SUFFIXES) else None
     if suffix in LAS_SUFFIXES:

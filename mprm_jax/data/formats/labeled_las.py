@@ -21,6 +21,7 @@ from laspy.vlrs.vlrlist import VLRList
 
 from mprm_jax.data.formats.labeled_cloud import LabeledCloud
 from mprm_jax.data.formats.las_header import open_las
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 FIRST_CODE = 64  # Source: LAS 1.4 R15, table of classes for point formats 6 to 10
@@ -42,19 +43,19 @@ def check_labeled_las(path: Path, labeled: LabeledCloud, source: Path | None) ->
       source: the LAS file whose points are copied, if there is one.
     """
     if len(labeled.classes) > NUM_CODES:
-        raise ValueError(
+        raise UserError(
             f"{path}: {len(labeled.classes)} classes, LAS has codes for {NUM_CODES}; "
             "write .ply or .npz."
         )
     if not np.isfinite(labeled.cloud.coords).all():
-        raise ValueError(
+        raise UserError(
             f"{path}: a point has no finite position, which LAS cannot hold; write .ply or .npz."
         )
     if source is not None:
         with open_las(source) as reader:
             num_points = reader.header.point_count
         if num_points != len(labeled.labels):
-            raise ValueError(
+            raise UserError(
                 f"{source}: {num_points} points, but {len(labeled.labels)} labels for {path}; "
                 "predict this file again."
             )

@@ -5,6 +5,8 @@ copy from the input. Else its upper three bits are a length (7: one more byte ad
 lower five and the next byte a distance back in the output; the copy is two bytes longer.
 """
 
+from mprm_jax.errors import UserError
+
 LITERAL_LIMIT = 32
 LONG_MATCH = 7
 
@@ -24,7 +26,7 @@ def lzf_decompress(data: bytes, size: int) -> bytes:
     try:
         while position < len(data):
             if len(output) > size:
-                raise ValueError(f"decompressed to more than {size} bytes")
+                raise UserError(f"decompressed to more than {size} bytes")
             control = data[position]
             position += 1
             if control < LITERAL_LIMIT:
@@ -40,9 +42,9 @@ def lzf_decompress(data: bytes, size: int) -> bytes:
             position += 1
             _repeat(output, distance, length + 2)
     except IndexError as error:
-        raise ValueError("the compressed data end in the middle of a token") from error
+        raise UserError("the compressed data end in the middle of a token") from error
     if len(output) != size:
-        raise ValueError(f"decompressed to {len(output)} of {size} bytes")
+        raise UserError(f"decompressed to {len(output)} of {size} bytes")
     return bytes(output)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mprm_jax.data.formats.cloud import CloudFile, as_declared, cloud_from_columns
 from mprm_jax.data.formats.lzf import lzf_decompress
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 MAX_HEADER_LINES = 100
@@ -49,11 +50,11 @@ def read_pcd(path: Path) -> CloudFile:
         num_points = _num_points(header)
         columns = _decode(body, header["DATA"][0].lower(), fields, num_points)
     except KeyError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: the PCD header has no line {error.args[0]}; export the scan again."
         ) from error
     except ValueError as error:
-        raise ValueError(f"{path}: broken PCD file ({error}); copy or export it again.") from error
+        raise UserError(f"{path}: broken PCD file ({error}); copy or export it again.") from error
     return cloud_from_columns(path, _split_colors(columns))
 
 
@@ -65,21 +66,21 @@ def _read_header(path: Path, file) -> dict[str, list[str]]:
             header[words[0].upper()] = words[1:] or [""]
         if words and words[0].upper() == "DATA":
             return header
-    raise ValueError(f"{path}: no DATA line, so not a PCD file; check the suffix of the file.")
+    raise UserError(f"{path}: no DATA line, so not a PCD file; check the suffix of the file.")
 
 
 def _fields(header: Mapping[str, list[str]]) -> list[_Field]:
     names, sizes, kinds = header["FIELDS"], header["SIZE"], header["TYPE"]
     counts = header.get("COUNT", ["1"] * len(names))
     if not len(names) == len(sizes) == len(kinds) == len(counts):
-        raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
+        raise UserError("FIELDS, SIZE, TYPE and COUNT differ in length")
     fields = []
     for name, size, kind, count in zip(names, sizes, kinds, counts, strict=True):
         if (kind.upper(), size) not in TYPES:
-            raise ValueError(f"unknown TYPE {kind} of SIZE {size}")
+            raise UserError(f"unknown TYPE {kind} of SIZE {size}")
         fields.append(_Field(name.lower(), np.dtype(TYPES[kind.upper(), size]), _number(count)))
     if not any(field.count for field in fields):
-        raise ValueError("no fields")
+        raise UserError("no fields")
     return fields
 
 
@@ -91,7 +92,7 @@ def _num_points(header: Mapping[str, list[str]]) -> int:
 
 def _number(word: str) -> int:
     if not (word.isascii() and word.isdigit()):
-        raise ValueError(f"{word!r} where a number is expected")
+        raise UserError(f"{word!r} where a number is expected")
     return int(word)
 
 
@@ -115,10 +116,10 @@ def _decode(
     if encoding == "binary_compressed":
         packed_size, size = np.frombuffer(_first_bytes(body, 8), "<u4").tolist()
         if size != num_points * point_size:
-            raise ValueError(f"{size} bytes for {num_points} points of {point_size} bytes")
+            raise UserError(f"{size} bytes for {num_points} points of {point_size} bytes")
         data = lzf_decompress(_first_bytes(body[8:], packed_size), size)
         return _one_after_the_other(data, fields, num_points)
-    raise ValueError(f"unknown DATA {encoding}")
+    raise UserError(f"unknown DATA {encoding}")
 
 
 def _decode_ascii(
@@ -126,14 +127,14 @@ def _decode_ascii(
 ) -> list[tuple[str, Array]]:
     lines = [line for line in body.decode("ascii").splitlines() if line and not line.isspace()]
     if len(lines) < num_points:
-        raise ValueError(f"{len(lines)} of {num_points} points")
+        raise UserError(f"{len(lines)} of {num_points} points")
     del lines[num_points:]
     if not lines:
         return [(field.name, np.empty((0, field.count), field.dtype)) for field in fields]
     # float64 holds every 32-bit integer and the tiny floats that packed colors look like.
     table = np.loadtxt(lines, np.float64, comments=None, ndmin=2)
     if table.shape[1] < sum(field.count for field in fields):
-        raise ValueError(f"{table.shape[1]} numbers a line, too few for the fields")
+        raise UserError(f"{table.shape[1]} numbers a line, too few for the fields")
     columns, start = [], 0
     for field in fields:
         values = table[:, start : start + field.count]
@@ -192,7 +193,7 @@ def _one_after_the_other(
 
 def _first_bytes(data: bytes, size: int) -> bytes:
     if len(data) < size:
-        raise ValueError(f"{len(data)} of {size} bytes")
+        raise UserError(f"{len(data)} of {size} bytes")
     return data[:size]
 
 

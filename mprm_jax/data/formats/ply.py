@@ -14,6 +14,7 @@ import numpy as np
 
 from mprm_jax.data.formats.cloud import CloudFile, as_declared, cloud_from_columns
 from mprm_jax.data.formats.ply_header import PlyElement, PlyHeader, read_ply_header
+from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 LISTS = ("vertex_indices", "vertex_index")
@@ -39,11 +40,11 @@ def read_ply(path: Path) -> CloudFile:
         vertex = next((e for e in header.elements if e.name == "vertex"), None)
         found = {} if vertex is None else _read(path, header)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: not a readable PLY file ({error}); copy or export it again."
         ) from error
     if vertex is None:
-        raise ValueError(f"{path}: the PLY file has no vertex element; export the scan again.")
+        raise UserError(f"{path}: the PLY file has no vertex element; export the scan again.")
     columns = [(name, column.values) for name, column in found["vertex"] if column.counts is None]
     faces = _faces(path, found.get("face", []), vertex.count)
     return cloud_from_columns(path, columns, faces)
@@ -71,9 +72,9 @@ def _read_text(file: TextIO, element: PlyElement) -> list[_Column]:
     if first is not None and element.properties:
         table = np.loadtxt(itertools.chain([first], rows), np.float64, comments=None, ndmin=2)
     if element.properties and len(table) < element.count:
-        raise ValueError(f"{len(table)} of {element.count} rows of element {element.name}")
+        raise UserError(f"{len(table)} of {element.count} rows of element {element.name}")
     if table.shape[1] != len(element.properties):
-        raise ValueError(f"{table.shape[1]} numbers a row of element {element.name}")
+        raise UserError(f"{table.shape[1]} numbers a row of element {element.name}")
     return [
         _Column(as_declared(table[:, i], prop.type), None)
         for i, prop in enumerate(element.properties)
@@ -92,12 +93,12 @@ def _split_lists(rows: Iterable[str], element: PlyElement) -> list[_Column]:
             if prop.count_type is not None:
                 count, start = _length_of_list(words[start : start + 1]), start + 1
             if start + count > len(words):
-                raise ValueError(f"a row of element {element.name} is too short")
+                raise UserError(f"a row of element {element.name} is too short")
             words_of[i] += words[start : start + count]
             counts[i].append(count)
             start += count
     if num_rows < element.count:
-        raise ValueError(f"{num_rows} of {element.count} rows of element {element.name}")
+        raise UserError(f"{num_rows} of {element.count} rows of element {element.name}")
     return [
         _Column(
             as_declared(np.array(words_of[i], np.str_).astype(np.float64), prop.type),
@@ -109,7 +110,7 @@ def _split_lists(rows: Iterable[str], element: PlyElement) -> list[_Column]:
 
 def _length_of_list(words: list[str]) -> int:
     if not words or not (words[0].isascii() and words[0].isdigit()):
-        raise ValueError(f"{' '.join(words) or 'nothing'!r} is not the length of a list")
+        raise UserError(f"{' '.join(words) or 'nothing'!r} is not the length of a list")
     return int(words[0])
 
 
@@ -125,7 +126,7 @@ def _read_binary(file: BinaryIO, element: PlyElement) -> list[_Column]:
     dtype = _row_type(element, [1 for _ in element.properties])
     data = file.read(element.count * dtype.itemsize)
     if len(data) < element.count * dtype.itemsize:
-        raise ValueError(f"{len(data)} bytes hold no {element.count} rows of {element.name}")
+        raise UserError(f"{len(data)} bytes hold no {element.count} rows of {element.name}")
     rows = np.frombuffer(data, dtype)
     return [_Column(rows[f"value{i}"].reshape(-1), None) for i in range(len(element.properties))]
 
@@ -173,12 +174,12 @@ def _one_by_one(data: bytes, element: PlyElement, num_rows: int) -> tuple[list[_
             if prop.count_type is not None:
                 head = data[offset : offset + prop.count_type.itemsize]
                 if len(head) < prop.count_type.itemsize:
-                    raise ValueError(f"the rows of element {element.name} go beyond the file")
+                    raise UserError(f"the rows of element {element.name} go beyond the file")
                 count = int(np.frombuffer(head, prop.count_type)[0])
                 offset += len(head)
             end = offset + count * prop.type.itemsize
             if not offset <= end <= len(data):
-                raise ValueError(f"the rows of element {element.name} go beyond the file")
+                raise UserError(f"the rows of element {element.name} go beyond the file")
             pieces[i].append(data[offset:end])
             counts[i].append(count)
             offset = end
@@ -200,7 +201,7 @@ def _faces(path: Path, columns: list[tuple[str, _Column]], num_vertices: int) ->
     corners, counts = polygons[0]
     wrong = ~((corners >= 0) & (corners < num_vertices) & (corners == np.floor(corners)))
     if wrong.any():
-        raise ValueError(
+        raise UserError(
             f"{path}: a face names vertex {corners[wrong][0]} of {num_vertices}; "
             "export the mesh again."
         )

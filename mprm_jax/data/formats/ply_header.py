@@ -10,6 +10,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from mprm_jax.errors import UserError
+
 BLOCK = 1 << 16  # bytes read at a time, until the header ends
 MAX_HEADER = 1 << 24  # bytes; far above that of any writer
 START = re.compile(rb"(?:\xef\xbb\xbf)?ply[ \t]*(\r\n|\n|\r)")
@@ -76,7 +78,7 @@ def read_ply_header(path: Path) -> PlyHeader:
     # The last number of a text need not be followed by anything.
     actual = path.stat().st_size + header.is_text
     if actual < least:
-        raise ValueError(
+        raise UserError(
             f"{path.stat().st_size} bytes, its header promises at least {least}: it was cut off"
         )
     return header
@@ -87,13 +89,13 @@ def _header_lines(file: BinaryIO) -> tuple[list[str], int]:
     head = file.read(BLOCK)
     start = START.match(head)
     if start is None:
-        raise ValueError("no PLY header")
+        raise UserError("no PLY header")
     ends, searched = ENDS[start[1]], 0
     while (end := ends.search(head, searched)) is None:
         searched = max(0, len(head) - BLOCK)
         block = file.read(len(head))
         if not block or len(head) > MAX_HEADER:
-            raise ValueError("no PLY header: the line end_header is missing")
+            raise UserError("no PLY header: the line end_header is missing")
         head += block
     text = head[start.end() : end.start()].decode("utf-8", errors="replace")
     return re.split(r"[\r\n]+", text), end.end()
@@ -113,11 +115,11 @@ def _parse(lines: list[str], size: int) -> PlyHeader:
             case [] | ["comment" | "obj_info", *_]:
                 pass
             case _:
-                raise ValueError(f"its header has a line {line[:60]!r}")
+                raise UserError(f"its header has a line {line[:60]!r}")
     if order is None:
-        raise ValueError("its header has no line that begins with format")
+        raise UserError("its header has no line that begins with format")
     if len({element.name for element in elements}) < len(elements):
-        raise ValueError("its header has two elements of one name")
+        raise UserError("its header has two elements of one name")
     complete = [
         element._replace(properties=tuple(of_element))
         for element, of_element in zip(elements, properties, strict=True)
@@ -131,7 +133,7 @@ def _property(words: list[str], order: str, line: str) -> PlyProperty:
             return PlyProperty(name, np.dtype(order + TYPES[kind]), np.dtype(order + TYPES[count]))
         case [kind, name] if kind in TYPES:
             return PlyProperty(name, np.dtype(order + TYPES[kind]), None)
-    raise ValueError(f"its header has a line {line[:60]!r}")
+    raise UserError(f"its header has a line {line[:60]!r}")
 
 
 def _row_bytes(header: PlyHeader, element: PlyElement) -> int:
