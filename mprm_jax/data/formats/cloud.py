@@ -43,7 +43,7 @@ FLOAT_LOSS = 1e-3  # of the unit of the file: what rounding to a smaller float m
 MAX_RATIO = 100  # far above that of real scans
 SMALL_BYTES = 1 << 26  # what any file may unpack to
 MAX_LISTED = 12  # names in a message
-UNITS = re.compile(r"[\[(][^\])]*[\])]")
+UNITS = re.compile(r"[\[(][^\[\]()]*[\])]")
 
 
 class CloudFile(NamedTuple):
