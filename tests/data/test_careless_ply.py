@@ -190,3 +190,18 @@ def test_broken_headers_are_named_by_reader_and_first_look(tmp_path, after, reas
         with pytest.raises(ValueError, match=r"a\.ply: .*" + reason) as error:
             look(path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["u1", "i2", "u4"])
+def test_lengths_of_lists_of_any_type_and_order(tmp_path, order, kind):
+    name = {"<": "binary_little_endian", ">": "binary_big_endian"}[order]
+    count = {"u1": "uchar", "i2": "short", "u4": "uint"}[kind]
+    polygons = [[0, 1, 2], [0, 1, 3, 2]]
+    lines = ["element face 2", f"property list {count} uchar vertex_indices"]
+    body = binary_body(order)
+    for polygon in polygons:
+        body += np.array(len(polygon), order + kind).tobytes() + bytes(polygon)
+    write(tmp_path / "a.ply", *lines, order=name, body=body)
+    found = read_cloud(tmp_path / "a.ply").faces
+    np.testing.assert_array_equal(found, [[0, 1, 2], [0, 1, 3], [0, 3, 2]])

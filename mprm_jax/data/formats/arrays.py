@@ -13,6 +13,7 @@ import numpy as np
 from mprm_jax.data.formats.cloud import (
     LABEL_NAMES,
     CloudFile,
+    check_unpacked_size,
     cloud_from_columns,
     listed,
     to_labels,
@@ -28,9 +29,6 @@ COLOR_KEYS = ("rgb", "color", "colors")
 FACES_KEY = "faces"
 ENCRYPTED = 1  # bit of the flags of a ZIP member
 NUMBERS = "biuf"  # kinds of dtypes that are read
-# What unpacks to more is no scan, but a small file that would fill the memory.
-MAX_RATIO = 100
-SMALL_BYTES = 1 << 26  # may always be unpacked
 MAX_HEADER = 1 << 14  # bytes; NumPy itself reads none of more than 10 000
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -87,14 +85,9 @@ def read_npy(path: Path) -> CloudFile:
         array = read_array(path)
     except ValueError as error:
         raise _unreadable(path, error) from error
-    if array.dtype.names:
-        kinds = {name: array.dtype[name] for name in array.dtype.names}
-        columns = [
-            (name, array[name].reshape(-1))
-            for name, kind in kinds.items()
-            if kind.kind in NUMBERS and array.ndim == 1
-        ]
-        return cloud_from_columns(path, columns)
+    if array.dtype.names and array.ndim == 1:
+        names = [name for name in array.dtype.names if array.dtype[name].kind in NUMBERS]
+        return cloud_from_columns(path, [(name, array[name]) for name in names])
     if array.ndim != 2 or array.dtype.kind not in NUMBERS:
         raise UserError(
             f"{path}: {array.dtype} of shape {array.shape}, not numbers [points, columns]; "
@@ -170,8 +163,7 @@ def _load_archive(path: Path) -> tuple[list[str], dict[str, Array], tuple[Note, 
             if any(info.flag_bits & ENCRYPTED for info in members.values()):
                 raise UserError("it is encrypted")
             unpacked = sum(info.file_size for key, info in members.items() if key in wanted)
-            if unpacked > max(MAX_RATIO * path.stat().st_size, SMALL_BYTES):
-                raise UserError(f"{unpacked} bytes of arrays in {path.stat().st_size}")
+            check_unpacked_size(unpacked, path.stat().st_size)
             for key in sorted(wanted & members.keys()):
                 with archive.open(members[key]) as file:
                     arrays[key] = _read_array(file, members[key].file_size)

@@ -41,8 +41,10 @@ LABEL_NAMES = (
 )
 NO_LABEL = -(2**31)  # where a file has NaN; no label of a file, see `_are_whole`
 FLOAT_LOSS = 1e-3  # of the unit of the file: what rounding to a smaller float may change
+MAX_RATIO = 100  # far above that of real scans
+SMALL_BYTES = 1 << 26  # what any file may unpack to
 MAX_LISTED = 12  # names in a message
-UNITS = re.compile(r"[\[(][^\])]*[\])]")
+UNITS = re.compile(r"[\[(][^\[\]()]*[\])]")
 
 
 class CloudFile(NamedTuple):
@@ -95,6 +97,15 @@ def cloud_from_columns(
     label_name = next((name for name in LABEL_NAMES if name in named), None)
     labels, more = (None, ()) if label_name is None else to_labels(named[label_name])
     return CloudFile(coords, colors, labels, faces, label_name, notes + remarks + more)
+
+
+def check_unpacked_size(unpacked: int, packed: int) -> None:
+    """Raises `ValueError` for bytes that unpack to more than any scan: they would fill the memory.
+
+    The file is not named.
+    """
+    if unpacked > max(MAX_RATIO * packed, SMALL_BYTES):
+        raise ValueError(f"{packed} bytes would unpack to {unpacked}")
 
 
 def listed(names: Sequence[str]) -> str:

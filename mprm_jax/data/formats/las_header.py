@@ -13,6 +13,7 @@ from typing import BinaryIO
 import laspy
 import lazrs
 
+from mprm_jax.data.formats.cloud import check_unpacked_size
 from mprm_jax.errors import UserError
 
 FIXED = struct.Struct("<4s20xBB68xHIIBHI")  # up to the legacy number of points, see `_check_header`
@@ -26,9 +27,6 @@ CHUNKS = struct.Struct("<II")  # version and number of chunks, before the table 
 OFFSET = struct.Struct("<q")  # of the table of chunks, before the points
 CHUNK_SIZE = struct.Struct("<I")
 CHUNK_SIZE_START = 12  # in the record of the compression
-# No scan packs better than this; what seems to is a small file that would fill the memory.
-MAX_RATIO = 100
-SMALL_BYTES = 1 << 26  # may always be unpacked
 ERRORS = (
     *(laspy.LaspyException, lazrs.LazrsError),
     *(ValueError, EOFError, OverflowError, struct.error),
@@ -104,8 +102,7 @@ def _check_points(file: BinaryIO, header: laspy.LasHeader, size: int) -> None:
     promised = header.point_count * header.point_format.size
     there = size - header.offset_to_point_data
     if header.are_points_compressed and promised:
-        if promised > max(MAX_RATIO * size, SMALL_BYTES):
-            raise UserError(f"{header.point_count} points in {size} bytes, more than can be")
+        check_unpacked_size(promised, size)
         _check_chunks(file, header, size)
     elif promised > there:
         raise UserError(f"{header.point_count} points are {promised} bytes, {there} are there")

@@ -167,6 +167,10 @@ def _one_by_one(data: bytes, element: PlyElement, num_rows: int) -> tuple[list[_
     """Columns of the first rows, whatever the lengths of their lists, and the size of the rows."""
     pieces: list[list[bytes]] = [[] for _ in element.properties]
     counts: list[list[int]] = [[] for _ in element.properties]
+    orders = [
+        "big" if (prop.count_type or prop.type).str.startswith(">") else "little"
+        for prop in element.properties
+    ]
     offset = 0
     for _ in range(num_rows):
         for i, prop in enumerate(element.properties):
@@ -175,7 +179,7 @@ def _one_by_one(data: bytes, element: PlyElement, num_rows: int) -> tuple[list[_
                 head = data[offset : offset + prop.count_type.itemsize]
                 if len(head) < prop.count_type.itemsize:
                     raise UserError(f"the rows of element {element.name} go beyond the file")
-                count = int(np.frombuffer(head, prop.count_type)[0])
+                count = int.from_bytes(head, orders[i], signed=prop.count_type.kind == "i")
                 offset += len(head)
             end = offset + count * prop.type.itemsize
             if not offset <= end <= len(data):
