@@ -170,7 +170,7 @@ class _Run:
             done = self.position.buckets == len(steps) * buckets_per_step
             if self.decision >= INTERRUPT and not done:
                 self._leave(recorder)
-            elif self.decision == SAVE and self.position.epoch_step < len(steps):
+            elif self.decision == SAVE and not done:
                 self._save(recorder, None)
         self.position = Position(epoch + 1, 0, self.position.step)
         self._log(recorder)

@@ -47,7 +47,7 @@ def make_step(mesh):
 def test_the_program_whose_cost_is_told_is_the_one_that_runs(compiles):
     mesh = make_mesh()
     step, state = make_step(mesh), np.float32(0)
-    step_cost(step, replicated_shapes(state, mesh), spread_shapes(ROWS, mesh))
+    step_cost(step, replicated_shapes(state, mesh), spread_shapes(ROWS, mesh, mesh.size))
     assert len(compiles) == 1
     state = replicate(state, mesh)
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_the_program_whose_cost_is_told_is_the_one_that_runs(compiles):
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_the_peak_is_that_of_one_device(num_devices):
     mesh = make_mesh(jax.devices()[:num_devices])
-    shapes = replicated_shapes(np.float32(0), mesh), spread_shapes(ROWS, mesh)
+    shapes = replicated_shapes(np.float32(0), mesh), spread_shapes(ROWS, mesh, mesh.size)
     assert ROWS.nbytes <= step_cost(make_step(mesh), *shapes).peak_bytes < 1.5 * ROWS.nbytes
 
 
