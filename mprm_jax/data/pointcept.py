@@ -20,6 +20,7 @@ from mprm_jax.data import s3dis, scannet
 from mprm_jax.data.class_list import read_class_list
 from mprm_jax.data.formats.cloud import require_whole_labels, to_uint8_colors
 from mprm_jax.data.scene import Scene
+from mprm_jax.data.store import explain_damage
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, Array
 
@@ -165,13 +166,9 @@ def _read_colors(path: Path, coords: Array) -> Array:
 def _load(path: Path) -> Array:
     if not path.is_file():
         raise MissingError(f"{path}: no such file; prepare the scene again.")
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(
-            f"{path}: not a readable NumPy array ({error}); prepare the scene again."
-        ) from error
+    explained = explain_damage(path, "prepare the scene again", "not a readable NumPy array")
+    with explained, path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _check_rows(path: Path, rows: Array, num_points: int) -> None:
