@@ -184,6 +184,7 @@ def run(main: Callable[[], None], *, continues: bool = True) -> None:
     os.environ.pop("MPLBACKEND", None)
     try:
         main()
+        sys.stdout.flush()  # a full disk or a closed pipe shows itself here
     except (UserError, OSError, MemoryError, RuntimeError) as error:
         line = one_line(error)
         if line is None:

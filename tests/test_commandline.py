@@ -163,6 +163,17 @@ def test_any_name_can_be_printed_on_any_stream(encoding):
     assert shown.stdout.endswith(rb"\udcff" + os.linesep.encode()) and not shown.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has this device")
+def test_a_full_disk_under_the_output_is_one_line():
+    code = "from commandline import run; run(lambda: print('a report'))"
+    environment = os.environ | {"PYTHONPATH": EXPERIMENTS}
+    with open("/dev/full", "w") as full:
+        pipes = {"stdout": full, "stderr": subprocess.PIPE, "text": True}
+        shown = subprocess.run([sys.executable, "-c", code], env=environment, **pipes)
+    assert shown.returncode and shown.stderr.startswith("error: No space left on device; mend")
+    assert shown.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("backend", ["module://of.a.notebook", "tkagg", "no backend"])
 def test_pictures_are_drawn_whatever_backend_is_inherited(backend, tmp_path):
     script = pathlib.Path(EXPERIMENTS) / "render_rooms.py"

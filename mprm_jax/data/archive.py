@@ -13,6 +13,7 @@ import numpy as np
 from mprm_jax.data.names import composed
 from mprm_jax.data.scannet import CLASSES
 from mprm_jax.data.scene import Scene, Source, WeakLabels
+from mprm_jax.data.store import explain_damage
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import Array
 
@@ -47,11 +48,9 @@ def read_archive(path: pathlib.Path) -> ArchiveLabels:
     Raises:
       ValueError: not an [n, 24] array of coordinates and bits.
     """
-    try:
-        with path.open("rb") as file:
-            rows = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise UserError(f"{path}: not an array file; unpack the archive again.") from None
+    explained = explain_damage(path, "unpack the archive again", "not an array file")
+    with explained, path.open("rb") as file:
+        rows = np.lib.format.read_array(file, allow_pickle=False)
     if rows.ndim != 2 or rows.shape[1] != NUM_COLUMNS or len(rows) == 0:
         raise UserError(
             f"{path}: shape {rows.shape}, expected (n, {NUM_COLUMNS}): x, y, z, an unannotated "

@@ -10,12 +10,11 @@ export.json          written last: without it an export is not complete
 import dataclasses
 import json
 import pathlib
-import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mprm_jax.data.store import SceneStore
+from mprm_jax.data.store import SceneStore, explain_damage
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, MAX_CLASSES, Array
 from mprm_jax.writing import explain_failed_write, whole_file, write_whole
@@ -145,16 +144,13 @@ def load_scene(path: pathlib.Path, kind: type = ExportedScene) -> Any:
     Raises:
       FileNotFoundError, ValueError: in one line that names the file.
     """
-    try:
-        # Opened here: np.load leaves a file open that is not an archive after all.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return kind(**{name: arrays[name] for name in kind._fields})
-    except FileNotFoundError:
-        raise MissingError(f"{path}: missing; export the pseudo-labels again.") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: damaged ({error}); delete it and export the pseudo-labels again."
-        ) from None
+    # Opened here: np.load leaves a file open that is not an archive after all.
+    with (
+        explain_damage(path, "delete it and export the pseudo-labels again"),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        return kind(**{name: arrays[name] for name in kind._fields})
 
 
 def begin_export(folder: pathlib.Path, manifest: ExportManifest) -> Export | None:

@@ -7,6 +7,8 @@ so that training cannot see them.
 import contextlib
 import hashlib
 import pathlib
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,12 @@ COORD_FILE, COLOR_FILE = "coord.npy", "color.npy"
 VOXEL_COORD_FILE, VOXEL_COLOR_FILE = "voxel_coord.npy", "voxel_color.npy"
 POINT_VOXEL_FILE = "point_voxel.npy"
 WEAK_LABEL_FILE = "weak_labels.npz"
+_AGAIN = "delete its folder and prepare again"
+# What NumPy and the modules below it raise on garbled arrays and archives.
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, EOFError, SyntaxError, tokenize.TokenError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OverflowError),
+)
 SCENE_FILES = (
     *(COORD_FILE, COLOR_FILE, VOXEL_COORD_FILE, VOXEL_COLOR_FILE),
     *(POINT_VOXEL_FILE, WEAK_LABEL_FILE),
@@ -132,7 +140,7 @@ def read_array(path: pathlib.Path) -> Array:
     Raises:
       FileNotFoundError, ValueError: in one line that names the file.
     """
-    with _explained(path):
+    with explain_damage(path, _AGAIN):
         return np.load(path, allow_pickle=False)
 
 
@@ -143,7 +151,11 @@ def read_weak_labels(path: pathlib.Path) -> WeakLabelArrays:
       FileNotFoundError, ValueError: in one line that names the file.
     """
     # Opened here: np.load leaves a file open that is not an archive after all.
-    with _explained(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    with (
+        explain_damage(path, _AGAIN),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
         missing = set(WeakLabelArrays._fields) - set(archive.files)
         if not missing:
             return WeakLabelArrays(**{name: archive[name] for name in WeakLabelArrays._fields})
@@ -151,12 +163,20 @@ def read_weak_labels(path: pathlib.Path) -> WeakLabelArrays:
 
 
 @contextlib.contextmanager
-def _explained(path: pathlib.Path) -> Iterator[None]:
+def explain_damage(path: pathlib.Path, remedy: str, what: str = "damaged") -> Iterator[None]:
+    """Turns what NumPy raises on a file that is gone, cut or garbled into one line.
+
+    Raises:
+      MissingError: there is no such file.
+      UserError: it is not what was written.
+    """
     try:
         yield
+    except UserError:
+        raise
     except FileNotFoundError:
-        raise MissingError(f"{path}: missing; delete its folder and prepare again.") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path}: damaged ({error}); delete its folder and prepare again."
-        ) from None
+        raise MissingError(f"{path}: missing; {remedy}.") from None
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise UserError(f"{path}: {what} ({error}); {remedy}.") from None

@@ -22,7 +22,7 @@ from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, Preservat
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.training.hosts import is_first_host, wait_for_all_hosts
 from mprm_jax.types import Array
-from mprm_jax.writing import write_whole
+from mprm_jax.writing import FailedWriteError, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +272,7 @@ class Checkpoints:
                     "free disk space, then run the same command again: it continues from the one "
                     "before."
                 )
-            raise OSError(
+            raise FailedWriteError(
                 f"{self.directory}: a checkpoint cannot be written ({os.strerror(code)}); {remedy}"
             ) from error
 

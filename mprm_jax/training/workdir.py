@@ -11,7 +11,7 @@ from typing import Any
 from mprm_jax.config import OPEN, Config, flat, from_values, to_json, to_values
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.presets import FORMER, PRESETS
-from mprm_jax.writing import explain_failed_write, write_whole
+from mprm_jax.writing import FailedWriteError, explain_failed_write, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -137,9 +137,9 @@ def require_writable(workdir: pathlib.Path) -> None:
     while not place.exists():
         place = place.parent
     if not place.is_dir():
-        raise NotADirectoryError(f"{workdir}: {place} is a file; choose another --workdir.")
+        raise FailedWriteError(f"{workdir}: {place} is a file; choose another --workdir.")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(f"{workdir}: {place} is not writable; choose another --workdir.")
+        raise FailedWriteError(f"{workdir}: {place} is not writable; choose another --workdir.")
 
 
 def require_same_settings(path: pathlib.Path, found: dict[str, Any], config: Config) -> None:

@@ -9,10 +9,12 @@ from fake_source import FakeSource, box_room, mesh_room, scene_tags
 
 from mprm_jax.config import DataConfig
 from mprm_jax.data import loader, shapes, subclouds
+from mprm_jax.data.exports import ExportedScene, load_scene, save_scene
 from mprm_jax.data.pointcept import Pointcept
 from mprm_jax.data.prepare import prepare
-from mprm_jax.data.store import SceneStore
+from mprm_jax.data.store import SceneStore, WeakLabelArrays, read_weak_labels
 from mprm_jax.data.truth import has_labels, point_labels, voxel_labels
+from mprm_jax.errors import UserError
 from mprm_jax.geometry.subclouds import in_ball
 
 DATA = DataConfig(voxel_size=0.16, sphere_radius=1.0)
@@ -201,3 +203,19 @@ def test_the_manifest_is_plain_json(tmp_path):
 def delete_point_labels(path):
     for file in path.rglob("*segment*.npy"):
         file.unlink()
+
+
+@pytest.mark.parametrize("kind", [ExportedScene, WeakLabelArrays])
+def test_a_garbled_archive_is_one_line(tmp_path, kind):
+    """Bits of it change: what is read is an array again, or one line names the file."""
+    rng, path = np.random.default_rng(0), tmp_path / "scene.npz"
+    save_scene(path, kind(*(np.arange(40, dtype=np.int32) for _ in kind._fields)))
+    whole = path.read_bytes()
+    for _ in range(300):
+        garbled = bytearray(whole)
+        garbled[rng.integers(len(whole))] = rng.integers(256)
+        path.write_bytes(garbled)
+        try:
+            load_scene(path, kind) if kind is ExportedScene else read_weak_labels(path)
+        except UserError as error:
+            assert str(error).startswith(f"{path}: ")
