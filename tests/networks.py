@@ -49,7 +49,7 @@ def write_network(
     notes = {"position": {"epoch": 0, "epoch_step": 1, "step": 1}, "settings": to_values(config)}
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         state = replicate(state, make_mesh(jax.devices()[:1]))
-        checkpoints.save(1, state, notes | {"score": None}, None)
+        checkpoints.save(1, state, notes, None)
     return workdir
 
 

@@ -89,7 +89,7 @@ def test_an_older_network_mines_the_same_labels(script, kept, expected, tmp_path
 
 
 def test_an_older_export_is_learned(kept, expected):
-    export = str(kept / "cls" / "pseudo_labels")
+    export = str(kept / "pseudo_labels")
     targets = open_targets(export, SceneStore(kept / "store"), "train")
     np.testing.assert_array_equal(targets.labels("room0"), expected["mined"])
 
