@@ -111,7 +111,8 @@ def add_devices_flag(parser: Parser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--devices",
         type=int,
-        help="number of devices, of each host (default: all; on a CPU one per core)",
+        help="number of devices, of each host; the result is the same with any number\n"
+        "(default: all; on a CPU one for each core that this process may use)",
     )
 
 

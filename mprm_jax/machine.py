@@ -1,5 +1,6 @@
 """The machine: how many cores this process may use, and what names it in a measurement."""
 
+import functools
 import importlib.metadata
 import math
 import os
@@ -10,6 +11,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 _CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
 
+@functools.cache
 def usable_cpus() -> int:
     """Cores that this process may use: fewer than the machine has under an affinity or a quota."""
     if hasattr(os, "sched_getaffinity"):

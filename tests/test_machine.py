@@ -8,6 +8,14 @@ from mprm_jax import machine
 from mprm_jax.machine import usable_cpus
 
 
+@pytest.fixture(autouse=True)
+def counted_anew():
+    """The number is counted once per process."""
+    usable_cpus.cache_clear()
+    yield
+    usable_cpus.cache_clear()
+
+
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
     """Control groups in a folder, this process in one of them; eight cores."""

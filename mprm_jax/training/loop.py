@@ -12,6 +12,7 @@ from mprm_jax.config import Config, to_values
 from mprm_jax.data.balls import Balls
 from mprm_jax.data.loader import LoadedBatch, Loader
 from mprm_jax.data.plan import epoch_plan
+from mprm_jax.errors import UserError
 from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE, SIGNALS, Agreement
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.forecast import Forecast, log_plan, step_cost
@@ -244,4 +245,10 @@ def _position(notes: dict[str, Any], buckets_per_step: int) -> Position:
     found = dict(notes["position"])
     if "epoch_step" in found:
         found["buckets"] = found.pop("epoch_step") * buckets_per_step
+    if found.keys() != set(Position._fields):
+        names = ", ".join(sorted(found.keys() ^ set(Position._fields)))
+        raise UserError(
+            f"the checkpoint notes another position ({names}): a newer version wrote it; update "
+            "mprm_jax."
+        )
     return Position(**found)

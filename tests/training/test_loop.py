@@ -12,6 +12,7 @@ from small_stage import SMALL_STAGE
 
 from mprm_jax.data.shapes import calibrate
 from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.errors import UserError
 from mprm_jax.training import loop
 from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE
 from mprm_jax.training.capacities import calibrate_candidates
@@ -109,6 +110,12 @@ def test_a_checkpoint_that_counts_steps_of_an_epoch_continues_where_it_was():
     """As versions before `pyramid.buckets_per_step` noted them."""
     notes = {"position": {"epoch": 3, "epoch_step": 7, "step": 40}}
     assert loop._position(notes, buckets_per_step=2) == loop.Position(3, 14, 40)
+
+
+def test_the_position_of_a_newer_version_is_one_line():
+    notes = {"position": {"epoch": 3, "clouds": 7, "step": 40}}
+    with pytest.raises(UserError, match=r"\(buckets, clouds\): a newer version wrote it"):
+        loop._position(notes, buckets_per_step=2)
 
 
 def test_the_best_epoch_is_found_again_whenever_the_timer_saves(fit, tmp_path, monkeypatch):
