@@ -54,7 +54,7 @@ def main() -> None:
     size = args.points_per_cloud
     bucket = (f"pyramid.bucket_points={size}", "pyramid.builder=host")
     config, balls = make_balls(spec_of(args, *bucket, clouds_per_bucket=1))
-    members = plan_of(config, balls, 1)[0]
+    members = plan_of(config, balls)[0]
     pyramid = BucketBuilder(balls, config)(members, None).batch.pyramid
     rows = []
     for operation in (

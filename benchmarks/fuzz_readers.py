@@ -32,6 +32,7 @@ from mprm_jax.data.formats import read_cloud
 from mprm_jax.data.formats.cloud import CloudFile
 from mprm_jax.data.formats.labeled import WRITERS, write_labeled
 from mprm_jax.data.formats.labeled_cloud import LabeledCloud
+from mprm_jax.errors import UserError
 from mprm_jax.machine import describe_machine
 
 RESULT = pathlib.Path(__file__).parent / "results" / "fuzz_readers.json"
@@ -180,7 +181,7 @@ def _read(folder: pathlib.Path, name: str, content: bytes) -> tuple[str, str]:
             return "inconsistent", problem
         _write_again(path, cloud)
         return CLOUD, f"{len(cloud.coords)} points"
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:  # any other error would end a command with a traceback
         text = str(error)
         if NO_MEMORY in text:
             return "memory", text

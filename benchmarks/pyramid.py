@@ -49,11 +49,11 @@ def main() -> None:
 
 def measure(config: Config, balls: Balls, repeats: int) -> dict:
     """Builds the first bucket of an epoch both ways."""
-    members = plan_of(config, balls, 1)[0]
+    members = plan_of(config, balls)[0]
     host, raw = BucketBuilder(balls, config), RawBucketBuilder(balls, config)
     start = time.perf_counter()
     bucket = jax.device_put(raw(members, 0))
-    compiled = jax.jit(complete).lower(bucket).compile()
+    compiled = jax.jit(complete, static_argnums=1).lower(bucket, 1).compile()
     compile_seconds = time.perf_counter() - start
     still = jax.device_put(raw(members, None))
     agreement = compare(host(members, None).batch.pyramid, compiled(still).batch.pyramid)

@@ -53,7 +53,6 @@ def main() -> None:
     parser = make_parser(DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "--stage",
-        required=True,
         choices=STAGES,
         help="cls: the classification network that mines pseudo-labels from tags\n"
         "seg: the segmentation network that learns point labels",
@@ -71,7 +70,9 @@ def main() -> None:
     add_devices_flag(parser)
     add_hosts_flags(parser)
     args = parser.parse_args()
-    config = resolve_config(args, args.stage)
+    config = resolve_config(args, args.stage or STAGES[0])
+    if args.stage is None:
+        raise UserError(f"--stage is missing; choose {' or '.join(STAGES)}, see --help.")
     check_devices(args.devices)
     if (args.stage == "seg") != (args.pseudo_labels is not None):
         raise UserError(

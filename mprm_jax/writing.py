@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -74,3 +75,11 @@ def require_place(path: pathlib.Path) -> None:
     else:
         return
     raise FailedWriteError(f"{path}: cannot be written ({reason}); choose another place.")
+
+
+def free_name(path: pathlib.Path) -> pathlib.Path:
+    """The path, or the first of path.1, path.2, ... that does not exist."""
+    names = itertools.chain(
+        [path], (path.with_name(f"{path.name}.{i}") for i in itertools.count(1))
+    )
+    return next(name for name in names if not name.exists())

@@ -9,6 +9,7 @@ export.json          written last: without it an export is not complete
 
 import dataclasses
 import json
+import logging
 import pathlib
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ import numpy as np
 from mprm_jax.data.store import SceneStore, explain_damage
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.types import IGNORED, MAX_CLASSES, Array
-from mprm_jax.writing import explain_failed_write, whole_file, write_whole
+from mprm_jax.writing import explain_failed_write, free_name, whole_file, write_whole
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when a change makes older exports unreadable
 MANIFEST_FILE = "export.json"
@@ -169,6 +172,19 @@ def begin_export(folder: pathlib.Path, manifest: ExportManifest) -> Export | Non
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / BEGUN_FILE, json.dumps(dataclasses.asdict(manifest), indent=1))
     return None
+
+
+def set_aside_another(folder: pathlib.Path, manifest: ExportManifest) -> None:
+    """Moves an export that is another one to a free name beside it; does nothing for this one."""
+    try:
+        for name in (MANIFEST_FILE, BEGUN_FILE):
+            if (folder / name).is_file():
+                _require_same(folder / name, manifest)
+    except UserError as error:
+        aside = free_name(folder)
+        with explain_failed_write(folder):
+            folder.rename(aside)
+        logger.warning("%s It is now %s.", error, aside)
 
 
 def finish_export(folder: pathlib.Path, manifest: ExportManifest, **settings: Any) -> None:

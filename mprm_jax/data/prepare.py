@@ -85,6 +85,7 @@ def prepare(
         )
     if not source.splits.get("train"):
         raise UserError(f"{spec or source.name}: split train has no scene; {_NO_TRAINING}")
+    _require_apart(source, path)
     job = Job(source, path, StoreSettings.of(data, tags))
     previous = _previous(job)
     open_for_writing(path)
@@ -113,6 +114,19 @@ def prepare(
         write_json(manifest, path / MANIFEST_FILE)
     _remark(manifest, fresh)
     return Prepared(SceneStore(path), len(fresh.keys() - broken.keys()), len(found.kept))
+
+
+def _require_apart(source: Source, store: pathlib.Path) -> None:
+    """Raises `UserError` if the files of the store would lie among those of the scans."""
+    place = store.resolve()
+    for split, names in source.splits.items():
+        for name in names:
+            for file in map(pathlib.Path, source.files(split, name)):
+                if file.resolve().parent == place:
+                    raise UserError(
+                        f"{store}: holds the scans themselves, such as {file.name}; choose another "
+                        "--store."
+                    )
 
 
 def _previous(job: Job) -> Manifest | None:

@@ -170,8 +170,11 @@ def _candidate(
 
 
 def _is_scan(path: Path, passed: _Passed) -> bool:
-    """Whether a text file holds a table; other formats are looked into when they are read."""
-    if READERS[path.suffix.lower()] is not read_text:
+    """Whether a file means to be a scan: of those that hold any text, `.txt` and `.csv`, a table.
+
+    Whether others hold what they should is found when they are read.
+    """
+    if READERS[path.suffix.lower()] is not read_text or path.suffix.lower() == ".xyz":
         return True
     try:
         if is_text_cloud(path):

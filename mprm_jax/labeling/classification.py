@@ -69,7 +69,9 @@ def train_classifier(
         train.keep_arrays(balls)
     state = fit(stage, train, _validation(stage, store, config, everywhere), config, mesh, workdir)
     shutil.rmtree(balls, ignore_errors=True)
-    export = export_split(stage.model, state, train, config, everywhere, workdir / "pseudo_labels")
+    export = export_split(
+        *(stage.model, state, train, config, everywhere, workdir / "pseudo_labels"), is_own=True
+    )
     if is_first_host():
         draw_showcase(train, export, workdir / "pseudo_labels.png")
     measures = measure_choices(export, store, config.seed)
@@ -88,6 +90,8 @@ def export_split(
     config: Config,
     mesh: jax.sharding.Mesh,
     directory: pathlib.Path,
+    *,
+    is_own: bool = False,
 ) -> Export:
     """Exports the pseudo-labels of a split; see `export_pseudo_labels`."""
     here = local_mesh(mesh)
@@ -95,7 +99,8 @@ def export_split(
     state = local_copy(state, here)
     origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
     origin["weights"] = _digest(state.params)
-    return export_pseudo_labels(predict, state, subclouds, config, here, directory, origin)
+    run_of = (predict, state, subclouds, config, here)
+    return export_pseudo_labels(*run_of, directory, origin, is_own=is_own)
 
 
 def summary(results: dict, workdir: pathlib.Path) -> str:

@@ -66,6 +66,8 @@ def export_pseudo_labels(
     mesh: jax.sharding.Mesh,
     directory: pathlib.Path,
     origin: dict[str, Any],
+    *,
+    is_own: bool = False,
 ) -> Export:
     """Writes pseudo-labels of every tagged scene of a split, or finishes writing them.
 
@@ -77,13 +79,14 @@ def export_pseudo_labels(
       mesh: of this host's devices.
       directory: of the export; new, empty, or of this same export.
       origin: JSON values that say which network this is, e.g. the step of its checkpoint.
+      is_own: as of `begin_together`.
 
     Raises:
       ValueError: the directory holds another export.
       OSError: the disk is full.
     """
     manifest = _manifest(subclouds, config, origin)
-    if (found := begin_together(directory, manifest)) is not None:
+    if (found := begin_together(directory, manifest, is_own=is_own)) is not None:
         logger.info("%s: complete already", directory)
         return found
     with explain_failed_write(directory):

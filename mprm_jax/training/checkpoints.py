@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import itertools
 import json
 import logging
 import math
@@ -22,7 +21,7 @@ from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, Preservat
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.training.hosts import is_first_host, wait_for_all_hosts
 from mprm_jax.types import Array
-from mprm_jax.writing import FailedWriteError, write_whole
+from mprm_jax.writing import FailedWriteError, free_name, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -252,7 +251,7 @@ class Checkpoints:
         if is_first_host():
             aside.mkdir(exist_ok=True)
             for step in steps:
-                (self.directory / str(step)).rename(_free_name(aside / str(step)))
+                (self.directory / str(step)).rename(free_name(aside / str(step)))
         wait_for_all_hosts("damaged checkpoints set aside")
         self._manager.reload()
 
@@ -354,11 +353,3 @@ def _system_error(error: OSError | ValueError) -> int | None:
     """The system's number of an error that a user can mend; TensorStore says it in words only."""
     text = os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
     return next((x for x in (*_FULL, *_UNWRITABLE) if os.strerror(x) in text), None)
-
-
-def _free_name(path: pathlib.Path) -> pathlib.Path:
-    """The path, or the first of path.1, path.2, ... that does not exist."""
-    names = itertools.chain(
-        [path], (path.with_name(f"{path.name}.{i}") for i in itertools.count(1))
-    )
-    return next(name for name in names if not name.exists())

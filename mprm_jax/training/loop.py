@@ -29,6 +29,8 @@ from mprm_jax.training.workdir import require_same_settings
 
 logger = logging.getLogger(__name__)
 
+_COUNTED_EPOCHS = 24  # a multiple of the usual numbers of passes, `Balls.passes`
+
 
 class Position(NamedTuple):
     """Where a run stands: `buckets` of the plan of `epoch` are done, and `step` steps in all."""
@@ -94,9 +96,8 @@ class _Run:
     ):
         self.config, self.mesh, self.train_set = config, mesh, train
         self.loader, self.checkpoints, self.stop = loader, checkpoints, stop
-        # Passes over other lists of balls take about as many steps as each other.
-        steps_per_epoch = max(len(self.plan(epoch)) for epoch in range(len(train.passes)))
-        self.total_steps = steps_per_epoch * config.optim.epochs
+        self.total_steps = self._count_steps()
+        steps_per_epoch = self.total_steps / config.optim.epochs
         self.schedule = make_schedule(config, steps_per_epoch)
         optimizer = make_optimizer(config, steps_per_epoch)
         example = loader.example()
@@ -123,6 +124,12 @@ class _Run:
             seed=self.config.seed,
             epoch=epoch,
         )
+
+    def _count_steps(self) -> int:
+        """Steps of all epochs; those of later ones are taken for the mean of the first."""
+        epochs = self.config.optim.epochs
+        counted = [len(self.plan(epoch)) for epoch in range(min(epochs, _COUNTED_EPOCHS))]
+        return round(sum(counted) * epochs / len(counted))
 
     def restore(self) -> None:
         """Continues from the newest checkpoint, if there is one."""

@@ -17,7 +17,7 @@ _DECAYED = ("weights", "kernel", "offset_weights")
 _OFFSETS = ("offset_weights", "offset_bias")
 
 
-def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[Array], Array]:
+def make_schedule(config: Config, steps_per_epoch: float) -> Callable[[Array], Array]:
     """Learning rate of a step: linear warm-up, then exponential decay or a cosine to 0.
 
     Source: exponential as in the paper, a tenth every `decay_epochs`.
@@ -49,7 +49,7 @@ def scaled_rate(config: Config) -> float:
     return optim.learning_rate * (times if optim.optimizer == "sgd" else math.sqrt(times))
 
 
-def make_optimizer(config: Config, steps_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(config: Config, steps_per_epoch: float) -> optax.GradientTransformation:
     """SGD with coupled decay, or AdamW; both clip each variable and slow the offsets."""
     schedule, config = make_schedule(config, steps_per_epoch), config.optim
     if config.optimizer == "sgd":

@@ -65,7 +65,16 @@ def read_workdir(workdir: pathlib.Path) -> tuple[Config, dict[str, Any]]:
     missing = [name for name in _IDENTITY if name not in identity]
     if missing:
         raise UserError(f"{data}: damaged (no {', '.join(missing)}); choose another --workdir.")
-    return _config(settings, _read(settings)), identity
+    config = _config(settings, _read(settings))
+    coarser = ("coarse_points", "pool_neighbors") if config.pyramid.num_levels > 1 else ()
+    sizes = ("max_clouds", "conv_neighbors", *coarser)
+    open_sizes = [name for name in sizes if not getattr(config.pyramid, name)]
+    if open_sizes:
+        raise UserError(
+            f"{settings}: damaged (no pyramid.{open_sizes[0]}); restore it, or choose another "
+            "--workdir."
+        )
+    return config, identity
 
 
 def begun_with(workdir: pathlib.Path, stage: str) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ import pytest
 from mprm_jax.data.formats import read_cloud
 from mprm_jax.data.pointcept import Pointcept
 from mprm_jax.data.source_files import check_files
+from mprm_jax.errors import UserError
 
 HUGE = 10**12
 POINTS = np.random.default_rng(0).uniform(0, 3, (50, 3))
@@ -23,7 +24,7 @@ def refused(path, reason):
     """Asserts that a file is refused in one line, without taking the memory that it promises."""
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=reason) as error:
+        with pytest.raises(UserError, match=reason) as error:
             read_cloud(path)
         assert tracemalloc.get_traced_memory()[1] < MEGABYTES << 20
     finally:

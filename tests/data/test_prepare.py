@@ -11,6 +11,7 @@ from fake_source import DeadlySource, FakeSource, box_room, scene_tags
 from mprm_jax.config import DataConfig
 from mprm_jax.data.prepare import prepare
 from mprm_jax.data.store import SceneStore
+from mprm_jax.errors import UserError
 
 DATA = DataConfig(voxel_size=0.16, sphere_radius=1.0)
 ROOM = box_room()
@@ -268,6 +269,14 @@ def test_a_place_that_cannot_be_written_is_named_before_any_work(tmp_path):
     with pytest.raises(OSError, match="choose another --store"):
         prepare(source, tmp_path / "file" / "store", DATA, workers=0)
     assert source.num_reads == 0
+
+
+def test_a_store_among_the_scans_is_refused_before_anything_is_written(tmp_path):
+    source = make_source(tmp_path)
+    before = sorted(source.root.rglob("*"))
+    with pytest.raises(UserError, match=r"holds the scans themselves, such as .*; choose"):
+        prepare(source, source.root, DATA)
+    assert sorted(source.root.rglob("*")) == before
 
 
 def test_a_killed_worker_is_one_line(tmp_path):

@@ -48,10 +48,19 @@ def rooms(tmp_path_factory):
     return Subclouds(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
 
 
-def exported(subclouds, folder, *settings, predict=says_colors, num_devices=1, origin="a network"):
+def exported(
+    subclouds,
+    folder,
+    *settings,
+    predict=says_colors,
+    num_devices=1,
+    origin="a network",
+    is_own=False,
+):
     config = override(calibrate(CONFIG, subclouds), settings)
     mesh = make_mesh(jax.devices()[:num_devices])
-    return export_pseudo_labels(predict, None, subclouds, config, mesh, folder, {"of": origin})
+    run_of = (predict, None, subclouds, config, mesh)
+    return export_pseudo_labels(*run_of, folder, {"of": origin}, is_own=is_own)
 
 
 def contents(folder):
@@ -132,6 +141,18 @@ def test_another_export_is_not_overwritten(rooms, tmp_path, settings, origin, na
     exported(rooms, tmp_path)
     with pytest.raises(ValueError, match=rf"export\.json: of another export \({named} differ"):
         exported(rooms, tmp_path, *settings, origin=origin)
+
+
+def test_an_export_that_belongs_to_a_run_sets_another_one_aside(rooms, tmp_path, caplog):
+    folder = tmp_path / "pseudo_labels"
+    exported(rooms, folder)
+    kept = contents(folder)
+    other = exported(rooms, folder, origin="another network", is_own=True)
+    assert other.manifest.settings["origin"] == {"of": "another network"}
+    assert contents(tmp_path / "pseudo_labels.1") == kept
+    assert "origin differ" in caplog.text and "pseudo_labels.1" in caplog.text
+    exported(rooms, folder, origin="another network", is_own=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pseudo_labels", "pseudo_labels.1"]
 
 
 def test_more_votes_move_the_balls_and_average(rooms, tmp_path):

@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from mprm_jax.config import from_json
+from mprm_jax.errors import UserError
 from mprm_jax.overrides import override
 from mprm_jax.presets import FORMER, tiny
 from mprm_jax.training.workdir import (
@@ -21,15 +22,23 @@ from mprm_jax.training.workdir import (
 CONFIG = tiny()
 DATA = {"stage": "cls", "data": "rooms", "classes": ["wall", "floor"], "fingerprint": "0123"}
 STORE = pathlib.Path("prepared/rooms")
+CALIBRATED = override(
+    CONFIG,
+    [
+        *("pyramid.coarse_points=(64, 32)", "pyramid.max_clouds=3", "pyramid.builder=device"),
+        *("pyramid.conv_neighbors=(9, 8, 7)", "pyramid.pool_neighbors=(6, 5)"),
+        *("pyramid.candidates=(40, 30, 20)", "pyramid.upsample_candidates=(10, 9)"),
+    ],
+)
 
 
 def test_a_new_directory_holds_settings_and_data(tmp_path):
-    open_workdir(tmp_path / "runs" / "first", CONFIG, DATA, STORE)
+    open_workdir(tmp_path / "runs" / "first", CALIBRATED, DATA, STORE)
     folder = tmp_path / "runs" / "first"
-    assert from_json((folder / "config.json").read_text()) == CONFIG
+    assert from_json((folder / "config.json").read_text()) == CALIBRATED
     values = json.loads((folder / "data.json").read_text())
     assert values == DATA | {"store": str(STORE.absolute())}
-    assert read_workdir(folder) == (CONFIG, values)
+    assert read_workdir(folder) == (CALIBRATED, values)
 
 
 def test_a_folder_without_a_run_is_no_work_directory(tmp_path):
@@ -42,6 +51,14 @@ def test_a_work_directory_that_cannot_be_read_is_named(tmp_path, name):
     open_workdir(tmp_path, CONFIG, DATA, STORE)
     (tmp_path / name).write_text("{")
     with pytest.raises(ValueError, match=rf"{name}: damaged .*; choose another --workdir"):
+        read_workdir(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"preset": "tiny", "pyramid": {"max_clouds": 3}}'])
+def test_settings_that_were_never_calibrated_are_named(tmp_path, text):
+    open_workdir(tmp_path, CALIBRATED, DATA, STORE)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config.json: damaged \(no pyramid\.(max_cl|conv_ne)"):
         read_workdir(tmp_path)
 
 
@@ -136,16 +153,6 @@ def begin(workdir, config, *lacking):
 
 def go_on(workdir, asked):
     return continued(workdir / "config.json", begun_with(workdir, "cls"), asked, "cls", 3)
-
-
-CALIBRATED = override(
-    CONFIG,
-    [
-        *("pyramid.coarse_points=(64, 32)", "pyramid.max_clouds=3", "pyramid.builder=device"),
-        *("pyramid.conv_neighbors=(9, 8, 7)", "pyramid.pool_neighbors=(6, 5)"),
-        *("pyramid.candidates=(40, 30, 20)", "pyramid.upsample_candidates=(10, 9)"),
-    ],
-)
 
 
 def test_a_run_goes_on_with_the_sizes_it_was_begun_with(tmp_path):

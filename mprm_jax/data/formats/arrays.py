@@ -115,8 +115,8 @@ def _begins_with(path: Path, magic: bytes) -> bool:
         return file.read(len(magic)) == magic
 
 
-def _unreadable(path: Path, error: BaseException) -> ValueError:
-    return ValueError(
+def _unreadable(path: Path, error: BaseException) -> UserError:
+    return UserError(
         f"{path}: not a readable NumPy file, or one with Python objects "
         f"({' '.join(str(error).split())}); save plain number arrays."
     )

@@ -105,7 +105,7 @@ def check_unpacked_size(unpacked: int, packed: int) -> None:
     The file is not named.
     """
     if unpacked > max(MAX_RATIO * packed, SMALL_BYTES):
-        raise ValueError(f"{packed} bytes would unpack to {unpacked}")
+        raise UserError(f"{packed} bytes would unpack to {unpacked}")
 
 
 def listed(names: Sequence[str]) -> str:

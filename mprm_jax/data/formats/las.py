@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from mprm_jax.data.formats.cloud import LABEL_NAMES, CloudFile, cloud_from_columns
-from mprm_jax.data.formats.las_header import open_las
+from mprm_jax.data.formats.las_header import holds_more, open_las
+from mprm_jax.data.formats.notes import MORE_POINTS
 from mprm_jax.errors import UserError
 
 NEVER_CLASSIFIED = 0  # LAS 1.4 specification, table of classification values
@@ -23,7 +24,7 @@ def read_las(path: Path) -> CloudFile:
       ValueError: the file is truncated or not LAS/LAZ.
     """
     with open_las(path) as reader:
-        num_points = reader.header.point_count
+        num_points, is_more = reader.header.point_count, holds_more(path, reader.header)
         points = reader.read_points(-1)
         if len(points) != num_points:
             raise UserError(f"{len(points)} of {num_points} points")
@@ -38,4 +39,5 @@ def read_las(path: Path) -> CloudFile:
         classification = np.asarray(points["classification"])
     if not labels and np.any(classification != NEVER_CLASSIFIED):
         labels["classification"] = classification
-    return cloud_from_columns(path, (columns | labels).items())
+    cloud = cloud_from_columns(path, (columns | labels).items())
+    return cloud._replace(notes=(*cloud.notes, MORE_POINTS)) if is_more else cloud

@@ -60,6 +60,20 @@ def open_las(path: Path) -> Iterator[laspy.LasReader]:
         ) from error
 
 
+def holds_more(path: Path, header: laspy.LasHeader) -> bool:
+    """Whether a LAS file has room for more points than its header promises.
+
+    Nothing is said of LAZ, and of files that keep wave forms behind their points.
+    """
+    if header.are_points_compressed or header.point_format.has_waveform_packet:
+        return False
+    end = path.stat().st_size
+    if header.number_of_evlrs:
+        end = min(end, header.start_of_first_evlr)
+    promised = (header.point_count + 1) * header.point_format.size
+    return end - header.offset_to_point_data >= promised
+
+
 def _check_header(file: BinaryIO, size: int) -> int:
     """Raises `ValueError` where the header or its records cannot be true; returns the points."""
     head = file.read(HEADER_BYTES[4])

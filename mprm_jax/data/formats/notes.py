@@ -15,6 +15,12 @@ class Note(NamedTuple):
     warns: bool = False  # something is odd, not just taken for granted
 
 
+# Of headers: what lies behind the points that they promise is left out.
+MORE_POINTS = Note(
+    "the header promises fewer points than the file holds; only those are read", warns=True
+)
+
+
 def log_notes(where: str, notes: Mapping[str, Sequence[Note]]) -> None:
     """Logs each text in one line, with the number of files it concerns.
 

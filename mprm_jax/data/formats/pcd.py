@@ -12,6 +12,7 @@ import numpy as np
 
 from mprm_jax.data.formats.cloud import CloudFile, as_declared, cloud_from_columns
 from mprm_jax.data.formats.lzf import lzf_decompress
+from mprm_jax.data.formats.notes import MORE_POINTS
 from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
@@ -48,14 +49,18 @@ def read_pcd(path: Path) -> CloudFile:
     try:
         fields = _fields(header)
         num_points = _num_points(header)
-        columns = _decode(body, header["DATA"][0].lower(), fields, num_points)
+        encoding = header["DATA"][0].lower()
+        columns = _decode(body, encoding, fields, num_points)
     except KeyError as error:
         raise UserError(
             f"{path}: the PCD header has no line {error.args[0]}; export the scan again."
         ) from error
     except ValueError as error:
         raise UserError(f"{path}: broken PCD file ({error}); copy or export it again.") from error
-    return cloud_from_columns(path, _split_colors(columns))
+    cloud = cloud_from_columns(path, _split_colors(columns))
+    if _holds_more(body, encoding, fields, num_points):
+        cloud = cloud._replace(notes=(*cloud.notes, MORE_POINTS))
+    return cloud
 
 
 def _read_header(path: Path, file) -> dict[str, list[str]]:
@@ -122,10 +127,22 @@ def _decode(
     raise UserError(f"unknown DATA {encoding}")
 
 
+def _holds_more(body: bytes, encoding: str, fields: Sequence[_Field], num_points: int) -> bool:
+    """Whether there are more points than the header promises."""
+    if encoding == "ascii":
+        return len(_lines(body)) > num_points
+    point_size = sum(field.dtype.itemsize * field.count for field in fields)
+    return encoding == "binary" and len(body) >= (num_points + 1) * point_size
+
+
+def _lines(body: bytes) -> list[str]:
+    return [line for line in body.decode("ascii").splitlines() if line and not line.isspace()]
+
+
 def _decode_ascii(
     body: bytes, fields: Sequence[_Field], num_points: int
 ) -> list[tuple[str, Array]]:
-    lines = [line for line in body.decode("ascii").splitlines() if line and not line.isspace()]
+    lines = _lines(body)
     if len(lines) < num_points:
         raise UserError(f"{len(lines)} of {num_points} points")
     del lines[num_points:]

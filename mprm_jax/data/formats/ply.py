@@ -13,11 +13,13 @@ from typing import BinaryIO, NamedTuple, TextIO
 import numpy as np
 
 from mprm_jax.data.formats.cloud import CloudFile, as_declared, cloud_from_columns
+from mprm_jax.data.formats.notes import MORE_POINTS
 from mprm_jax.data.formats.ply_header import PlyElement, PlyHeader, read_ply_header
 from mprm_jax.errors import UserError
 from mprm_jax.types import Array
 
 LISTS = ("vertex_indices", "vertex_index")
+_LOOK_BYTES = 1 << 12  # behind the last element
 
 
 class _Column(NamedTuple):
@@ -38,7 +40,7 @@ def read_ply(path: Path) -> CloudFile:
     try:
         header = read_ply_header(path)
         vertex = next((e for e in header.elements if e.name == "vertex"), None)
-        found = {} if vertex is None else _read(path, header)
+        found, is_more = ({}, False) if vertex is None else _read(path, header)
     except ValueError as error:
         raise UserError(
             f"{path}: not a readable PLY file ({error}); copy or export it again."
@@ -47,11 +49,12 @@ def read_ply(path: Path) -> CloudFile:
         raise UserError(f"{path}: the PLY file has no vertex element; export the scan again.")
     columns = [(name, column.values) for name, column in found["vertex"] if column.counts is None]
     faces = _faces(path, found.get("face", []), vertex.count)
-    return cloud_from_columns(path, columns, faces)
+    cloud = cloud_from_columns(path, columns, faces)
+    return cloud._replace(notes=(*cloud.notes, MORE_POINTS)) if is_more else cloud
 
 
-def _read(path: Path, header: PlyHeader) -> dict[str, list[tuple[str, _Column]]]:
-    """The named columns of each element, in the order of the file."""
+def _read(path: Path, header: PlyHeader) -> tuple[dict[str, list[tuple[str, _Column]]], bool]:
+    """The named columns of each element, in the order of the file, and whether data follow them."""
     found = {}
     with path.open("rb") as file:
         file.seek(header.size)
@@ -60,7 +63,8 @@ def _read(path: Path, header: PlyHeader) -> dict[str, list[tuple[str, _Column]]]
             columns = _read_binary(file, element) if text is None else _read_text(text, element)
             names = [prop.name for prop in element.properties]
             found[element.name] = list(zip(names, columns, strict=True))
-    return found
+        rest = file.read(_LOOK_BYTES) if text is None else text.read(_LOOK_BYTES)
+    return found, bool(rest.strip())
 
 
 def _read_text(file: TextIO, element: PlyElement) -> list[_Column]:
