@@ -55,7 +55,9 @@ def _remedy(error: OSError) -> str:
         return "shorten the name"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "choose another place or make it writable"
-    return "free disk space or choose another place"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free disk space or choose another place"
+    return "choose another place"
 
 
 def require_place(path: pathlib.Path) -> None:

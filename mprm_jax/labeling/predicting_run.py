@@ -191,7 +191,8 @@ def _text(values: dict[str, Any], classes: Sequence[str]) -> str:
     if values["points_without_position"]:
         lines.append(f"{values['points_without_position']} points have no position and no label")
     lines += [f"{scan['scan']} -> {scan['labels']}" for scan in values["scans"]]
-    lines += [f"left out {scan}: {why}" for scan, why in values["left_out"].items()]
+    for scan, why in values["left_out"].items():
+        lines.append(f"left out: {why if scan in why else f'{scan}: {why}'}")
     how = "augmented at random" if values["augmented"] else "not augmented"
     lines.append(
         f"{values['workdir']}, step {values['step']}, votes {values['votes']}, {how}: "

@@ -53,6 +53,8 @@ def refine_run(
         told = exchange(json.dumps(dataclasses.asdict(chosen)), "kernels chosen")[0]
         settings = RefineSettings(**json.loads(told))
     directory = output or path.with_name(f"{path.name}_crf")
+    if directory.resolve() == path.resolve():
+        raise UserError(f"{directory}: is the export to refine; choose another --output.")
     refined = refine_export(export, scenes, settings, directory)
     if picture and is_first_host():
         draw_refined(export, refined, scenes, directory / "refined.png")

@@ -148,7 +148,7 @@ class _Run:
     def train(self, recorder: Recorder, validation: Validation | None) -> None:
         """Trains all epochs that are left."""
         log_plan(self.loader.shape, self.plan(self.position.epoch))
-        logger.info("compiling the training step, once per run; this can take a minute")
+        logger.info("compiling the training step; this can take a minute")
         num_buckets = self.config.pyramid.buckets_per_step
         shapes = spread_shapes(self.loader.empty(), self.mesh, num_buckets)
         cost = step_cost(self.step_fn, self.state, shapes)

@@ -71,7 +71,10 @@ def test_colors_that_are_all_zero_are_pointed_out(kind):
 
 @pytest.mark.parametrize("colors", [COLORS - 300, COLORS / 255 - 0.5, with_one(COLORS, 70000)])
 def test_what_is_no_color_is_refused(colors):
-    with pytest.raises(ValueError, match=r"a\.ply: colors outside 0\.\.255; .*such as normals"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.ply: colors outside 0\.\.255; .*such as normals",
+    ):
         converted(colors)
 
 

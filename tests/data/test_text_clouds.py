@@ -52,7 +52,7 @@ def test_five_columns_need_a_header(tmp_path):
 
 def test_a_broken_text_line_is_named(tmp_path):
     (tmp_path / "a.xyz").write_text("1 2 3\n4 5\n7 8 9\n")
-    with pytest.raises(ValueError, match=r"a\.xyz: broken table .*row 2.*correct the line"):
+    with pytest.raises(ValueError, match=r"a\.xyz: broken table .*row 2.*correct the row"):
         read_cloud(tmp_path / "a.xyz")
 
 

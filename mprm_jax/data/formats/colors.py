@@ -18,8 +18,8 @@ UNIT, BYTES, WORDS = "[0, 1]", "8 bits", "16 bits"
 # Source: Kerbl et al. 2023, released code, SH2RGB: the constant of degree 0.
 HARMONIC = 0.28209479177387814
 BLACK = Note(
-    "all colors are 0, as if the scan had none; export it with colors, or leave them out "
-    "everywhere with --set data.colors=none",
+    "all colors are 0, as if the scan had none; export it with colors, or prepare all scans and "
+    "train without them (data.colors=none)",
     warns=True,
 )
 
@@ -47,8 +47,9 @@ def to_uint8_colors(path: Path, colors: Array, coords: Array) -> tuple[Array, tu
     low, high = values.min(initial=0), values.max(initial=0)
     if known is None or (known != UNIT and (low < 0 or high > LARGEST_WORD)):
         raise UserError(
-            f"{path}: colors outside 0..255; export them as bytes, or remove the color columns. "
-            "Columns that hold something else, such as normals, need their names in a first line."
+            f"{path}: colors {'outside 0..255' if np.isfinite(values).all() else 'not finite'}; "
+            "export them as bytes, or remove the color columns. Columns that hold something "
+            "else, such as normals, need their names in a first line."
         )
     largest = {UNIT: 1, BYTES: LARGEST_BYTE, WORDS: LARGEST_WORD}[known]
     beyond = int(np.count_nonzero((values < -ROUNDING) | (values > largest + ROUNDING)))

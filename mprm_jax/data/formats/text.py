@@ -66,8 +66,7 @@ def read_text(path: Path) -> CloudFile:
             )
     except ValueError as error:
         raise UserError(
-            f"{path}: broken table below line {len(layout.above)} ({error}); "
-            "correct the line or export the scan again."
+            f"{path}: broken table ({_reason(error)}); correct the row or export the scan again."
         ) from error
     columns, remarks = name_columns(path, header, table)
     if layout.decimal_comma:
@@ -157,6 +156,14 @@ def _of_unit(header: str) -> tuple[Note, ...]:
         return ()
     text = f"its header says that x is in {found[1]}; only data.scale (predict: --scale) counts"
     return (Note(text, warns=True),)
+
+
+def _reason(error: ValueError) -> str:
+    """What NumPy says of a row, counted from 1, without its advice to programmers."""
+    reason = str(error).partition(";")[0].strip(".")
+    if reason.startswith("could not convert"):  # here it counts from 0
+        reason = re.sub(r"row (\d+)", lambda row: f"row {int(row[1]) + 1}", reason)
+    return reason.replace("at row", "in the table's row")
 
 
 def _rows(file: TextIO, layout: _Layout) -> Iterator[str]:
