@@ -1,6 +1,7 @@
 """Two processes as two hosts: they train, export, measure and refine as one, and end together."""
 
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -96,6 +97,18 @@ def together(store, tmp_path_factory):
 def test_two_hosts_train_to_the_weights_of_one(alone, together):
     # Sums over devices are taken in another order, and 24 steps of Adam pass the difference on.
     assert_same_weights(together[0], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_begun_on_one_host_goes_on_with_two(store, alone, tmp_path):
+    """One process with two devices is stopped, two processes with one each end its run."""
+    workdir = runs.begun(tmp_path / "run", alone)
+    begun = training(store, workdir, devices=2)
+    status, said = runs.interrupt(begun, workdir, 4, lambda pid: os.kill(pid, signal.SIGTERM))
+    assert status == 0, said
+    first, _ = pair(training(store, workdir, devices=1), cwd=tmp_path)
+    assert "resuming at step" in first.stderr
+    # As above.
+    assert_same_weights(workdir, alone, rtol=1e-3, atol=1e-4)
 
 
 def test_two_hosts_log_the_metrics_of_one(alone, together):
