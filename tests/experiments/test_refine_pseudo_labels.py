@@ -74,7 +74,7 @@ def test_no_export(error, tmp_path):
 
 
 def test_a_folder_of_another_export(error, labels):
-    assert "of another export (refined differ" in error(labels, "--output", labels)
+    assert "is the export to refine; choose another" in error(labels, "--output", labels)
 
 
 def test_scans_without_colors(error, tmp_path):
