@@ -1,6 +1,7 @@
 """`refine_pseudo_labels.py`: another export beside the first, and what it refuses."""
 
 import json
+import shutil
 
 import pytest
 import refine_pseudo_labels
@@ -73,8 +74,13 @@ def test_no_export(error, tmp_path):
     assert error(tmp_path / "x").startswith(f"{tmp_path / 'x'}: no export.json, so no complete")
 
 
-def test_a_folder_of_another_export(error, labels):
+def test_an_export_is_not_refined_into_itself(error, labels):
     assert "is the export to refine; choose another" in error(labels, "--output", labels)
+
+
+def test_a_folder_of_another_export(error, labels, tmp_path):
+    other = shutil.copytree(labels, tmp_path / "other")
+    assert "of another export (refined differ" in error(labels, "--output", other)
 
 
 def test_scans_without_colors(error, tmp_path):
