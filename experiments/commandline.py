@@ -111,7 +111,7 @@ def add_devices_flag(parser: Parser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--devices",
         type=int,
-        help="number of devices, of each host; the result is the same with any number\n"
+        help="number of devices, of each host; steps are the same with any number\n"
         "(default: all; on a CPU one for each core that this process may use)",
     )
 
