@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mprm_jax.data.rooms.generate import scan_scene
-from mprm_jax.data.rooms.scan import vertex_nyu40_ids
-from mprm_jax.data.scannet import CLASSES, to_benchmark_labels
+from mprm_jax.rooms.generate import scan_scene
+from mprm_jax.rooms.scan import vertex_nyu40_ids
+from mprm_jax.scans.scannet import CLASSES, to_benchmark_labels
 from mprm_jax.types import IGNORED, Array
 
 CONFUSED_BLOCK = 0.5  # meters; errors of a network come in patches of about this size

@@ -19,14 +19,14 @@ import numpy as np
 from processes import median_seconds, print_row, rounded, write_report
 from step_cases import add_data_flags, make_balls, plan_of, spec_of
 
+from mprm_jax.batches.loader import BucketBuilder
 from mprm_jax.config import Config
-from mprm_jax.data.loader import BucketBuilder
+from mprm_jax.heap import keep_heap
 from mprm_jax.models.layers import scaled_kernel
 from mprm_jax.ops.deformable import deformable_kpconv, find_reach
 from mprm_jax.ops.kpconv import kpconv, linear_influence, mix
 from mprm_jax.ops.pooling import neighbor_max
 from mprm_jax.ops.rows import gather_rows
-from mprm_jax.training.heap import keep_heap
 from mprm_jax.types import Array, PointPyramid
 
 _CHUNK = 256  # rows at a time

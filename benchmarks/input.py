@@ -19,7 +19,7 @@ from processes import print_row, rounded, run_worker, write_report
 from step import prepare_process
 from step_cases import Case, CaseSpec, add_data_flags, make_case, plan_of, read_spec, spec_of
 
-from mprm_jax.data.loader import LoadedBatch, Loader
+from mprm_jax.batches.loader import LoadedBatch, Loader
 from mprm_jax.training.parallel import make_mesh, shard_batch
 
 _SETTLED = 2  # steps before the clock starts

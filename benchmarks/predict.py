@@ -16,12 +16,12 @@ import sys
 import numpy as np
 
 from mprm_jax.config import from_json
-from mprm_jax.data.formats.cloud import CloudFile
-from mprm_jax.data.formats.labeled import write_labeled
-from mprm_jax.data.formats.labeled_cloud import LabeledCloud
-from mprm_jax.data.rooms.generate import scan_scene
 from mprm_jax.geometry.surfaces import sample_surface
 from mprm_jax.machine import describe_machine
+from mprm_jax.rooms.generate import scan_scene
+from mprm_jax.scans.formats.cloud import CloudFile
+from mprm_jax.scans.formats.labeled import write_labeled
+from mprm_jax.scans.formats.labeled_cloud import LabeledCloud
 
 PREDICT = pathlib.Path(__file__).parents[1] / "experiments" / "predict.py"
 RESULT = pathlib.Path(__file__).parent / "results" / "predict.json"

@@ -18,11 +18,11 @@ import numpy as np
 from processes import median_seconds, print_row, rounded, write_report
 from step_cases import add_data_flags, make_balls, plan_of, spec_of
 
+from mprm_jax.batches.balls import Balls
+from mprm_jax.batches.bare_buckets import RawBucketBuilder
+from mprm_jax.batches.loader import BucketBuilder
 from mprm_jax.config import Config
-from mprm_jax.data.balls import Balls
-from mprm_jax.data.loader import BucketBuilder
-from mprm_jax.data.raw_buckets import RawBucketBuilder
-from mprm_jax.training.heap import keep_heap
+from mprm_jax.heap import keep_heap
 from mprm_jax.training.inputs import complete
 from mprm_jax.types import PointPyramid
 

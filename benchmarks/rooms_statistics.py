@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
-from mprm_jax.data.rooms import SIZES, VERSION
-from mprm_jax.data.rooms.generate import num_scenes, scan_scene
-from mprm_jax.data.rooms.scan import vertex_nyu40_ids
-from mprm_jax.data.scannet import CLASSES, to_benchmark_labels
-from mprm_jax.data.statistics import SceneTags, TagStatistics, count_tags, to_json
-from mprm_jax.data.weak_labels import tags_from_labels
+from mprm_jax.evidence.weak_labels import tags_from_labels
 from mprm_jax.machine import describe_machine
+from mprm_jax.rooms import SIZES, VERSION
+from mprm_jax.rooms.generate import num_scenes, scan_scene
+from mprm_jax.rooms.scan import vertex_nyu40_ids
+from mprm_jax.scans.scannet import CLASSES, to_benchmark_labels
+from mprm_jax.store.statistics import SceneTags, TagStatistics, count_tags, to_json
 from mprm_jax.types import IGNORED, Array
 
 # Source: counted in the released tags of MPRM, training scenes. Divided by all seeds, the balls

@@ -16,7 +16,7 @@ from processes import print_row, rounded, write_report
 from step import measure_apart
 from step_cases import CaseSpec, add_data_flags, make_balls, plan_of, spec_of
 
-from mprm_jax.data.loader import BucketBuilder
+from mprm_jax.batches.loader import BucketBuilder
 from mprm_jax.presets import PRESETS
 
 SIZES = (2048, 4096, 8192, 16384)  # points of the one cloud of a bucket

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 from step_clouds import BenchmarkBalls, read_clouds, sized_balls, training_balls
 
+from mprm_jax.batches.bare_buckets import RawBatch
+from mprm_jax.batches.loader import Loader, make_builder
+from mprm_jax.batches.plan import epoch_plan
+from mprm_jax.batches.shapes import calibrate
 from mprm_jax.config import Config
-from mprm_jax.data.loader import Loader, make_builder
-from mprm_jax.data.plan import epoch_plan
-from mprm_jax.data.raw_buckets import RawBatch
-from mprm_jax.data.shapes import calibrate
 from mprm_jax.overrides import override
 from mprm_jax.presets import PRESETS
 from mprm_jax.training.capacities import calibrate_candidates, choose_builder

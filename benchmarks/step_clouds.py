@@ -4,14 +4,14 @@ import pathlib
 
 import numpy as np
 
+from mprm_jax.batches.balls import Balls, Places
 from mprm_jax.config import Config
-from mprm_jax.data.balls import Balls, Places
-from mprm_jax.data.rooms.generate import scan_scene
-from mprm_jax.data.store import CloudArrays
-from mprm_jax.data.voxel_clouds import LooseClouds
+from mprm_jax.geometry.balls import ball_rows, grid_seeds
 from mprm_jax.geometry.neighbors import make_tree
-from mprm_jax.geometry.subclouds import ball_rows, grid_seeds
 from mprm_jax.geometry.voxels import voxel_grid, voxel_means
+from mprm_jax.rooms.generate import scan_scene
+from mprm_jax.store.scenes import CloudArrays
+from mprm_jax.store.voxel_clouds import LooseClouds
 from mprm_jax.types import Array
 
 NUM_CLASSES = 20

@@ -1,11 +1,23 @@
 """Errors that a user can mend; a command ends with their one line, all others show a traceback."""
 
+import contextlib
 import errno
+import pathlib
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
 
 # The system says these of a disk or of the machine, often without naming a file.
 _SURROUNDINGS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPIPE),
+)
+# What NumPy and the modules below it raise on garbled arrays and archives.
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, EOFError, SyntaxError, tokenize.TokenError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OverflowError),
 )
 _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # the status that XLA gives, whatever the device
 
@@ -49,6 +61,26 @@ def explain(error: BaseException) -> str:
 def is_device_out_of_memory(error: BaseException) -> bool:
     """Whether XLA found no memory; such an error is `jax.errors.JaxRuntimeError`."""
     return isinstance(error, RuntimeError) and _flat(error).startswith(_OUT_OF_MEMORY)
+
+
+@contextlib.contextmanager
+def explain_damage(path: pathlib.Path, remedy: str, what: str = "damaged") -> Iterator[None]:
+    """Turns what NumPy raises on a file that is gone, cut or garbled into one line.
+
+    Raises:
+      MissingError: there is no such file.
+      UserError: it is not what was written.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise MissingError(f"{path}: missing; {remedy}.") from None
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise UserError(f"{path}: {what} ({error}); {remedy}.") from None
 
 
 def _flat(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from mprm_jax.data.scene import Scene, WeakLabels
+from mprm_jax.scans.scene import Scene, WeakLabels
 
 CLASSES = ("wall", "floor", "table")
 

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from mprm_jax.data.exports import (
+from mprm_jax.store.exports import (
     ExportedScene,
     ExportManifest,
     as_stored,
@@ -13,7 +13,7 @@ from mprm_jax.data.exports import (
     save_scene,
     scene_file,
 )
-from mprm_jax.data.store import SceneStore
+from mprm_jax.store.scenes import SceneStore
 
 
 def pseudo_labels(store: SceneStore) -> dict[str, np.ndarray]:

@@ -4,16 +4,16 @@ import pathlib
 
 import jax
 
+from mprm_jax.batches.balls import Balls
+from mprm_jax.batches.covering import CoveringBalls
+from mprm_jax.batches.packing import pack
+from mprm_jax.batches.shapes import bucket_shape, calibrate
+from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import Config, to_values
-from mprm_jax.data.balls import Balls
-from mprm_jax.data.covering import CoveringBalls
-from mprm_jax.data.packing import pack
-from mprm_jax.data.shapes import bucket_shape, calibrate
-from mprm_jax.data.store import SceneStore
-from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.data.voxel_clouds import StoredClouds
 from mprm_jax.overrides import override
 from mprm_jax.presets import tiny
+from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.voxel_clouds import StoredClouds
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import make_mesh, replicate

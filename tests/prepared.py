@@ -6,9 +6,9 @@ import pathlib
 from fake_source import FakeSource, box_room
 
 from mprm_jax.config import Config, DataConfig, PyramidConfig, SegConfig
-from mprm_jax.data.prepare import prepare
-from mprm_jax.data.store import SceneStore
 from mprm_jax.presets import tiny
+from mprm_jax.store.prepare import prepare
+from mprm_jax.store.scenes import SceneStore
 
 CONFIG: Config = dataclasses.replace(
     tiny(),

@@ -16,10 +16,10 @@ import orbax.checkpoint as ocp
 from fake_source import FakeSource, box_room
 
 from mprm_jax.config import Config
-from mprm_jax.data.prepare import prepare
-from mprm_jax.data.store import SceneStore
 from mprm_jax.overrides import override
 from mprm_jax.presets import tiny
+from mprm_jax.store.prepare import prepare
+from mprm_jax.store.scenes import SceneStore
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "experiments" / "train.py"
 SETTINGS = (

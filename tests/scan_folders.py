@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mprm_jax.data.folder import Folder
+from mprm_jax.evidence.folder import Folder
 
 COORDS = np.array([[0, 0, 0], [1.5, 2, 0.25], [3, 1, 1], [3, 4, 2]])
 COLORS = np.array([[0, 0, 0], [255, 128, 1], [10, 20, 30], [7, 8, 9]], np.uint8)

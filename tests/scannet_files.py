@@ -5,7 +5,7 @@ import json
 import numpy as np
 from plyfile import PlyData, PlyElement
 
-from mprm_jax.data.scannet import LABEL_MAP, ScanNet
+from mprm_jax.scans.scannet import LABEL_MAP, ScanNet
 
 SCENE = "scene0000_00"  # in the official train list
 TEST_SCENE = "scene0707_00"

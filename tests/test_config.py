@@ -17,9 +17,9 @@ from mprm_jax.config import (
     to_json,
     to_values,
 )
-from mprm_jax.data.manifest import StoreSettings
 from mprm_jax.overrides import override, setting_names
 from mprm_jax.presets import FORMER, PRESETS, STAGES
+from mprm_jax.store.manifest import StoreSettings
 from mprm_jax.types import PATHS
 
 CONFIG = Config()

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.geometry.balls import ball_rows
 from mprm_jax.geometry.neighbors import make_tree
-from mprm_jax.geometry.subclouds import ball_rows
 from mprm_jax.types import Array
 
 

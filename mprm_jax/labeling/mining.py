@@ -15,21 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import Config
-from mprm_jax.data.exports import (
-    Export,
-    ExportedScene,
-    ExportManifest,
-    as_stored,
-    load_scene,
-    save_scene,
-    scene_file,
-)
-from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.labeling.pseudo_labels import (
+from mprm_jax.evidence.candidates import allowed_classes
+from mprm_jax.labeling.choice import (
     ClassScale,
     ScoreSums,
-    allowed_classes,
     class_scale,
     decide,
     score_sums,
@@ -38,6 +29,15 @@ from mprm_jax.labeling.pseudo_labels import (
 from mprm_jax.labeling.shared_exports import begin_together, finish_together
 from mprm_jax.labeling.votes import num_votes, scene_votes
 from mprm_jax.progress import progress_bar
+from mprm_jax.store.exports import (
+    Export,
+    ExportedScene,
+    ExportManifest,
+    as_stored,
+    load_scene,
+    save_scene,
+    scene_file,
+)
 from mprm_jax.training.hosts import is_first_host, sum_over_hosts, wait_for_all_hosts
 from mprm_jax.types import Array
 from mprm_jax.writing import explain_failed_write

@@ -12,7 +12,11 @@ import numpy as np
 
 from mprm_jax.crf.refine import refine_marginals
 from mprm_jax.crf.settings import POSITION, POSITION_AND_COLOR, CrfSettings, KernelSettings
-from mprm_jax.data.exports import (
+from mprm_jax.errors import UserError
+from mprm_jax.labeling.choice import ClassScale, standardise
+from mprm_jax.labeling.shared_exports import begin_together, finish_together
+from mprm_jax.progress import progress_bar
+from mprm_jax.store.exports import (
     Export,
     ExportedScene,
     as_labels,
@@ -20,11 +24,7 @@ from mprm_jax.data.exports import (
     save_scene,
     scene_file,
 )
-from mprm_jax.data.store import SceneStore
-from mprm_jax.errors import UserError
-from mprm_jax.labeling.pseudo_labels import ClassScale, standardise
-from mprm_jax.labeling.shared_exports import begin_together, finish_together
-from mprm_jax.progress import progress_bar
+from mprm_jax.store.scenes import SceneStore
 from mprm_jax.types import IGNORED, Array
 
 logger = logging.getLogger(__name__)

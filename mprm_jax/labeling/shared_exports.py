@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any
 
-from mprm_jax.data.exports import (
+from mprm_jax.store.exports import (
     Export,
     ExportManifest,
     begin_export,

@@ -15,11 +15,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
-from mprm_jax.data.exports import Export, as_labels
-from mprm_jax.data.store import SceneStore
 from mprm_jax.errors import UserError
 from mprm_jax.labeling.refining import RefineSettings, refine_scene
 from mprm_jax.progress import progress_bar
+from mprm_jax.store.exports import Export, as_labels
+from mprm_jax.store.scenes import SceneStore
 from mprm_jax.types import Array
 
 NUM_NEIGHBORS = 6  # of a voxel on a surface

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mprm_jax.batches.balls import BallParts
+from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import Config, MiningConfig
-from mprm_jax.data.balls import BallParts
-from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.errors import UserError
-from mprm_jax.labeling.outputs import SceneSums, scene_sums
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.ops.pcam import merge_paths
 from mprm_jax.ops.upsampling import nearest_upsample
+from mprm_jax.training.outputs import SceneSums, scene_sums
 from mprm_jax.types import Array, Batch, MprmOutput
 
 

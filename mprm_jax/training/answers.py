@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mprm_jax.batches.balls import Balls
+from mprm_jax.batches.loader import LoadedBatch, Loader
+from mprm_jax.batches.plan import group_plan
 from mprm_jax.config import Config
-from mprm_jax.data.balls import Balls
-from mprm_jax.data.loader import LoadedBatch, Loader
-from mprm_jax.data.plan import group_plan
 from mprm_jax.training.overflow import require_narrow
 from mprm_jax.training.parallel import shard_batch
 from mprm_jax.training.steps import Predicted

@@ -7,10 +7,10 @@ import logging
 import jax
 import numpy as np
 
+from mprm_jax.batches.balls import Balls
+from mprm_jax.batches.bare_buckets import RawBatch, RawBucketBuilder
+from mprm_jax.batches.plan import epoch_plan
 from mprm_jax.config import Config
-from mprm_jax.data.balls import Balls
-from mprm_jax.data.plan import epoch_plan
-from mprm_jax.data.raw_buckets import RawBatch, RawBucketBuilder
 from mprm_jax.ops.pyramid import count_pyramid_candidates
 from mprm_jax.training.inputs import moved_points
 from mprm_jax.types import Array

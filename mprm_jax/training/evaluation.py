@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import Config
-from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.training.answers import Answers
 from mprm_jax.training.hosts import sum_over_hosts
 from mprm_jax.training.metrics import average_precision

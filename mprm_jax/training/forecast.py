@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mprm_jax.data.packing import BucketShape
+from mprm_jax.batches.packing import BucketShape
 
 logger = logging.getLogger(__name__)
 

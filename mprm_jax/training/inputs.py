@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mprm_jax.data.raw_buckets import AT_REST, RawBatch
+from mprm_jax.batches.bare_buckets import AT_REST, RawBatch
 from mprm_jax.ops.motion import move
 from mprm_jax.ops.pyramid import Overflow, build_pyramid
 from mprm_jax.types import Array, Batch

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mprm_jax.batches.balls import Balls
+from mprm_jax.batches.loader import LoadedBatch, Loader
+from mprm_jax.batches.plan import epoch_plan
 from mprm_jax.config import Config, to_values
-from mprm_jax.data.balls import Balls
-from mprm_jax.data.loader import LoadedBatch, Loader
-from mprm_jax.data.plan import epoch_plan
 from mprm_jax.errors import UserError
 from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE, SIGNALS, Agreement
 from mprm_jax.training.checkpoints import Checkpoints

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mprm_jax.data.raw_buckets import RawBatch
+from mprm_jax.batches.bare_buckets import RawBatch
 from mprm_jax.errors import UserError
 from mprm_jax.types import DATA_AXIS, Array, Batch
 

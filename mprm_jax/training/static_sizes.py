@@ -5,11 +5,11 @@ import logging
 
 import jax
 
+from mprm_jax.batches.balls import Balls
+from mprm_jax.batches.loader import Loader
+from mprm_jax.batches.plan import epoch_order
+from mprm_jax.batches.shapes import calibrate, calibrate_lists
 from mprm_jax.config import Config
-from mprm_jax.data.balls import Balls
-from mprm_jax.data.loader import Loader
-from mprm_jax.data.plan import epoch_order
-from mprm_jax.data.shapes import calibrate, calibrate_lists
 from mprm_jax.training.budget import fit_memory
 from mprm_jax.training.capacities import calibrate_candidates, choose_builder
 from mprm_jax.training.forecast import step_cost

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mprm_jax.batches.bare_buckets import RawBatch
 from mprm_jax.config import Config
-from mprm_jax.data.raw_buckets import RawBatch
 from mprm_jax.training.inputs import complete, overflow_metrics
 from mprm_jax.training.stages import Stage
 from mprm_jax.types import DATA_AXIS, Array, Batch, Ratio

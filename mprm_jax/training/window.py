@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mprm_jax.data.loader import LoadedBatch
+from mprm_jax.batches.loader import LoadedBatch
 from mprm_jax.errors import UserError
 from mprm_jax.training.overflow import check_overflow
 from mprm_jax.types import Array

@@ -5,7 +5,7 @@ import pytest
 from fuzz_files import mutated, valid_files
 from fuzz_readers import CLOUD, LINE, Case, run_cases, summary
 
-from mprm_jax.data.formats import READERS, read_cloud
+from mprm_jax.scans.formats import READERS, read_cloud
 
 
 def test_the_valid_files_are_of_every_format_and_valid(tmp_path):

@@ -8,9 +8,9 @@ import numpy as np
 import rooms_statistics
 from rooms_statistics import SCANNET
 
-from mprm_jax.data.rooms import VERSION
-from mprm_jax.data.scannet import CLASSES
-from mprm_jax.data.statistics import to_json
+from mprm_jax.rooms import VERSION
+from mprm_jax.scans.scannet import CLASSES
+from mprm_jax.store.statistics import to_json
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Wei et al. 2020, table 1; bathtub is printed as 94.0.

@@ -10,21 +10,21 @@ import pytest
 from fake_source import FakeSource, box_room, scene_tags
 from prepared import CONFIG, make_store
 
-from mprm_jax.data.exports import Export, as_labels
-from mprm_jax.data.prepare import prepare
-from mprm_jax.data.shapes import calibrate
-from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.labeling.measuring import measure_choices, measure_labels
-from mprm_jax.labeling.mining import MINED, export_pseudo_labels
-from mprm_jax.labeling.pseudo_labels import (
-    allowed_classes,
+from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.evaluation.measuring import measure_choices, measure_labels
+from mprm_jax.evaluation.showcase import draw_showcase
+from mprm_jax.evidence.candidates import allowed_classes
+from mprm_jax.labeling.choice import (
     class_scale,
     decide,
     score_sums,
     standardise,
 )
-from mprm_jax.labeling.showcase import draw_showcase
+from mprm_jax.labeling.mining import MINED, export_pseudo_labels
 from mprm_jax.overrides import override
+from mprm_jax.store.exports import Export, as_labels
+from mprm_jax.store.prepare import prepare
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.steps import Predicted
 

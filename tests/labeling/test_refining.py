@@ -9,8 +9,17 @@ import pytest
 from fake_source import FakeSource, box_room
 from prepared import CONFIG
 
+from mprm_jax.commands.refining_run import refine_run
 from mprm_jax.crf.refine import refine_marginals
-from mprm_jax.data.exports import (
+from mprm_jax.evaluation.measuring import measure_labels
+from mprm_jax.labeling.refining import (
+    RefineSettings,
+    exported_probabilities,
+    refine_export,
+    refine_scene,
+    refined_classes,
+)
+from mprm_jax.store.exports import (
     Export,
     ExportedScene,
     ExportManifest,
@@ -19,17 +28,8 @@ from mprm_jax.data.exports import (
     save_scene,
     scene_file,
 )
-from mprm_jax.data.prepare import prepare
-from mprm_jax.data.truth import voxel_labels
-from mprm_jax.labeling.measuring import measure_labels
-from mprm_jax.labeling.refining import (
-    RefineSettings,
-    exported_probabilities,
-    refine_export,
-    refine_scene,
-    refined_classes,
-)
-from mprm_jax.labeling.refining_run import refine_run
+from mprm_jax.store.prepare import prepare
+from mprm_jax.store.truth import voxel_labels
 
 WIDE = RefineSettings(position_width=0.3, pair_width=0.4)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from prepared import CONFIG, make_store
 
+from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import MiningConfig, ModelConfig
-from mprm_jax.data.shapes import calibrate
-from mprm_jax.data.subclouds import Subclouds
 from mprm_jax.labeling.votes import make_mining, num_votes, scene_votes
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.overrides import override

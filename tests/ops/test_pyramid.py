@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mprm_jax.data.packing import BucketShape, Cloud, pack
+from mprm_jax.batches.packing import BucketShape, Cloud, pack
 from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
 from mprm_jax.geometry.pyramid import build_pyramid as build_on_host
 from mprm_jax.ops.pyramid import build_pyramid, count_pyramid_candidates

@@ -10,14 +10,14 @@ import pytest
 from fake_source import CLASSES, FakeSource
 from prepared import CONFIG
 
-from mprm_jax.data.covering import CoveringBalls
-from mprm_jax.data.prepare import prepare
-from mprm_jax.data.scene import Scene
-from mprm_jax.data.shapes import calibrate
-from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.data.voxel_clouds import StoredClouds
+from mprm_jax.batches.covering import CoveringBalls
+from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.ops.upsampling import nearest_upsample
 from mprm_jax.overrides import override
+from mprm_jax.scans.scene import Scene
+from mprm_jax.store.prepare import prepare
+from mprm_jax.store.voxel_clouds import StoredClouds
 from mprm_jax.training.answers import Answers
 from mprm_jax.training.capacities import calibrate_candidates
 from mprm_jax.training.parallel import make_mesh

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from prepared import CONFIG, make_store
 
-from mprm_jax.data.loader import BucketBuilder
-from mprm_jax.data.raw_buckets import RawBucketBuilder
-from mprm_jax.data.shapes import calibrate
-from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.batches.bare_buckets import RawBucketBuilder
+from mprm_jax.batches.loader import BucketBuilder
+from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.overrides import override
 from mprm_jax.training import overflow
 from mprm_jax.training.capacities import calibrate_candidates, choose_builder

@@ -10,8 +10,8 @@ import pytest
 import runs
 from small_stage import SMALL_STAGE
 
-from mprm_jax.data.shapes import calibrate
-from mprm_jax.data.subclouds import Subclouds
+from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.errors import UserError
 from mprm_jax.training import loop
 from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE

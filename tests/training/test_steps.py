@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import runs
 
-from mprm_jax.data.covering import CoveringBalls
-from mprm_jax.data.loader import Loader
-from mprm_jax.data.shapes import calibrate
-from mprm_jax.data.subclouds import Subclouds
-from mprm_jax.data.targets import TrueLabels
-from mprm_jax.data.voxel_clouds import StoredClouds
+from mprm_jax.batches.covering import CoveringBalls
+from mprm_jax.batches.loader import Loader
+from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.store.targets import TrueLabels
+from mprm_jax.store.voxel_clouds import StoredClouds
 from mprm_jax.training.capacities import calibrate_candidates
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import replicate, shard_batch, step_mesh

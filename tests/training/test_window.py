@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mprm_jax.data.loader import LoadedBatch
+from mprm_jax.batches.loader import LoadedBatch
 from mprm_jax.training.window import Window
 
 

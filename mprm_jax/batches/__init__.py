@@ -1,0 +1,1 @@
+"""From prepared scenes to balls, from balls to buckets of fixed sizes."""

@@ -1,0 +1,182 @@
+"""Balls cut out of voxel clouds: the clouds that networks are trained on and asked about."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from mprm_jax.batches.packing import Cloud
+from mprm_jax.config import Config
+from mprm_jax.geometry.augmentation import jitter, random_transform
+from mprm_jax.geometry.balls import ball_rows
+from mprm_jax.geometry.neighbors import make_tree
+from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid, coarsen
+from mprm_jax.store.voxel_clouds import VoxelClouds
+from mprm_jax.types import IGNORED, Array
+
+
+class Ball(NamedTuple):
+    """Points of one ball, as stored."""
+
+    rows: Array  # [N] int32, ascending rows of the scene's voxel cloud
+    points: Array  # [N, 3] float32, meters, relative to the ball's center
+    colors: Array  # [N, 3] uint8
+
+
+class BarePoints(NamedTuple):
+    """Points of one ball without their rows."""
+
+    points: Array  # [N, 3] float32, meters, relative to the ball's center
+    colors: Array  # [N, 3] uint8
+
+
+class Places(NamedTuple):
+    """Where S balls lie; none of them is empty."""
+
+    scene_of: Array  # [S] int, ascending
+    centers: Array  # [S, 3] float32, meters
+    radii: Array  # [S] meters
+    num_points: Array  # [S] int, voxels inside
+
+
+class Balls:
+    """Balls in the order of their scenes; children add what is known of their points.
+
+    A ball of more than `max_points` voxels is thinned to a fixed random choice of as many; the
+    number of such balls is `num_thinned`. Travels to worker processes as a whole.
+    """
+
+    def __init__(self, clouds: VoxelClouds, places: Places, num_classes: int, config: Config):
+        self.clouds, self.num_classes, self.config = clouds, num_classes, config
+        self.scenes: Sequence[str] = clouds.scenes
+        self.scene_of, self.centers, self.radii = places.scene_of, places.centers, places.radii
+        self.max_points = config.pyramid.bucket_points
+        self.num_voxels_of: Array = places.num_points
+        self.num_points: Array = np.minimum(places.num_points, self.max_points)
+        self.num_thinned = int(np.sum(places.num_points > self.max_points))
+
+    def __len__(self) -> int:
+        return len(self.scene_of)
+
+    @property
+    def passes(self) -> Sequence[Array]:
+        """Balls that one pass over the scenes visits; passes take these lists in turn."""
+        return (np.arange(len(self)),)
+
+    def tags_of(self, index: int) -> Array:
+        """Classes known to occur in a ball, [num_classes] bool."""
+        return np.zeros(self.num_classes, bool)
+
+    def labels_of(self, index: int, rows: Array) -> Array:
+        """Labels to learn for `rows` of the ball's scene, int32."""
+        return np.full(len(rows), IGNORED, np.int32)
+
+    def num_voxels(self, scene: int) -> int:
+        """Voxels of the scene with this place in `scenes`."""
+        return self.clouds.num_voxels(scene)
+
+    def name(self, index: int) -> str:
+        """Scene and center of a ball, for messages."""
+        center = ", ".join(f"{value:.2f}" for value in self.centers[index])
+        return f"{self.scenes[self.scene_of[index]]} at ({center})"
+
+    def rows(self, index: int) -> Array:
+        """Ascending rows of all voxels of one ball, also of one too large for a bucket; int32."""
+        scene = int(self.scene_of[index])
+        coords, _ = self.clouds.cloud(scene)
+        return ball_rows(coords, self._tree(scene), self.centers[index], self.radii[index])
+
+    def read(self, index: int) -> Ball:
+        """The points of one ball; of a thinned one those that are kept."""
+        return self.part(index, 0)
+
+    def part(self, index: int, number: int) -> Ball:
+        """One of the parts of a ball that are as large as a bucket, and hold all of it together.
+
+        The parts are cut from one random order of the voxels, so that each is as spread out as the
+        ball; the last one takes some voxels of others to be as large.
+        """
+        coords, colors = self.clouds.cloud(int(self.scene_of[index]))
+        rows = self.rows(index)
+        if len(rows) > self.max_points:
+            order = np.random.default_rng((2, index)).permutation(len(rows))
+            start = min(number * self.max_points, len(rows) - self.max_points)
+            rows = rows[np.sort(order[start : start + self.max_points])]
+        return Ball(rows, coords[rows] - self.centers[index][None], colors[rows])
+
+    def level_sizes(self, index: int, epoch: int | None) -> list[int]:
+        """Points of a ball at every level, once it has moved as in `cloud`."""
+        points = self.read(index).points
+        if epoch is not None:
+            points = self.moved(points, index, epoch)
+        num_levels = self.config.pyramid.num_levels
+        return [len(x) for x in coarsen(points, self.config.data.voxel_size, num_levels)]
+
+    def bare(self, index: int) -> tuple[BarePoints, Array]:
+        """The points of one ball and the labels to learn, int32."""
+        rows, points, colors = self.read(index)
+        return BarePoints(points, colors), self.labels_of(index, rows)
+
+    def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
+        """A ball with its pyramid and features; moved at random in a training epoch.
+
+        `epoch` None leaves the points where they are.
+        """
+        rows, points, colors = self.read(index)
+        if epoch is not None:
+            points = self.moved(points, index, epoch)
+        features = [np.ones((len(rows), 1), np.float32), colors / np.float32(255)]
+        if self.config.model.height:
+            features.append(points[:, 2:] - points[:, 2:].min())
+        return Cloud(
+            build_pyramid(points, spec),
+            np.concatenate(features, axis=1),
+            self.tags_of(index),
+            self.labels_of(index, rows),
+        )
+
+    def moved(self, points: Array, index: int, epoch: int) -> Array:
+        """Points of a ball after its random motion in a training epoch.
+
+        The motion is a function of (seed, epoch, ball), so that neither the bucket nor the number
+        of devices or workers changes it.
+        """
+        rng = np.random.default_rng((self.config.seed, 1, epoch, index))
+        points = points @ random_transform(rng, self.config.augment)
+        return jitter(points, rng, self.config.augment)
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019  one instance lives as long as the process
+    def _tree(self, scene: int) -> cKDTree:
+        return make_tree(self.clouds.cloud(scene).coords)
+
+
+class BallParts(Balls):
+    """The balls of another list, those too large for a bucket in parts; `ball_of` each is of.
+
+    What a network says of the parts covers every voxel of every ball.
+    """
+
+    def __init__(self, balls: Balls):
+        num_parts = -(-balls.num_voxels_of // balls.max_points)
+        self._balls = balls
+        self.ball_of: Array = np.repeat(np.arange(len(balls)), num_parts)
+        self._number = np.arange(len(self.ball_of)) - np.repeat(
+            np.cumsum(num_parts) - num_parts, num_parts
+        )
+        places = Places(balls.scene_of, balls.centers, balls.radii, balls.num_points)
+        of_parts = Places(*(values[self.ball_of] for values in places))
+        super().__init__(balls.clouds, of_parts, balls.num_classes, balls.config)
+
+    def read(self, index: int) -> Ball:
+        return self._balls.part(int(self.ball_of[index]), int(self._number[index]))
+
+    def tags_of(self, index: int) -> Array:
+        return self._balls.tags_of(int(self.ball_of[index]))
+
+    def labels_of(self, index: int, rows: Array) -> Array:
+        return self._balls.labels_of(int(self.ball_of[index]), rows)
+
+    def moved(self, points: Array, index: int, epoch: int) -> Array:
+        return self._balls.moved(points, int(self.ball_of[index]), epoch)

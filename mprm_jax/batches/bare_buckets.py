@@ -1,0 +1,99 @@
+"""Buckets of bare points, for networks that compute the geometry in their own step."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.batches.balls import Balls
+from mprm_jax.batches.packing import BucketShape
+from mprm_jax.batches.shapes import bucket_shape, pyramid_spec
+from mprm_jax.config import AugmentConfig, Config
+from mprm_jax.errors import UserError
+from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
+from mprm_jax.types import IGNORED, Array
+
+AT_REST = -1  # epoch of balls that do not move
+
+
+class Recipe(NamedTuple):
+    """All that turns bare points into a network's input; static to compiled programs."""
+
+    spec: PyramidSpec
+    capacities: Capacities
+    augment: AugmentConfig
+    seed: int
+    height: bool  # is a feature
+
+
+@dataclasses.dataclass(frozen=True)
+class RawBatch:
+    """One bucket per device; across devices the buckets are concatenated along the first axis."""
+
+    points: Array  # [T_0, 3] float32, meters, relative to the center of the ball
+    clouds: Array  # [T_0] int32, cloud of the row; B on padding
+    colors: Array  # [T_0, 3] uint8
+    balls: Array  # [B] int32, which ball a cloud is: its random motion depends on it
+    epoch: Array  # [1] int32, of the random motion; AT_REST for none
+    cloud_labels: Array  # as of `Batch`
+    real: Array  # as of `Batch`
+    point_labels: Array  # as of `Batch`
+    recipe: Recipe
+
+
+class RawBucketBuilder:
+    """Turns lists of balls into buckets; made once per worker."""
+
+    def __init__(self, balls: Balls, config: Config):
+        self._balls = balls
+        self.shape: BucketShape = bucket_shape(config, balls.num_classes)
+        self.recipe = make_recipe(config)
+
+    def __call__(self, members: list[list[int]], epoch: int | None) -> RawBatch:
+        """The concatenated buckets of a step.
+
+        Raises:
+          ValueError: more balls or points than a bucket holds.
+        """
+        batch = self._empty(len(members), AT_REST if epoch is None else epoch)
+        rows, places = self.shape.rows[0], self.shape.clouds
+        for bucket, balls in enumerate(members):
+            start = bucket * rows
+            for cloud, index in enumerate(balls):
+                ball, labels = self._balls.bare(index)
+                end = start + len(labels)
+                if end > (bucket + 1) * rows or cloud == places:
+                    raise UserError(f"{len(balls)} balls do not fit a bucket; calibrate again.")
+                batch.points[start:end] = ball.points
+                batch.colors[start:end] = ball.colors
+                batch.clouds[start:end] = cloud
+                batch.point_labels[start:end] = labels
+                place = bucket * places + cloud
+                batch.balls[place] = index
+                batch.cloud_labels[place] = self._balls.tags_of(index)
+                batch.real[place] = True
+                start = end
+        return batch
+
+    def _empty(self, num_buckets: int, epoch: int) -> RawBatch:
+        """Buckets of padding."""
+        rows, places = num_buckets * self.shape.rows[0], num_buckets * self.shape.clouds
+        return RawBatch(
+            points=np.zeros((rows, 3), np.float32),
+            clouds=np.full(rows, self.shape.clouds, np.int32),
+            colors=np.zeros((rows, 3), np.uint8),
+            balls=np.zeros(places, np.int32),
+            epoch=np.full(num_buckets, epoch, np.int32),
+            cloud_labels=np.zeros((places, self.shape.num_classes), bool),
+            real=np.zeros(places, bool),
+            point_labels=np.full(rows, IGNORED, np.int32),
+            recipe=self.recipe,
+        )
+
+
+def make_recipe(config: Config) -> Recipe:
+    """The recipe of a calibrated config."""
+    pyramid = config.pyramid
+    capacities = Capacities(pyramid.coarse_points, pyramid.candidates, pyramid.upsample_candidates)
+    spec, height = pyramid_spec(config), config.model.height
+    return Recipe(spec, capacities, config.augment, config.seed, height)

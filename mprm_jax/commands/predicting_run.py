@@ -1,0 +1,202 @@
+"""Labels files of scans from a command: finds its network, reads, predicts, writes, reports."""
+
+import dataclasses
+import logging
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mprm_jax.errors import SCAN_ERRORS, explain, is_device_out_of_memory
+from mprm_jax.evaluation.reports import Report
+from mprm_jax.palette import class_palette
+from mprm_jax.prediction.clouds import RawCloud, load_raw_cloud
+from mprm_jax.prediction.predictor import Predictor, PredictSettings
+from mprm_jax.prediction.scan_jobs import ScanJob, scan_jobs
+from mprm_jax.prediction.voting import has_colors
+from mprm_jax.progress import progress_bar
+from mprm_jax.scans.formats.labeled import LAS_SUFFIXES, write_labeled
+from mprm_jax.scans.formats.labeled_cloud import LabeledCloud, color_by_class
+from mprm_jax.scans.formats.labeled_las import check_labeled_las
+from mprm_jax.scans.formats.notes import log_new_notes
+from mprm_jax.store.manifest import StoreSettings
+from mprm_jax.training.parallel import choose_devices, make_mesh
+from mprm_jax.training.stages import seg_stage
+from mprm_jax.training.start import keep_programs
+from mprm_jax.training.steps import make_predict_step
+from mprm_jax.training.trained import TrainedNetwork, open_network
+from mprm_jax.types import IGNORED, Array
+from mprm_jax.writing import explain_failed_write
+
+logger = logging.getLogger(__name__)
+
+SCALE_FLAG = "--scale 0.001"
+
+
+class DoneScan(NamedTuple):
+    """What became of a scan."""
+
+    job: ScanJob
+    num_voxels: int
+    counts: Array  # [num_classes + 1] int64, points by label; the last have none
+    seconds: float  # from opening the file to the end of writing
+
+
+def predict_run(
+    workdir: pathlib.Path,
+    scans: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    checkpoint: str = "last",
+    format_name: str | None = None,
+    colored: bool = False,
+    scale: float | None = None,
+    settings: PredictSettings | None = None,
+    num_devices: int | None = None,
+    workers: int = 0,
+) -> Report:
+    """Labels every point of a scan or of a folder of scans.
+
+    One of many that cannot be read, predicted or written does not keep the others from being done;
+    the values name it, and why, as `left_out`.
+
+    Args:
+      workdir: of a run of stage seg.
+      scans, output, format_name, colored: as of `scan_jobs`.
+      scale: meters per unit of the scans; that of the run if None.
+      num_devices: all if None.
+      workers: processes that build input; 0 means one thread.
+
+    Raises:
+      OSError: no run, no checkpoint, no scans, or a file cannot be written.
+      ValueError: a run of the other stage, or the only scan would be overwritten, cannot be read,
+        lacks the colors that the network needs, or has no point with a position.
+    """
+    jobs, refused = scan_jobs(scans, output, format_name, colored=colored)
+    mesh = make_mesh(choose_devices(num_devices))
+    network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
+    keep_programs(workdir)
+    unit = scale or network.config.data.scale
+    logger.info("%s: a unit of the scans is taken for %g m (--scale)", scans, unit)
+    predictor = _predictor(network, mesh, settings or PredictSettings(), workers)
+    done, told, start = [], set(), time.monotonic()
+    left_out = {str(source): why for source, why in refused.items()}
+    for why in left_out.values():
+        logger.error("left out: %s", why)
+    for job in jobs:
+        began = time.monotonic()
+        try:
+            raw = _load(job, network, scale)
+            log_new_notes(str(job.source), raw.cloud.notes, told)
+            counts = _label(job, raw, network, predictor)
+        except (*SCAN_ERRORS, jax.errors.JaxRuntimeError) as error:
+            only_one = len(jobs) + len(refused) == 1
+            if only_one or not (isinstance(error, SCAN_ERRORS) or is_device_out_of_memory(error)):
+                raise
+            left_out[str(job.source)] = explain(error)
+            logger.error("left out: %s", left_out[str(job.source)])
+            continue
+        done.append(DoneScan(job, len(raw.voxels.coords), counts, time.monotonic() - began))
+    values = _values(network, predictor.settings, done, time.monotonic() - start)
+    values |= {"workdir": str(workdir), "left_out": left_out}
+    return Report(values, _text(values, network.data["classes"]))
+
+
+def _predictor(
+    network: TrainedNetwork, mesh: jax.sharding.Mesh, settings: PredictSettings, workers: int
+) -> Predictor:
+    config = network.config
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=workers))
+    predict = make_predict_step(network.stage.scores, mesh)
+    num_classes = len(network.data["classes"])
+    return Predictor(predict, network.state, num_classes, config, mesh, settings)
+
+
+def _load(job: ScanJob, network: TrainedNetwork, scale: float | None) -> RawCloud:
+    """Reads a scan; raises `ValueError` also if its target could not hold it."""
+    data = network.config.data
+    stored = dataclasses.replace(StoreSettings.of(data), scale=scale or data.scale)
+    colored = has_colors(network)
+    raw = load_raw_cloud(job.source, stored, use_colors=colored, unit_flag=SCALE_FLAG)
+    if not colored and raw.cloud.colors is not None:
+        logger.info("%s: its colors do not count, the network was trained without", job.source)
+    if job.target.suffix in LAS_SUFFIXES:
+        nothing = np.full(len(raw.point_voxel), IGNORED), np.zeros(len(raw.point_voxel))
+        labeled = LabeledCloud(raw.cloud, *nothing, tuple(network.data["classes"]))
+        check_labeled_las(job.target, labeled, None)
+    return raw
+
+
+def _label(job: ScanJob, raw: RawCloud, network: TrainedNetwork, predictor: Predictor) -> Array:
+    """Predicts and writes one scan; returns its points by label, [num_classes + 1]."""
+    num_points, classes = len(raw.point_voxel), tuple(network.data["classes"])
+    with progress_bar(num_points, "points", job.source.name) as bar:
+        share = 0.0
+
+        def advance(done: float) -> None:
+            nonlocal share
+            share += done
+            bar.update(round(share * num_points) - bar.n)
+
+        found = predictor.points(raw, str(job.source), advance)
+    labeled = LabeledCloud(raw.cloud, found.label, found.confidence, classes)
+    with explain_failed_write(job.target):
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+    write_labeled(job.target, labeled, job.source)
+    if job.colored is not None:
+        write_labeled(job.colored, color_by_class(labeled))
+    # The last bin counts labels of -1.
+    return np.roll(np.bincount(found.label + 1, minlength=len(classes) + 1), -1)
+
+
+def _values(
+    network: TrainedNetwork, settings: PredictSettings, done: Sequence[DoneScan], seconds: float
+) -> dict[str, Any]:
+    """What was done, as JSON."""
+    classes = network.data["classes"]
+    counts = sum((scan.counts for scan in done), np.zeros(len(classes) + 1, np.int64))
+    return {
+        "step": network.step,
+        "votes": settings.votes,
+        "augmented": settings.augment,
+        "points": int(counts.sum()),
+        "points_without_position": int(counts[-1]),
+        "seconds": round(seconds, 2),
+        "points_per_second": round(float(counts.sum()) / seconds, 1),
+        "points_by_class": dict(zip(classes, counts[:-1].tolist(), strict=True)),
+        "scans": [
+            {
+                "scan": str(scan.job.source),
+                "labels": str(scan.job.target),
+                "points": int(scan.counts.sum()),
+                "voxels": scan.num_voxels,
+                "seconds": round(scan.seconds, 2),
+            }
+            for scan in done
+        ],
+    }
+
+
+def _text(values: dict[str, Any], classes: Sequence[str]) -> str:
+    """The same for people, with the legend of the classes that were found."""
+    palette = np.round(255 * class_palette(len(classes))).astype(int)
+    lines = [f"{'color':8} {'class':20} share of points"]
+    for name, color in zip(classes, palette, strict=True):
+        if values["points_by_class"][name]:
+            share = 100 * values["points_by_class"][name] / values["points"]
+            lines.append(f"#{bytes(color.tolist()).hex():7} {name:20} {share:5.1f} %")
+    if values["points_without_position"]:
+        lines.append(f"{values['points_without_position']} points have no position and no label")
+    lines += [f"{scan['scan']} -> {scan['labels']}" for scan in values["scans"]]
+    for scan, why in values["left_out"].items():
+        lines.append(f"left out: {why if scan in why else f'{scan}: {why}'}")
+    how = "augmented at random" if values["augmented"] else "not augmented"
+    lines.append(
+        f"{values['workdir']}, step {values['step']}, votes {values['votes']}, {how}: "
+        f"{values['points']:,} points in {values['seconds']:.1f} s, "
+        f"{values['points_per_second']:,.0f} points/s with reading and writing"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""Refines exported pseudo-labels with a dense CRF; see --help."""
+
+import argparse
+import json
+import pathlib
+from typing import Any
+
+from mprm_jax.commands.commandline import Parser, add_hosts_flags, together
+
+DESCRIPTION = """\
+Smooths pseudo-labels with a fully connected CRF over position and color, within the classes that
+the tags allow.
+
+Reads an export and writes another beside it. Where the scans have point labels it says how good
+both are. An interrupted run continues where it stopped."""
+
+EXAMPLES = """\
+examples:
+  python experiments/refine_pseudo_labels.py --export runs/cls-rooms-quick-quick/pseudo_labels
+  python experiments/refine_pseudo_labels.py --export labels/scannet --tune 8
+  python experiments/refine_pseudo_labels.py --export labels/scannet --output labels/released \\
+      --classes all
+  python experiments/refine_pseudo_labels.py --export labels/lidar --color-width 0"""
+
+# Of the settings of the CRF; the defaults are those of `RefineSettings`.
+HELP = {
+    "position_width": ("METERS", "reach of the kernel on position (default: 0.2)"),
+    "position_weight": ("X", "weight of it (default: 3.0)"),
+    "pair_width": ("METERS", "reach of the kernel on position and color (default: 0.2)"),
+    "color_width": (
+        "X",
+        "its reach in colors of [0, 1]; 0: look at positions alone (default: 0.04)",
+    ),
+    "pair_weight": ("X", "weight of it (default: 10.0)"),
+    "trust": (
+        "SHARE",
+        "of the network's probabilities in the evidence, the rest is uniform (default: 0.5)",
+    ),
+    "iterations": ("N", "of the mean field (default: 5)"),
+    "classes": (
+        "WHICH",
+        "classes a point may have: allowed (as exported), scene (those of its scene),\n"
+        "all (the released code) (default: allowed)",
+    ),
+}
+
+
+def main() -> None:
+    args = make_parser().parse_args()
+    with together(args, num_devices=1):
+        refine(vars(args))
+
+
+def refine(args: dict[str, Any]) -> None:
+    """Refines, and prints what came out.
+
+    Args:
+      args: flags by name.
+    """
+    # Reads no settings of JAX before the parser has said what is wrong.
+    from mprm_jax.commands.refining_run import refine_run
+    from mprm_jax.labeling.refining import RefineSettings
+    from mprm_jax.training.hosts import is_first_host
+
+    settings = RefineSettings(**{name: args[name] for name in HELP if args[name] is not None})
+    report = refine_run(
+        args["export"],
+        store=args["store"],
+        output=args["output"],
+        settings=settings,
+        tune_scenes=args["tune"],
+        picture=args["picture"],
+    )
+    if is_first_host():
+        print(json.dumps(report.values, indent=1) if args["json"] else report.text)
+
+
+def make_parser() -> Parser:
+    """The flags of the script; those of the CRF default to the released values."""
+    parser = Parser(
+        description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--export",
+        type=pathlib.Path,
+        required=True,
+        metavar="DIR",
+        help="of train.py --stage cls (RUN/pseudo_labels) or export_pseudo_labels.py",
+    )
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="where to write (default: beside the export, its name with _crf)",
+    )
+    parser.add_argument(
+        "--store",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="prepared scenes (default: those the export was made from)",
+    )
+    parser.add_argument(
+        "--tune",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first choose weights and widths on N scenes, without point labels: label\n"
+        "boundaries should lie where colors change (default: 0, no tuning)",
+    )
+    parser.add_argument("--picture", action="store_true", help="draw a scene before and after")
+    parser.add_argument("--json", action="store_true", help="print the measures as JSON")
+    add_hosts_flags(parser)
+    crf = parser.add_argument_group("the CRF")
+    for name, (metavar, text) in HELP.items():
+        kind = str if name == "classes" else int if name == "iterations" else float
+        crf.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+    return parser

@@ -1,0 +1,217 @@
+"""The commands of the paper's experiments, in the order in which one needs the results of another.
+
+Every job has a folder of its own below the work directory and leaves one JSON file there, last. A
+job whose file exists is done.
+"""
+
+import itertools
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence, Set
+from typing import NamedTuple
+
+from mprm_jax.errors import UserError
+from mprm_jax.store.scenes import SceneStore
+from mprm_jax.types import PATHS
+from mprm_jax.writing import explain_failed_write, require_place, write_whole
+
+NETWORKS = {"PCAM": ("model.paths=plain",), "MPRM": ()}
+TAGS = ("scene", "subcloud")
+# Table 3: one network, different paths merged; the maximum unless it says sum.
+FUSIONS = {
+    **{path: ((path,), "max") for path in PATHS},
+    **{f"plain+{path}": (("plain", path), "max") for path in PATHS[1:]},
+    "all": (PATHS, "max"),
+    "all, sum": (PATHS, "sum"),
+}
+# Which classes a point may take; not of the paper, measured on the same network as Table 3.
+RULES = ("intersection", "ball", "scene")
+CALIBRATIONS = ("class", "none")
+TARGETS = ("pseudo", "crf", "truth")  # what segmentation networks learn
+TRAIN_LIST = "train.txt"  # names of the training scenes, of which Table 1 is
+GROUPS = ("tags", "labels", "paths", "retraining")
+
+
+# Classification networks that a group of experiments starts from.
+_CLASSIFIERS = {
+    "labels": tuple(itertools.product(TAGS, NETWORKS)),
+    "paths": (("subcloud", "MPRM"),),
+    "retraining": (("subcloud", "PCAM"), ("subcloud", "MPRM")),
+}
+
+
+class Job(NamedTuple):
+    """One command."""
+
+    title: str
+    command: tuple[str, ...]
+    result: pathlib.Path  # JSON
+    prints: bool  # the JSON comes on the standard output, the command writes no such file itself
+
+
+class Setting(NamedTuple):
+    """What all jobs share."""
+
+    root: pathlib.Path  # work directory
+    data: str
+    preset: str
+    store: pathlib.Path
+    devices: int | None
+    overrides: Sequence[str]
+    own_store: bool = False  # the prepared data are not where train.py would look for them
+
+
+def claim(setting: Setting, store: SceneStore) -> None:
+    """Notes what the results of a work directory are of, and lists the training scenes.
+
+    Raises:
+      ValueError: they are of something else.
+      OSError: it cannot be written.
+    """
+    path = setting.root / "setting.json"
+    splits = {split: store.fingerprint(split) for split in store.splits}
+    values = {"preset": setting.preset, "settings": list(setting.overrides), "data": splits}
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            changed = [name for name, value in values.items() if found.get(name) != value]
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{path}: damaged ({error}); choose another --workdir.") from error
+        if changed:
+            raise UserError(
+                f"{path}: the results there are of other {' and '.join(changed)}; "
+                "choose another --workdir."
+            )
+    require_place(path)
+    with explain_failed_write(path):
+        setting.root.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(values, indent=1))
+    write_whole(setting.root / TRAIN_LIST, "".join(f"{x}\n" for x in store.scenes("train")))
+
+
+def make_jobs(setting: Setting, seeds: Sequence[int], groups: Sequence[str]) -> list[Job]:
+    """All jobs of some groups of experiments."""
+    jobs = [_tag_statistics(setting)] if "tags" in groups else []
+    wanted = {pair for group in groups for pair in _CLASSIFIERS.get(group, ())}
+    jobs += [job for seed in seeds for job in _label_jobs(setting, seed, wanted)]
+    if "retraining" in groups:
+        jobs += [job for seed in seeds for job in _retraining_jobs(setting, seed)]
+    if "paths" in groups:
+        jobs += [job for seed in seeds for job in _path_jobs(setting, seed)]
+    return jobs
+
+
+def run_job(job: Job) -> None:
+    """Runs a command; its progress and errors go to the terminal.
+
+    Raises:
+      ValueError: it failed.
+    """
+    job.result.parent.mkdir(parents=True, exist_ok=True)
+    output = subprocess.PIPE if job.prints else None
+    finished = subprocess.run(job.command, stdout=output, text=True)
+    if finished.returncode:
+        raise UserError(
+            f"{job.title} failed with status {finished.returncode} (see above); the same command "
+            f"continues there: {' '.join(job.command)}"
+        )
+    if job.prints:
+        write_whole(job.result, finished.stdout)
+
+
+def _tag_statistics(setting: Setting) -> Job:
+    flags = ("stats", "--labels", str(setting.store), "--json")
+    flags += ("--split", str(setting.root / TRAIN_LIST))
+    return _printing(setting, "tag statistics", "weak-labels", flags, "tags.json")
+
+
+def _label_jobs(setting: Setting, seed: int, wanted: Set[tuple[str, str]]) -> list[Job]:
+    """Table 2: trains, exports and refines.
+
+    Args:
+      wanted: (tags, network) pairs.
+    """
+    jobs = []
+    for tags, (network, paths) in itertools.product(TAGS, NETWORKS.items()):
+        if (tags, network) not in wanted:
+            continue
+        name = f"{network}-{tags}-{seed}"
+        settings = (f"seed={seed}", f"data.labels={tags}", *paths)
+        jobs.append(_training(setting, f"cls/{name}", ("--stage", "cls"), settings))
+        export = setting.root / "cls" / name / "pseudo_labels"
+        flags = ("--export", str(export), "--output", str(setting.root / "crf" / name))
+        flags += ("--picture", "--json")
+        jobs.append(_printing(setting, f"CRF {name}", "refine", flags, f"crf/{name}.json"))
+    return jobs
+
+
+def _path_jobs(setting: Setting, seed: int) -> list[Job]:
+    """Table 3: merges different paths of one network, on both splits; and the rules for tags."""
+    jobs = []
+    for (fusion, (paths, kind)), split in itertools.product(FUSIONS.items(), ("train", "val")):
+        mining = (f"mining.paths={','.join(paths)}", f"mining.fusion={kind}", "mining.votes=1")
+        name = f"paths/{fusion.replace(', ', '-')}-{split}-{seed}"
+        jobs.append(_export(setting, f"MPRM-subcloud-{seed}", split, name, mining))
+    for rule, calibration in itertools.product(RULES, CALIBRATIONS):
+        mining = (f"mining.allowed={rule}", f"mining.calibration={calibration}", "mining.votes=1")
+        name = f"rules/{rule}-{calibration}-{seed}"
+        jobs.append(_export(setting, f"MPRM-subcloud-{seed}", "train", name, mining))
+    return jobs
+
+
+def _retraining_jobs(setting: Setting, seed: int) -> list[Job]:
+    """Tables 4 and 5: maps on the validation split, and segmentation networks."""
+    jobs = []
+    for network in NETWORKS:
+        name = f"val/{network}-{seed}"
+        jobs.append(_export(setting, f"{network}-subcloud-{seed}", "val", name, ()))
+    flags = ("--export", str(setting.root / "val" / f"MPRM-{seed}"))
+    flags += ("--output", str(setting.root / "val" / f"MPRM-CRF-{seed}"), "--json")
+    result = f"val/MPRM-CRF-{seed}.json"
+    jobs.append(_printing(setting, f"CRF on val, {seed}", "refine", flags, result))
+    targets = {
+        "pseudo": setting.root / "cls" / f"MPRM-subcloud-{seed}" / "pseudo_labels",
+        "crf": setting.root / "crf" / f"MPRM-subcloud-{seed}",
+        "truth": "truth",
+    }
+    for target, labels in targets.items():
+        name = f"seg/{target}-{seed}"
+        stage = ("--stage", "seg", "--pseudo-labels", str(labels))
+        jobs.append(_training(setting, name, stage, (f"seed={seed}",)))
+        flags = ("--workdir", str(setting.root / name), "--split", "val", "--tags", "--json")
+        flags += ("--picture", str(setting.root / f"{name}.png"))
+        jobs.append(_printing(setting, f"evaluate {name}", "evaluate", flags, f"{name}.json"))
+    return jobs
+
+
+def _training(
+    setting: Setting, name: str, stage: tuple[str, ...], settings: tuple[str, ...]
+) -> Job:
+    workdir = setting.root / name
+    flags = (*stage, "--data", setting.data, "--preset", setting.preset, "--workdir", str(workdir))
+    flags += ("--store", str(setting.store)) if setting.own_store else ()
+    flags += (*_devices(setting), "--set", *settings, *setting.overrides)
+    return Job(f"train {name}", _script("train", flags), workdir / "results.json", False)
+
+
+def _export(setting: Setting, run: str, split: str, name: str, mining: tuple[str, ...]) -> Job:
+    flags = ("--workdir", str(setting.root / "cls" / run), "--split", split, "--json")
+    flags += ("--output", str(setting.root / name), *_devices(setting))
+    flags += ("--set", *mining) if mining else ()
+    return _printing(setting, f"export {name}", "export", flags, f"{name}.json")
+
+
+def _printing(
+    setting: Setting, title: str, script: str, flags: tuple[str, ...], result: str
+) -> Job:
+    return Job(title, _script(script, flags), setting.root / result, True)
+
+
+def _devices(setting: Setting) -> tuple[str, ...]:
+    return () if setting.devices is None else ("--devices", str(setting.devices))
+
+
+def _script(name: str, flags: tuple[str, ...]) -> tuple[str, ...]:
+    return (sys.executable, "-m", "mprm_jax", name, *flags)

@@ -1,0 +1,241 @@
+"""The tables of the report: the paper's Tables 1 to 5, and what the runs cost."""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mprm_jax.commands.reproduction.jobs import (
+    CALIBRATIONS,
+    FUSIONS,
+    NETWORKS,
+    RULES,
+    TAGS,
+    TARGETS,
+)
+from mprm_jax.commands.reproduction.render import ABSENT, Block, Heading, Table, Text
+from mprm_jax.commands.reproduction.results import Results, coverage, mean, spread
+
+PAPER: dict[str, Any] = json.loads(
+    pathlib.Path(__file__).with_name("paper.json").read_text(encoding="utf-8")
+)
+_ONE_NETWORK = "One MPRM network a seed, with tags, one vote a ball, training scenes or as named."
+WITH_TAGS, WITHOUT_TAGS = "voxels with tags", "voxels without tags"
+
+
+def tag_table(results: Results, with_paper: bool) -> list[Block]:
+    """Table 1: how often each class is tagged."""
+    found = results.load("tags.json") or {}
+    columns = ["class", "scenes %", "subclouds %"]
+    paper = PAPER["class_frequency"]
+    columns += ["paper, scenes %", "paper, subclouds %"] if with_paper else []
+    rows = []
+    for number, name in enumerate(found.get("scene", {})):
+        row = [name, f"{found['scene'][name]:.1f}", f"{found['subcloud'][name]:.1f}"]
+        if with_paper:
+            row += [str(paper["scene"][number]), str(paper["subcloud"][number])]
+        rows.append(row)
+    counts = f"{found.get('scenes', '')} scenes, {found.get('subclouds', '')} subclouds"
+    return [
+        Heading("Table 1: class tags of the training scenes"),
+        Text(counts),
+        Table(columns, rows),
+    ]
+
+
+def label_table(results: Results, with_paper: bool) -> list[Block]:
+    """Table 2: pseudo-labels of the training scenes."""
+    ways = ("calibrated", "raw", "random allowed class", "most frequent allowed class")
+    columns = ["mIoU of pseudo-labels", "calibrated", "calibrated + CRF", "raw (paper's argmax)"]
+    columns += [*ways[2:], *(["paper"] if with_paper else [])]
+    rows = []
+    for tags in TAGS:
+        for network in NETWORKS:
+            name = f"{network}-{tags}-{{seed}}"
+            cells = {
+                way: spread(results.numbers(f"cls/{name}/results.json", _measure_of(way)))
+                for way in ways
+            }
+            refined = spread(results.numbers(f"crf/{name}.json", _refined))
+            row = [f"{network}, {tags} tags", cells["calibrated"], refined, cells["raw"]]
+            row += [cells[way] for way in ways[2:]]
+            rows.append(row + ([_paper_label(network, tags)] if with_paper else []))
+    note = "All columns are with tags: a point may only take a class that is tagged around it."
+    files = [f"cls/{network}-{tags}-{{seed}}/results.json" for tags in TAGS for network in NETWORKS]
+    picks = [_measure_of(way, "num_classes") for way in ways]
+    note += _coverage_note(results, "Means", files, picks)
+    return [Heading("Table 2: pseudo-labels"), Text(note), Table(columns, rows)]
+
+
+def class_table(results: Results) -> list[Block]:
+    """The classes of Table 2, subcloud tags."""
+    files = {
+        "PCAM": ("cls/PCAM-subcloud-{seed}/results.json", lambda x: x["measures"]["calibrated"]),
+        "MPRM": ("cls/MPRM-subcloud-{seed}/results.json", lambda x: x["measures"]["calibrated"]),
+        "MPRM + CRF": ("crf/MPRM-subcloud-{seed}.json", lambda x: x["after"]),
+    }
+    rows = []
+    for number, name in enumerate(_classes(results)):
+        row = [name]
+        for file, pick in files.values():
+            # Of classes that do not occur there is no IoU, once it was looked for.
+            done = results.numbers(file, lambda x, pick=pick: float(bool(pick(x))))
+            ious = results.numbers(file, lambda x, pick=pick, n=number: pick(x)["iou"][n])
+            row.append(spread(ious) if ious or not any(done) else ABSENT)
+        rows.append(row)
+    return [
+        Heading("Table 2, by class (subcloud tags, calibrated)", 3),
+        Table(["IoU", *files], rows),
+    ]
+
+
+def path_table(results: Results, with_paper: bool) -> list[Block]:
+    """Table 3: which paths are merged, and how."""
+    columns = [
+        "paths merged",
+        "train",
+        "val",
+        *(["paper, train", "paper, val"] if with_paper else []),
+    ]
+    rows = []
+    for fusion in FUSIONS:
+        name = fusion.replace(", ", "-")
+        cells = [
+            spread(results.numbers(f"paths/{name}-{split}-{{seed}}.json", _exported))
+            for split in ("train", "val")
+        ]
+        row = [fusion, *cells]
+        rows.append(row + ([str(x) for x in PAPER["paths"][fusion]] if with_paper else []))
+    note = f"{_ONE_NETWORK} Calibrated; the maximum over paths unless it says sum."
+    return [Heading("Table 3: paths and fusion"), Text(note), Table(columns, rows)]
+
+
+def rule_table(results: Results) -> list[Block]:
+    """Whose tags decide which classes a point may take."""
+    names = {
+        "intersection": "those of all its balls (default)",
+        "ball": "those of any of its balls",
+        "scene": "those of its scene",
+    }
+    rows = []
+    for rule in RULES:
+        files = [f"rules/{rule}-{calibration}-{{seed}}.json" for calibration in CALIBRATIONS]
+        rows.append([names[rule], *(spread(results.numbers(file, _exported)) for file in files)])
+    columns = ["classes a point may take", "calibrated", "raw (paper's argmax)"]
+    return [Heading("Rules for tags", 3), Text(_ONE_NETWORK), Table(columns, rows)]
+
+
+def validation_table(results: Results, with_paper: bool) -> list[Block]:
+    """Table 4: the validation split, before and after retraining."""
+    lines = {
+        "PCAM": ("val/PCAM-{seed}.json", _exported, None),
+        "MPRM": ("val/MPRM-{seed}.json", _exported, None),
+        "MPRM, CRF": ("val/MPRM-CRF-{seed}.json", _refined, None),
+        "retrained on MPRM": ("seg/pseudo-{seed}.json", _column(WITH_TAGS), WITHOUT_TAGS),
+        "retrained on MPRM, CRF": ("seg/crf-{seed}.json", _column(WITH_TAGS), WITHOUT_TAGS),
+        "fully supervised": ("seg/truth-{seed}.json", _column(WITH_TAGS), WITHOUT_TAGS),
+    }
+    rows = []
+    for name, (file, pick, without) in lines.items():
+        bare = spread(results.numbers(file, _column(without))) if without else "needs tags"
+        row = [name, spread(results.numbers(file, pick)), bare]
+        rows.append(row + ([str(PAPER["validation"].get(name, ""))] if with_paper else []))
+    columns = ["mIoU on val", "with tags", "without tags", *(["paper"] if with_paper else [])]
+    note = "A class counts if it occurs in the truth or among the labels."
+    files = [f"seg/{target}-{{seed}}.json" for target in TARGETS]
+    for column in (WITH_TAGS, WITHOUT_TAGS):
+        means = f"Means of networks on {column}"
+        note += _coverage_note(results, means, files, [_column(column, "num_classes")])
+    return [Heading("Table 4: validation split"), Text(note), Table(columns, rows)]
+
+
+def supervision_table(results: Results, with_paper: bool) -> list[Block]:
+    """Table 5: the share of full supervision that tags alone reach."""
+    tags = results.numbers("seg/crf-{seed}.json", _column(WITHOUT_TAGS))
+    full = results.numbers("seg/truth-{seed}.json", _column(WITHOUT_TAGS))
+    ours, theirs = mean(tags), mean(full)
+    share = "" if ours is None or theirs is None else f"{100 * ours / theirs:.0f} %"
+    rows = [
+        ["retrained on MPRM, CRF", spread(tags)],
+        ["fully supervised", spread(full)],
+        ["share reached by tags", share],
+    ]
+    if with_paper:
+        paper = PAPER["test"]
+        cells = [str(paper[row[0]]) for row in rows[:2]]
+        cells.append(f"{100 * paper[rows[0][0]] / paper[rows[1][0]]:.0f} %")
+        rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
+    columns = ["mIoU without tags, val", "ours", *(["paper, hidden test"] if with_paper else [])]
+    return [Heading("Table 5: against full supervision"), Table(columns, rows)]
+
+
+def cost_table(results: Results) -> list[Block]:
+    """Time and speed of the trainings."""
+    runs = [f"cls/{network}-{tags}-{{seed}}" for tags in TAGS for network in NETWORKS]
+    runs += [f"seg/{target}-{{seed}}" for target in TARGETS]
+    rows = []
+    for run in runs:
+        seconds = results.numbers(f"{run}/results.json", lambda found: found["seconds"] / 60)
+        speeds = [
+            speed
+            for seed in results.seeds
+            if (speed := _speed(results.root / run.format(seed=seed))) is not None
+        ]
+        found = (results.load(f"{run}/results.json".format(seed=seed)) for seed in results.seeds)
+        devices = {values["devices"] for values in found if values}
+        name = run.removesuffix("-{seed}")
+        rows.append([name, spread(seconds), spread(speeds), ", ".join(sorted(devices))])
+    note = "Minutes of the whole command; speed of its training steps."
+    columns = ["training", "minutes", "thousand points/s", "devices"]
+    return [Heading("Cost"), Text(note), Table(columns, rows)]
+
+
+def _speed(workdir: pathlib.Path) -> float | None:
+    """Median speed of a run in thousand points per second."""
+    path = workdir / "metrics.jsonl"
+    if not path.exists():
+        return None
+    lines: Sequence[dict] = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [x["speed/points_per_second"] for x in lines if "speed/points_per_second" in x]
+    return statistics.median(found) / 1000 if found else None
+
+
+def _coverage_note(
+    results: Results, means: str, files: Sequence[str], picks: Sequence[Callable]
+) -> str:
+    """A sentence on the classes that means cover; empty if none was measured."""
+    counts = [results.numbers(file, pick) for file in files for pick in picks]
+    covered = coverage(*counts, of=len(_classes(results)))
+    return f" {means} are over {covered} classes." if covered else ""
+
+
+def _classes(results: Results) -> list[str]:
+    """Of the data set, from the first network that is trained."""
+    for file in ("cls/PCAM-scene-{seed}/results.json", "cls/MPRM-subcloud-{seed}/results.json"):
+        for seed in results.seeds:
+            if found := results.load(file.format(seed=seed)):
+                return found["classes"]
+    return []
+
+
+def _measure_of(way: str, value: str = "miou"):
+    return lambda found: found["measures"].get(way, {}).get(value)
+
+
+def _refined(found: dict) -> float | None:
+    return (found["after"] or {}).get("miou")
+
+
+def _exported(found: dict) -> float | None:
+    return (found["measure"] or {}).get("miou")
+
+
+def _column(name: str, value: str = "miou"):
+    return lambda found: found["columns"].get(name, {}).get(value)
+
+
+def _paper_label(network: str, tags: str) -> str:
+    plain = PAPER["pseudo_labels"][f"{network}, {tags}"]
+    refined = PAPER["pseudo_labels"].get(f"{network}, {tags}, CRF")
+    return f"{plain}" if refined is None else f"{plain}, CRF {refined}"

@@ -1,0 +1,163 @@
+"""The classification stage from end to end: trains on tags, then mines and draws pseudo-labels."""
+
+import hashlib
+import logging
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+
+from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.config import Config
+from mprm_jax.errors import UserError
+from mprm_jax.evaluation.measuring import BASELINES, CALIBRATED, RAW, measure_choices
+from mprm_jax.evaluation.quality_table import measure_values
+from mprm_jax.evaluation.showcase import draw_showcase
+from mprm_jax.labeling.mining import export_pseudo_labels
+from mprm_jax.labeling.votes import make_mining
+from mprm_jax.models.mprm import Mprm
+from mprm_jax.store.exports import Export
+from mprm_jax.store.scenes import SceneStore
+from mprm_jax.training.budget import whole_balls
+from mprm_jax.training.evaluation import tag_precision
+from mprm_jax.training.hosts import is_first_host
+from mprm_jax.training.loop import Validation, fit
+from mprm_jax.training.parallel import (
+    choose_devices,
+    describe_devices,
+    local_copy,
+    local_mesh,
+    make_mesh,
+    step_mesh,
+)
+from mprm_jax.training.stages import Stage, cls_stage
+from mprm_jax.training.start import settings_of_run, start_run
+from mprm_jax.training.steps import TrainState, make_predict_step
+
+logger = logging.getLogger(__name__)
+
+
+def train_classifier(
+    store: SceneStore, config: Config, workdir: pathlib.Path, num_devices: int | None
+) -> dict:
+    """Trains, mines and draws; returns the measures of the pseudo-labels.
+
+    Args:
+      workdir: new, or of the same run.
+      num_devices: all if None.
+
+    Raises:
+      ValueError: no tags, too few devices, a work directory of another run, a loss not finite.
+      OSError: a file is missing or cannot be written.
+      StoppedError: see `fit`.
+    """
+    devices = choose_devices(num_devices)
+    everywhere = make_mesh(devices)
+    config = settings_of_run(workdir, "cls", config, len(devices))
+    mesh = step_mesh(devices, config.pyramid.buckets_per_step)
+    train = _open_split(store, "train", whole_balls(config))
+    if not train.tags.any():
+        raise UserError(
+            f"{store.path}: no ball of split train is tagged with any class; fill in the tags, "
+            "then prepare again."
+        )
+    stage = cls_stage(config, len(store.classes))
+    config = start_run("cls", stage, store, train, config, mesh, workdir)
+    balls = workdir / f"balls-of-host{jax.process_index()}"  # gone after training
+    if config.pyramid.builder == "device":
+        train.keep_arrays(balls)
+    state = fit(stage, train, _validation(stage, store, config, everywhere), config, mesh, workdir)
+    shutil.rmtree(balls, ignore_errors=True)
+    export = export_split(
+        *(stage.model, state, train, config, everywhere, workdir / "pseudo_labels"), is_own=True
+    )
+    if is_first_host():
+        draw_showcase(train, export, workdir / "pseudo_labels.png")
+    measures = measure_choices(export, store, config.seed)
+    return {
+        "classes": list(store.classes),
+        "devices": describe_devices(mesh),
+        "labels": config.data.labels,
+        "measures": {way: measure_values(found) for way, found in measures.items()},
+    }
+
+
+def export_split(
+    model: Mprm,
+    state: TrainState,
+    subclouds: Subclouds,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    directory: pathlib.Path,
+    *,
+    is_own: bool = False,
+) -> Export:
+    """Exports the pseudo-labels of a split; see `export_pseudo_labels`."""
+    here = local_mesh(mesh)
+    predict = make_predict_step(make_mining(model, config.mining), here)
+    state = local_copy(state, here)
+    origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
+    origin["weights"] = _digest(state.params)
+    run_of = (predict, state, subclouds, config, here)
+    return export_pseudo_labels(*run_of, directory, origin, is_own=is_own)
+
+
+def summary(results: dict, workdir: pathlib.Path) -> str:
+    """What a person wants to know at the end.
+
+    Args:
+      results: of `train_classifier`, and the `seconds` that all took.
+    """
+    lines = [f"pseudo-labels of the training scenes ({results['labels']} tags):"]
+    for name in (CALIBRATED, RAW, *BASELINES):
+        if name in results["measures"]:
+            values = results["measures"][name]
+            lines.append(
+                f"  {name:28s} mIoU {values['miou']:5.1f} over {values['num_classes']} classes"
+                f"   accuracy {values['accuracy']:5.1f}"
+            )
+    if len(lines) == 1:
+        lines.append("  not measured: the scenes have no point labels")
+    lines.append(
+        f"done in {results['seconds'] / 60:.1f} minutes; see {workdir / 'pseudo_labels.png'}"
+    )
+    return "\n".join(lines)
+
+
+def _digest(weights: Any) -> str:
+    """Tells networks apart that agree in paths, seed and step."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(weights)):
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _open_split(store: SceneStore, split: str, config: Config) -> Subclouds:
+    subclouds = Subclouds(store, split, config)
+    if subclouds.num_thinned:
+        logger.warning(
+            "%d of %d subclouds of split %s hold more voxels than pyramid.bucket_points=%d: each "
+            "is thinned to a fixed random choice of as many; raise the setting to use all",
+            *(subclouds.num_thinned, len(subclouds), split, subclouds.max_points),
+        )
+    return subclouds
+
+
+def _validation(
+    stage: Stage, store: SceneStore, config: Config, mesh: jax.sharding.Mesh
+) -> Validation | None:
+    """Scores the tags of the split "val", if it has any."""
+    if "val" not in store.splits or not any(
+        store.info("val", scene).subclouds for scene in store.scenes("val")
+    ):
+        logger.info("no tagged validation split: the tags are not scored between epochs")
+        return None
+    subclouds = _open_split(store, "val", config)
+    here = local_mesh(mesh)
+    predict = make_predict_step(stage.scores, here)
+
+    def measure(state: TrainState) -> dict[str, float]:
+        return tag_precision(predict, local_copy(state, here), subclouds, config, here)
+
+    return Validation(measure, score="precision")

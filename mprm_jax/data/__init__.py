@@ -1,1 +1,0 @@
-"""From files to scenes, from scenes to subclouds, from subclouds to buckets."""

@@ -1,5 +1,0 @@
-"""Rooms: procedural furnished rooms in ScanNet's own file layout, the embedded default data set."""
-
-from mprm_jax.data.rooms.generate import SIZES, VERSION, generate
-
-__all__ = ["SIZES", "VERSION", "generate"]

@@ -1,0 +1,57 @@
+"""Measures pseudo-labels against ground truth, beside what the tags alone would give."""
+
+from typing import Any
+
+import numpy as np
+
+from mprm_jax.evaluation.baselines import frequent_labels, random_labels
+from mprm_jax.evaluation.quality import Measure, confusion_matrix, measure
+from mprm_jax.labeling.choice import ClassScale, decide, standardise
+from mprm_jax.store.exports import Export, ExportedScene, as_labels
+from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.truth import has_labels, voxel_labels
+from mprm_jax.types import Array
+
+# How labels are chosen; the first two from the mined scores, the others from tags alone.
+CALIBRATED, RAW = "calibrated", "raw"
+BASELINES = {"random allowed class": random_labels, "most frequent allowed class": frequent_labels}
+
+
+def measure_labels(export: Export, store: SceneStore) -> Measure | None:
+    """Measures the exported labels by voxel; None if no scene has ground truth."""
+    return _measure(export, store, lambda scene, _: {"": as_labels(scene.label)}).get("")
+
+
+def measure_choices(export: Export, store: SceneStore, seed: int) -> dict[str, Measure]:
+    """Measures the ways of choosing labels from the same scores, and from the tags alone.
+
+    Returns:
+      CALIBRATED, RAW (the paper's argmax) and BASELINES; empty if no scene has ground truth.
+    """
+    settings: dict[str, Any] = export.manifest.settings
+    scale = ClassScale(**{key: np.array(x) for key, x in settings["class_scale"].items()})
+    frequency = np.array(settings["tag_frequency"])
+
+    def choose(scene: ExportedScene, name: str) -> dict[str, Array]:
+        coords = store.voxel_cloud(export.manifest.split, name).coords
+        scores = scene.scores.astype(np.float32)
+        found = {CALIBRATED: standardise(scores, scale), RAW: scores}
+        for baseline, score in BASELINES.items():
+            rng = np.random.default_rng((seed, 4, export.scenes.index(name)))
+            found[baseline] = score(scene.allowed, frequency, rng)
+        return {way: decide(x, scene.allowed, coords).label for way, x in found.items()}
+
+    return _measure(export, store, choose)
+
+
+def _measure(export: Export, store: SceneStore, choose: Any) -> dict[str, Measure]:
+    """Measures what `choose` (scene, name) -> {way: labels} makes of every scene."""
+    split, num_classes = export.manifest.split, len(export.classes)
+    confusions: dict[str, Array] = {}
+    for name in export.scenes:
+        if has_labels(store, split, name):
+            truth = voxel_labels(store, split, name)
+            for way, labels in choose(export.load(name), name).items():
+                counts = confusion_matrix(truth, labels, num_classes)
+                confusions[way] = confusions.get(way, 0) + counts
+    return {way: measure(counts) for way, counts in confusions.items() if counts.any()}

@@ -1,0 +1,1 @@
+"""What people say of scans, and what it means for their points: tags, weak labels."""

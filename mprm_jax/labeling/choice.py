@@ -1,0 +1,85 @@
+"""Decides the label of every point from its class scores and the tags around it (paper eq. 2)."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from mprm_jax.errors import UserError
+from mprm_jax.types import IGNORED, Array
+
+
+class ScoreSums(NamedTuple):
+    """What a scene adds to the mean and deviation of each class's score."""
+
+    count: Array  # [] float64, points
+    total: Array  # [num_classes] float64
+    total_sq: Array  # [num_classes] float64
+
+
+class ClassScale(NamedTuple):
+    """Mean and deviation of each class's score over all points of a data set."""
+
+    mean: Array  # [num_classes] float64
+    deviation: Array  # [num_classes] float64
+
+
+class Decision(NamedTuple):
+    """The pseudo-labels of a scene."""
+
+    label: Array  # [V] int32; IGNORED everywhere if no voxel has an allowed class
+    confidence: Array  # [V] float32, softmax of the scores over the allowed classes; 0 for none
+
+
+def score_sums(scores: Array) -> ScoreSums:
+    """The sums of [V, num_classes] scores."""
+    scores = scores.astype(np.float64)
+    return ScoreSums(np.float64(len(scores)), scores.sum(axis=0), np.square(scores).sum(axis=0))
+
+
+def class_scale(scenes: Iterable[ScoreSums]) -> ClassScale:
+    """Mean and deviation over the points of all scenes.
+
+    Raw scores of different classes are not comparable: a frequent class scores low everywhere.
+    Standardising them uses no label.
+
+    Raises:
+      ValueError: there is no point.
+    """
+    count, total, total_sq = (sum(parts) for parts in zip(*scenes, strict=True))
+    if not count:
+        raise UserError("no point lies in a subcloud, so there are no scores to compare.")
+    mean = total / count
+    variance = np.maximum(total_sq / count - np.square(mean), 0.0)
+    return ClassScale(mean, np.sqrt(variance + 1e-12))
+
+
+def standardise(scores: Array, scale: ClassScale) -> Array:
+    """Scores [V, num_classes] float32 with mean 0 and deviation 1 over the data set."""
+    scores = (scores.astype(np.float64) - scale.mean[None]) / scale.deviation[None]
+    return scores.astype(np.float32)
+
+
+def decide(scores: Array, allowed: Array, coords: Array) -> Decision:
+    """The best allowed class of each voxel; without any, that of the nearest voxel with one.
+
+    Args:
+      scores: [V, num_classes].
+      allowed: [V, num_classes] bool; classes outside are excluded, never multiplied by zero.
+      coords: [V, 3] meters.
+    """
+    decided = allowed.any(axis=1)
+    label = np.full(len(allowed), IGNORED, np.int32)
+    confidence = np.zeros(len(allowed), np.float32)
+    if not decided.any():
+        return Decision(label, confidence)
+    masked = np.where(allowed, scores.astype(np.float32), -np.inf)[decided]
+    label[decided] = masked.argmax(axis=1)
+    best = masked.max(axis=1, keepdims=True)
+    confidence[decided] = 1.0 / np.exp(masked - best).sum(axis=1)
+    if not decided.all():
+        _, nearest = cKDTree(coords[decided]).query(coords[~decided])
+        label[~decided] = label[decided][nearest]
+        confidence[~decided] = confidence[decided][nearest]
+    return Decision(label, confidence)

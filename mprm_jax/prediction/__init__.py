@@ -1,0 +1,1 @@
+"""From any cloud to a label for each of its points."""

@@ -1,0 +1,69 @@
+"""Lets a segmentation network vote on every voxel of prepared scenes."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from mprm_jax.batches.covering import CoveringBalls
+from mprm_jax.errors import UserError
+from mprm_jax.prediction.segmentation import Segmented, segment
+from mprm_jax.progress import progress_bar
+from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.voxel_clouds import StoredClouds
+from mprm_jax.training.steps import make_predict_step
+from mprm_jax.training.trained import TrainedNetwork
+
+logger = logging.getLogger(__name__)
+
+
+def segment_scenes(
+    network: TrainedNetwork,
+    store: SceneStore,
+    split: str,
+    scenes: Sequence[str],
+    mesh: jax.sharding.Mesh,
+    *,
+    votes: int,
+    augment: bool,
+    share: slice = slice(None),
+) -> Iterator[tuple[str, Segmented]]:
+    """Yields the prediction of each scene, with a progress bar over the balls.
+
+    Args:
+      votes: balls that every voxel lies in at least.
+      augment: move each ball at random, as in training.
+      share: of the scenes, for this host; they are predicted as if it did all of them.
+    """
+    require_same_colors(network, store, split, scenes)
+    clouds = StoredClouds(store, split, scenes)
+    balls = CoveringBalls(clouds, len(store.classes), network.config, votes)
+    predict = make_predict_step(network.stage.scores, mesh)
+    mine = range(len(scenes))[share]
+    with progress_bar(int(np.isin(balls.scene_of, mine).sum()), "balls", "predicting") as bar:
+        yield from segment(
+            *(predict, network.state, balls, network.config, mesh),
+            scenes=mine,
+            augment=augment,
+            progress=bar.update,
+        )
+
+
+def require_same_colors(
+    network: TrainedNetwork, store: SceneStore, split: str, scenes: Sequence[str]
+) -> None:
+    """Raises `ValueError` if the network knows colors and a scene has none, or the reverse."""
+    trained = has_colors(network)
+    for scene in scenes:
+        if store.info(split, scene).has_colors != trained:
+            found, known = ("no colors", "with") if trained else ("colors", "without")
+            raise UserError(
+                f"{store.folder(split, scene)}: the scene has {found}, but the network was "
+                f"trained {known} them; prepare scans like those it was trained on."
+            )
+
+
+def has_colors(network: TrainedNetwork) -> bool:
+    """Whether the network was trained on scans with colors; a run notes only if not."""
+    return network.data.get("has_colors", True)

@@ -1,0 +1,165 @@
+"""Writes the Rooms data set: any number of scenes in parallel, each of them whole or not at all."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.errors import UserError
+from mprm_jax.machine import usable_cpus
+from mprm_jax.progress import progress_bar
+from mprm_jax.rooms.scan import Detail, Scan, make_scan
+from mprm_jax.rooms.scannet_files import label_table, write_scan
+from mprm_jax.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.writing import explain_failed_write, write_whole
+
+VERSION = 2  # of the content; raise it with every change that alters a scene
+
+
+class Size(NamedTuple):
+    """How many scenes, and how fine."""
+
+    code: int  # part of the random seed, never reused
+    train: int
+    val: int
+    test: int
+    detail: Detail
+
+
+SIZES = {
+    "tiny": Size(0, 4, 2, 1, Detail(edge=0.10, cameras=4, scale=0.75)),
+    "quick": Size(1, 80, 24, 4, Detail(edge=0.055, cameras=6, scale=1.0)),
+    "full": Size(2, 1201, 312, 100, Detail(edge=0.026, cameras=6, scale=1.0)),
+}
+
+
+class _Job(NamedTuple):
+    """One scene to write."""
+
+    root: pathlib.Path
+    size: str
+    seed: int
+    index: int
+
+
+def generate(root: pathlib.Path, size: str, *, seed: int = 0, workers: int | None = None) -> None:
+    """Writes the data set of a size under `root`; scenes that are already there are kept.
+
+    Args:
+      size: "tiny" (7 scenes), "quick" (108) or "full" (1613, as many as ScanNet).
+      workers: processes; by default one per core. The result does not depend on it.
+
+    Raises:
+      ValueError: unknown size, or `root` holds something else.
+      OSError: the folder cannot be written, or a process was killed.
+    """
+    root = pathlib.Path(root)
+    _claim(root, size, seed)
+    _write_lists(root, size)
+    for leftover in root.glob("scans*/.partial-*"):
+        shutil.rmtree(leftover)
+    jobs = [_Job(root, size, seed, i) for i in range(num_scenes(size))]
+    jobs = [job for job in jobs if not scene_folder(root, size, job.index).exists()]
+    if not jobs:
+        return
+    with progress_bar(len(jobs), "scenes", "making rooms") as bar:
+        for _ in _written(jobs, min(workers or usable_cpus(), len(jobs))):
+            bar.update()
+
+
+def scan_scene(size: str, seed: int, index: int) -> Scan:
+    """Returns the scan of one scene, a function of version, seed, size and number only."""
+    return make_scan(scene_rng(size, seed, index), seed, index, SIZES[size].detail)
+
+
+def scene_rng(size: str, seed: int, index: int) -> np.random.Generator:
+    """Returns the randomness of one scene."""
+    return np.random.default_rng((VERSION, seed, SIZES[size].code, index))
+
+
+def num_scenes(size: str) -> int:
+    """Returns the number of scenes of all splits."""
+    return sum(split_counts(size).values())
+
+
+def split_counts(size: str) -> dict[str, int]:
+    """Returns the number of scenes by split, in the order in which they are numbered."""
+    spec = SIZES[size]
+    return {"train": spec.train, "val": spec.val, "test": spec.test}
+
+
+def scene_name(index: int) -> str:
+    """Returns the name of a scene; every scene is a space of its own."""
+    return f"scene{index:04d}_00"
+
+
+def scene_folder(root: pathlib.Path, size: str, index: int) -> pathlib.Path:
+    """Returns where a scene is written."""
+    annotated = index < num_scenes(size) - SIZES[size].test
+    return root / ("scans" if annotated else "scans_test") / scene_name(index)
+
+
+def _claim(root: pathlib.Path, size: str, seed: int) -> None:
+    """Marks a new folder as ours, or checks that an old one is the same data set."""
+    if size not in SIZES:
+        raise UserError(f"Rooms has no size {size!r}; choose one of {', '.join(SIZES)}.")
+    path = root / "rooms.json"
+    wanted = {"version": VERSION, "seed": seed, "size": size}
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: damaged ({error}); delete its folder.") from error
+        if found != wanted:
+            raise UserError(
+                f"{path}: holds Rooms {found}, not {wanted}; choose another folder or delete it."
+            )
+        return
+    # A run killed at this very point leaves a hidden file.
+    if root.exists() and any(not found.name.startswith(".") for found in root.iterdir()):
+        raise UserError(f"{path}: missing in a folder that is not empty; choose another folder.")
+    with explain_failed_write(root):
+        root.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(wanted) + "\n")
+
+
+def _write_lists(root: pathlib.Path, size: str) -> None:
+    """Writes the split lists and the label table, unless they are there."""
+    start, texts = 0, {"scannetv2-labels.combined.tsv": label_table()}
+    for split, count in split_counts(size).items():
+        names = [scene_name(i) for i in range(start, start + count)]
+        texts[f"scannetv2_{split}.txt"] = "".join(f"{name}\n" for name in names)
+        start += count
+    for name, text in texts.items():
+        path = root / name
+        # Readers take a newer file for a changed data set.
+        if not path.exists() or path.read_text() != text:
+            write_whole(path, text)
+
+
+def _written(jobs: list[_Job], workers: int) -> Iterator[str]:
+    """Writes scenes in this process or in several, and yields their names as they are done."""
+    if workers < 2:
+        yield from map(_write_scene, jobs)
+        return
+    remedy = "free some and run again: finished scenes are kept"
+    with explain_lost_workers(str(jobs[0].root), remedy):
+        yield from spread(make_pool(workers), _write_scene, jobs)
+
+
+def _write_scene(job: _Job) -> str:
+    """Writes one scene beside its place and then moves it there."""
+    folder = scene_folder(job.root, job.size, job.index)
+    partial = folder.with_name(f".partial-{folder.name}")
+    scan = scan_scene(job.size, job.seed, job.index)
+    try:
+        with explain_failed_write(folder):
+            partial.mkdir(parents=True)
+            write_scan(partial, folder.name, scan, annotated=folder.parent.name == "scans")
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder.name

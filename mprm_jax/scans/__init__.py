@@ -1,0 +1,1 @@
+"""From files to scans: readers of file formats and of data sets."""

@@ -1,0 +1,1 @@
+"""What prepare writes and everyone reads: scenes, their manifest, pseudo-label exports."""

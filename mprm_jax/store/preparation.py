@@ -1,0 +1,141 @@
+"""Turns one scan into what the store holds of it: points, voxels and weak labels."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.errors import UserError
+from mprm_jax.evidence.weak_labels import (
+    WeakLabelArrays,
+    no_tags,
+    tags_from_labels,
+    tags_from_people,
+)
+from mprm_jax.geometry.neighbors import make_tree, nearest
+from mprm_jax.geometry.surfaces import sample_surface
+from mprm_jax.geometry.voxels import voxel_grid, voxel_majority, voxel_means
+from mprm_jax.scans.scene import Scene, WeakLabels
+from mprm_jax.store.manifest import SceneInfo, StoreSettings
+from mprm_jax.store.scenes import CloudArrays
+from mprm_jax.types import IGNORED, Array
+
+SAMPLES_PER_VOXEL = 4  # along an edge: 1 cm samples under 4 cm voxels, as released
+FAR = 1000.0  # meters from 0, beyond which float32 loses tenths of a millimeter
+
+
+class PreparedScene(NamedTuple):
+    """One scene, in the frame of its origin."""
+
+    info: SceneInfo
+    points: CloudArrays
+    point_labels: Array | None  # [N] int16, -1 where unannotated
+    voxels: CloudArrays
+    voxel_labels: Array | None  # [V] int16
+    point_voxel: Array  # [N] int32, nearest voxel
+    weak_labels: WeakLabelArrays
+
+
+def prepare_scene(scene: Scene, settings: StoreSettings, num_classes: int) -> PreparedScene:
+    """Voxels and weak labels of a scan.
+
+    Meshes are covered with samples first, which take color and label of the nearest vertex.
+
+    Raises:
+      ValueError: the scan is empty, not finite, inconsistent, or absurdly large for its unit.
+    """
+    check_scene(scene, num_classes)
+    if settings.colors == "none":
+        scene = scene._replace(colors=None)
+    origin = _origin(scene.coords)
+    coords = scene.coords - origin[None]
+    colors = scene.colors if scene.colors is not None else np.zeros(coords.shape, np.uint8)
+    voxels, labels = _voxels(coords, colors, scene, settings.voxel_size, num_classes)
+    given = scene.weak_labels
+    if given is not None:
+        given = given._replace(centers=given.centers - origin[None])
+    weak = _weak_labels(voxels.coords, labels, given, settings, num_classes)
+    info = SceneInfo(
+        points=len(coords),
+        voxels=len(voxels.coords),
+        subclouds=len(weak.centers),
+        seeds=int(weak.num_seeds),
+        origin=tuple(origin.tolist()),
+        has_labels=scene.labels is not None,
+        has_colors=scene.colors is not None,
+        has_tags=given is not None or labels is not None,
+        fingerprint=_fingerprint((*voxels, *weak)),
+    )
+    return PreparedScene(
+        info=info,
+        points=CloudArrays(coords.astype(np.float32), colors),
+        point_labels=None if scene.labels is None else scene.labels.astype(np.int16),
+        voxels=voxels,
+        voxel_labels=None if labels is None else labels.astype(np.int16),
+        point_voxel=nearest(coords, make_tree(voxels.coords)),
+        weak_labels=weak,
+    )
+
+
+def check_scene(scene: Scene, num_classes: int) -> None:
+    """Raises `ValueError` if the parts of a scan do not fit together."""
+    count = len(scene.coords)
+    if count == 0:
+        raise UserError("it has no points; remove it from its split or export it again.")
+    bad = np.count_nonzero(~np.isfinite(scene.coords).all(axis=1))
+    if bad:
+        raise UserError(f"{bad} of {count} points are NaN or infinite; remove them.")
+    for name, values in (("colors", scene.colors), ("labels", scene.labels)):
+        if values is not None and len(values) != count:
+            raise UserError(f"{count} points but {len(values)} {name}; export it again.")
+    if scene.labels is not None:
+        low, high = scene.labels.min(), scene.labels.max()
+        if low < IGNORED or high >= num_classes:
+            raise UserError(f"labels {low} to {high}, expected {IGNORED} to {num_classes - 1}.")
+    tags = scene.weak_labels
+    if tags is not None and tags.tags.shape[1] != num_classes:
+        raise UserError(f"tags of {tags.tags.shape[1]} classes, expected {num_classes}.")
+
+
+def _origin(coords: Array) -> Array:
+    """Whole meters to subtract so that float32 keeps the shape; 0 for scans near 0."""
+    if np.abs(coords).max() <= FAR:
+        return np.zeros(3)
+    return np.floor(coords.min(axis=0))
+
+
+def _voxels(
+    coords: Array, colors: Array, scene: Scene, voxel_size: float, num_classes: int
+) -> tuple[CloudArrays, Array | None]:
+    labels = scene.labels
+    if scene.faces is not None and len(scene.faces):
+        samples = sample_surface(coords, scene.faces, voxel_size / SAMPLES_PER_VOXEL)
+        coords, colors = samples.coords, colors[samples.vertices]
+        labels = None if labels is None else labels[samples.vertices]
+    grid = voxel_grid(coords, voxel_size)
+    means = np.rint(voxel_means(colors, grid)).astype(np.uint8)
+    cloud = CloudArrays(voxel_means(coords, grid).astype(np.float32), means)
+    return cloud, None if labels is None else voxel_majority(labels, grid, num_classes)
+
+
+def _weak_labels(
+    coords: Array,
+    labels: Array | None,
+    given: WeakLabels | None,
+    settings: StoreSettings,
+    num_classes: int,
+) -> WeakLabelArrays:
+    """What people said comes before what the labels say."""
+    balls = {"radius": settings.sphere_radius, "placement": settings.seeds}
+    if given is not None:
+        return tags_from_people(coords, given, **balls)
+    if labels is not None:
+        return tags_from_labels(coords, labels, num_classes, **balls)
+    return no_tags(num_classes)
+
+
+def _fingerprint(arrays: tuple[Array, ...]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

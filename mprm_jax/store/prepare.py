@@ -1,0 +1,284 @@
+"""From a source to a complete store: checks every scene, prepares in parallel, resumes.
+
+A scene whose folder is complete and whose files are unchanged is kept, so that an interrupted run
+continues where it stopped. The manifest is written last; a store without one is not complete.
+"""
+
+import logging
+import pathlib
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from mprm_jax.config import DataConfig
+from mprm_jax.errors import SCAN_ERRORS, UserError, explain
+from mprm_jax.progress import progress_bar
+from mprm_jax.scans.formats.notes import log_notes
+from mprm_jax.scans.scene import Source
+from mprm_jax.store.manifest import (
+    MANIFEST_FILE,
+    BrokenScene,
+    Manifest,
+    SceneInfo,
+    StoreSettings,
+    read_manifest,
+    require_settings,
+    write_json,
+)
+from mprm_jax.store.prepare_workers import Job, Task, outcomes
+from mprm_jax.store.scene_files import finished_record, open_for_writing, write_classes
+from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.source_files import check_files, is_unchanged, stamp_files
+from mprm_jax.types import MAX_CLASSES
+
+logger = logging.getLogger(__name__)
+
+_NO_TRAINING = "check the path and the split lists."
+
+
+class Prepared(NamedTuple):
+    """A complete store, and how it came about."""
+
+    store: SceneStore
+    num_new: int  # scenes prepared by this run
+    num_kept: int  # scenes found ready
+
+
+class _Sorted(NamedTuple):
+    """The scenes of a source by what has to be done for them."""
+
+    kept: dict[str, SceneInfo]
+    left_out: dict[str, BrokenScene]
+    tasks: list[Task]
+
+
+def prepare(
+    source: Source,
+    path: pathlib.Path,
+    data: DataConfig,
+    *,
+    spec: str = "",
+    tags: str = "auto",
+    on_error: str = "stop",
+    workers: int | None = None,
+) -> Prepared:
+    """Brings the store at `path` up to date with its source.
+
+    Args:
+      source: picklable, if more than one process is used.
+      data: voxel size, ball radius and placement of seeds count.
+      spec: the data set as the user named it, for the manifest.
+      tags: "auto", or "archive:DIR" when `source` takes its tags from there; for the manifest.
+      on_error: "stop" ends with the list of broken scenes; "continue" leaves them out.
+      workers: processes; 0 or 1 means this one, None chooses by cores and scenes.
+
+    Raises:
+      ValueError: broken scenes, no scene to train on, or a store of other settings.
+      OSError: the store cannot be written.
+    """
+    if on_error not in ("stop", "continue"):
+        raise UserError(f"--on-error is {on_error!r}; choose stop or continue.")
+    if len(source.classes) > MAX_CLASSES:
+        raise UserError(
+            f"{spec or source.name}: {len(source.classes)} classes; merge some, pseudo-labels are "
+            f"stored in bytes and tell at most {MAX_CLASSES} apart."
+        )
+    if not source.splits.get("train"):
+        raise UserError(f"{spec or source.name}: split train has no scene; {_NO_TRAINING}")
+    _require_apart(source, path)
+    job = Job(source, path, StoreSettings.of(data, tags))
+    previous = _previous(job)
+    open_for_writing(path)
+    found = _sort(job, previous)
+    broken = _broken_files(job, found.tasks)
+    _list(broken, source.optional)
+    if broken.keys() - set(source.optional) and on_error == "stop":
+        logger.info("reading the other scenes, to list all broken ones before stopping")
+    if previous and any(task.key in previous.scenes for task in found.tasks):
+        # From here on the arrays of a scene may be newer than what the manifest says of them.
+        (path / MANIFEST_FILE).unlink()
+        previous = None
+    fresh, unread = _prepare_all(job, [t for t in found.tasks if t.key not in broken], workers)
+    infos = found.kept | fresh
+    unread |= _of_other_colors(infos, source.optional)
+    _list(unread, source.optional)
+    broken |= unread
+    if on_error == "stop":
+        _require_none({key: why for key, why in broken.items() if key not in source.optional})
+    for key in broken:
+        shutil.rmtree(path / key, ignore_errors=True)
+    infos = {key: info for key, info in infos.items() if key not in broken}
+    manifest = _manifest(job, spec, infos, found.left_out | _stamped(source, broken))
+    if manifest != previous:
+        write_classes(path, manifest.classes)
+        write_json(manifest, path / MANIFEST_FILE)
+    _remark(manifest, fresh)
+    return Prepared(SceneStore(path), len(fresh.keys() - broken.keys()), len(found.kept))
+
+
+def _require_apart(source: Source, store: pathlib.Path) -> None:
+    """Raises `UserError` if the files of the store would lie among those of the scans."""
+    place = store.resolve()
+    for split, names in source.splits.items():
+        for name in names:
+            for file in map(pathlib.Path, source.files(split, name)):
+                if file.resolve().parent == place:
+                    raise UserError(
+                        f"{store}: holds the scans themselves, such as {file.name}; choose another "
+                        "--store."
+                    )
+
+
+def _previous(job: Job) -> Manifest | None:
+    """The manifest of an earlier run; refuses one of other settings or classes."""
+    if not (job.store / MANIFEST_FILE).is_file():
+        return None
+    manifest = read_manifest(job.store)
+    require_settings(job.store, manifest, job.settings)
+    if manifest.name != job.source.name or manifest.classes != tuple(job.source.classes):
+        raise UserError(
+            f"{job.store}: holds {manifest.name} with {len(manifest.classes)} classes, not "
+            f"{job.source.name} with these {len(job.source.classes)} classes; "
+            "choose another --store or delete this one."
+        )
+    return manifest
+
+
+def _sort(job: Job, previous: Manifest | None) -> _Sorted:
+    found = _Sorted({}, {}, [])
+    known = previous.broken if previous else {}
+    classes = tuple(job.source.classes)
+    scenes_of = job.source.splits.items()
+    scenes = [(split, scene) for split, names in scenes_of for scene in names]
+    with progress_bar(len(scenes), "scenes", "looking for changes", delay=1.0) as bar:
+        for split, scene in scenes:
+            bar.update()
+            task = Task(split, scene, stamp_files(job.source.files(split, scene)))
+            record = finished_record(job.store / task.key)
+            if task.key in known and is_unchanged(task.files, known[task.key].files):
+                found.left_out[task.key] = known[task.key]
+            elif (
+                record is not None
+                and (record.settings, record.classes) == (job.settings, classes)
+                and is_unchanged(task.files, record.files)
+            ):
+                found.kept[task.key] = record.info
+            else:
+                found.tasks.append(task)
+    if found.left_out:
+        logger.warning(
+            "%d broken scenes stay left out, as decided before; delete %s to try them again.",
+            len(found.left_out),
+            job.store / MANIFEST_FILE,
+        )
+    return found
+
+
+def _broken_files(job: Job, tasks: Sequence[Task]) -> dict[str, str]:
+    """Scenes whose files are missing, empty or cut off, with the reason."""
+    broken = {}
+    with progress_bar(len(tasks), "scenes", "checking files", delay=1.0) as bar:
+        for task in tasks:
+            try:
+                check_files(job.source.files(task.split, task.scene))
+            except SCAN_ERRORS as error:
+                broken[task.key] = explain(error)
+            bar.update()
+    return broken
+
+
+def _prepare_all(
+    job: Job, tasks: Sequence[Task], workers: int | None
+) -> tuple[dict[str, SceneInfo], dict[str, str]]:
+    """Prepares scenes; those that cannot be are returned with the reason."""
+    infos, broken, notes = {}, {}, {}
+    if not tasks:
+        return infos, broken
+    logger.info("preparing %d scenes of %s in %s", len(tasks), job.source.name, job.store)
+    with progress_bar(len(tasks), "scenes", "preparing") as bar:
+        for outcome in outcomes(job, tasks, workers):
+            if outcome.info is None:
+                broken[outcome.task.key] = outcome.reason
+            else:
+                infos[outcome.task.key] = outcome.info
+                notes[outcome.task.key] = outcome.notes
+            bar.update()
+    log_notes(job.source.name, dict(sorted(notes.items())))
+    return infos, broken
+
+
+def _of_other_colors(infos: Mapping[str, SceneInfo], optional: Collection[str]) -> dict[str, str]:
+    """Scenes without colors in a data set that has them, or of files nobody named the reverse."""
+    named = [info for key, info in infos.items() if key not in optional] or list(infos.values())
+    if any(info.has_colors for info in named):
+        why = (
+            "it has no colors, other scenes do; export it with colors, or leave them out "
+            "everywhere with --set data.colors=none."
+        )
+        return {key: why for key, info in infos.items() if not info.has_colors}
+    why = "it has colors, but none of the scenes that were named has."
+    return {key: why for key, info in infos.items() if info.has_colors}
+
+
+def _list(broken: Mapping[str, str], optional: Collection[str]) -> None:
+    for key in sorted(broken.keys() - set(optional)):
+        logger.error("broken scene %s: %s", key, broken[key])
+    passed = sorted(broken.keys() & set(optional))
+    if passed:
+        logger.warning("%d files that nobody named are passed over:", len(passed))
+    for key in passed:
+        logger.warning("  %s: %s", key, broken[key])
+
+
+def _require_none(broken: Mapping[str, str]) -> None:
+    if broken:
+        key, reason = min(broken.items())
+        what = f"{len(broken)} broken scenes, e.g. " if len(broken) > 1 else ""
+        raise UserError(
+            f"{what}{key}: {reason} Mend it, or leave such scenes out with "
+            "experiments/prepare.py --on-error continue."
+        )
+
+
+def _stamped(source: Source, broken: Mapping[str, str]) -> dict[str, BrokenScene]:
+    return {
+        key: BrokenScene(reason, stamp_files(source.files(*key.split("/", 1))))
+        for key, reason in broken.items()
+    }
+
+
+def _manifest(
+    job: Job, spec: str, infos: Mapping[str, SceneInfo], broken: Mapping[str, BrokenScene]
+) -> Manifest:
+    """Scenes in the order of the source, whatever order the processes finished in."""
+    splits = {
+        split: tuple(scene for scene in scenes if f"{split}/{scene}" in infos)
+        for split, scenes in job.source.splits.items()
+    }
+    if not splits.get("train"):
+        raise UserError(
+            f"{job.source.name}: split train has no readable scene "
+            f"({len(infos)} elsewhere, {len(broken)} broken); {_NO_TRAINING}"
+        )
+    order = [f"{split}/{scene}" for split, scenes in splits.items() for scene in scenes]
+    return Manifest(
+        spec=spec,
+        name=job.source.name,
+        classes=tuple(job.source.classes),
+        settings=job.settings,
+        splits=splits,
+        scenes={key: infos[key] for key in order},
+        broken=broken,
+    )
+
+
+def _remark(manifest: Manifest, fresh: Mapping[str, SceneInfo]) -> None:
+    """Says what is unusual about the scenes just prepared."""
+    if fresh and not any(info.has_colors for info in fresh.values()):
+        logger.warning("%s has no colors; they are stored as 0.", manifest.name)
+    untagged = [s for s in manifest.splits["train"] if not manifest.scenes[f"train/{s}"].has_tags]
+    if untagged:
+        logger.warning(
+            "%d of %d training scenes have no tags and give no subclouds, e.g. %s.",
+            *(len(untagged), len(manifest.splits["train"]), untagged[0]),
+        )

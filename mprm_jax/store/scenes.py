@@ -1,0 +1,142 @@
+"""The scene store: prepared voxel clouds and weak labels on disk, read by scene.
+
+Point labels lie in files of their own, which only `mprm_jax.store.truth` opens; nothing here does,
+so that training cannot see them.
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mprm_jax.errors import MissingError, UserError, explain_damage
+from mprm_jax.evidence.weak_labels import WeakLabelArrays
+from mprm_jax.store.manifest import Manifest, SceneInfo, read_manifest
+from mprm_jax.types import Array
+
+COORD_FILE, COLOR_FILE = "coord.npy", "color.npy"
+VOXEL_COORD_FILE, VOXEL_COLOR_FILE = "voxel_coord.npy", "voxel_color.npy"
+POINT_VOXEL_FILE = "point_voxel.npy"
+WEAK_LABEL_FILE = "weak_labels.npz"
+_AGAIN = "delete its folder and prepare again"
+SCENE_FILES = (
+    *(COORD_FILE, COLOR_FILE, VOXEL_COORD_FILE, VOXEL_COLOR_FILE),
+    *(POINT_VOXEL_FILE, WEAK_LABEL_FILE),
+)
+
+
+class CloudArrays(NamedTuple):
+    """Positions and colors of the points or of the voxels of a scene."""
+
+    coords: Array  # [N, 3] float32, meters, relative to the scene's origin
+    colors: Array  # [N, 3] uint8; 0 where the source has no colors
+
+
+class SceneStore:
+    """A complete store, opened by its folder; its `manifest` is read and checked at once.
+
+    Raises:
+      FileNotFoundError: no complete store there.
+      ValueError: of another format.
+    """
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path)
+        self.manifest: Manifest = read_manifest(self.path)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        return self.manifest.classes
+
+    @property
+    def splits(self) -> Sequence[str]:
+        return tuple(self.manifest.splits)
+
+    def scenes(self, split: str) -> Sequence[str]:
+        """Names of the scenes of a split."""
+        if split not in self.manifest.splits:
+            raise UserError(
+                f"{self.path}: no split {split!r}; it has {', '.join(self.manifest.splits)}."
+            )
+        return self.manifest.splits[split]
+
+    def tagged_scenes(self, split: str) -> Sequence[str]:
+        """The scenes of a split about which a weak label says something."""
+        return tuple(scene for scene in self.scenes(split) if self.info(split, scene).has_tags)
+
+    def info(self, split: str, scene: str) -> SceneInfo:
+        """Counts and facts of one scene."""
+        key = f"{split}/{scene}"
+        if key not in self.manifest.scenes:
+            raise UserError(f"{self.path}: no scene {key}; see its manifest.json.")
+        return self.manifest.scenes[key]
+
+    def folder(self, split: str, scene: str) -> pathlib.Path:
+        """Where the arrays of a scene lie."""
+        return self.path / split / scene
+
+    def voxel_cloud(self, split: str, scene: str) -> CloudArrays:
+        """One point per occupied voxel."""
+        folder = self.folder(split, scene)
+        return CloudArrays(
+            read_array(folder / VOXEL_COORD_FILE), read_array(folder / VOXEL_COLOR_FILE)
+        )
+
+    def points(self, split: str, scene: str) -> CloudArrays:
+        """The points or mesh vertices of the scan, in its order."""
+        folder = self.folder(split, scene)
+        return CloudArrays(read_array(folder / COORD_FILE), read_array(folder / COLOR_FILE))
+
+    def point_voxel(self, split: str, scene: str) -> Array:
+        """Voxel nearest to each point of the scan, as [N] int32."""
+        return read_array(self.folder(split, scene) / POINT_VOXEL_FILE)
+
+    def weak_labels(self, split: str, scene: str) -> WeakLabelArrays:
+        """The tagged balls of a scene."""
+        return read_weak_labels(self.folder(split, scene) / WEAK_LABEL_FILE)
+
+    def require_files(self) -> None:
+        """Raises `FileNotFoundError` if an array of a scene is missing; point labels may be."""
+        for key in self.manifest.scenes:
+            for name in SCENE_FILES:
+                if not (self.path / key / name).is_file():
+                    raise MissingError(
+                        f"{self.path / key / name}: missing; prepare again from the scans."
+                    )
+
+    def fingerprint(self, split: str) -> str:
+        """Changes when a voxel or a weak label of the split does."""
+        digest = hashlib.sha256()
+        for scene in self.scenes(split):
+            digest.update(f"{scene} {self.info(split, scene).fingerprint}\n".encode())
+        return digest.hexdigest()[:16]
+
+
+def read_array(path: pathlib.Path) -> Array:
+    """An array of a store.
+
+    Raises:
+      FileNotFoundError, ValueError: in one line that names the file.
+    """
+    with explain_damage(path, _AGAIN):
+        return np.load(path, allow_pickle=False)
+
+
+def read_weak_labels(path: pathlib.Path) -> WeakLabelArrays:
+    """The weak labels in one file of a store.
+
+    Raises:
+      FileNotFoundError, ValueError: in one line that names the file.
+    """
+    # Opened here: np.load leaves a file open that is not an archive after all.
+    with (
+        explain_damage(path, _AGAIN),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        missing = set(WeakLabelArrays._fields) - set(archive.files)
+        if not missing:
+            return WeakLabelArrays(**{name: archive[name] for name in WeakLabelArrays._fields})
+    raise UserError(f"{path}: lacks {', '.join(sorted(missing))}; prepare it again.")

@@ -1,0 +1,245 @@
+"""The report: jobs in a working order, numbers over seeds, blanks for what is not measured."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+from prepared import make_store
+
+from mprm_jax.commands.reproduction.jobs import (
+    FUSIONS,
+    GROUPS,
+    Job,
+    Setting,
+    claim,
+    make_jobs,
+    run_job,
+)
+from mprm_jax.commands.reproduction.render import (
+    Heading,
+    Picture,
+    Table,
+    Text,
+    to_html,
+    to_markdown,
+)
+from mprm_jax.commands.reproduction.report import command, write_report
+from mprm_jax.commands.reproduction.results import Results, coverage, spread
+from mprm_jax.commands.reproduction.tables import (
+    PAPER,
+    class_table,
+    label_table,
+    path_table,
+    rule_table,
+    supervision_table,
+    tag_table,
+    validation_table,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("data"))
+
+
+def setting_of(root):
+    return Setting(root, "rooms:tiny", "tiny", pathlib.Path("prepared/x"), None, ())
+
+
+def put(root, file, values):
+    path = root / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
+def rows_of(blocks):
+    """The rows of the one table among some blocks, by their first cell."""
+    (table,) = [block for block in blocks if isinstance(block, Table)]
+    return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+
+
+@pytest.mark.parametrize("groups", [GROUPS, ["paths"], ["retraining"]])
+def test_every_job_finds_what_it_needs_made_before(tmp_path, groups):
+    made = set()
+    for job in make_jobs(setting_of(tmp_path), range(2), groups):
+        for flag in ("--export", "--pseudo-labels", "--workdir"):
+            if flag in job.command:
+                needed = pathlib.Path(job.command[job.command.index(flag) + 1])
+                own = needed == job.result.parent  # train.py makes its work directory
+                inside = {needed, needed.parent} & made
+                assert own or inside or str(needed) == "truth", job.command
+        made |= {job.result.parent, job.result.with_suffix("")}
+    assert len(made) > 20
+
+
+def test_jobs_do_not_share_results(tmp_path):
+    results = [job.result for job in make_jobs(setting_of(tmp_path), range(3), GROUPS)]
+    assert len(set(results)) == len(results)
+
+
+def test_one_group_runs_only_what_it_needs(tmp_path):
+    titles = [job.title for job in make_jobs(setting_of(tmp_path), [0], ["tags"])]
+    assert titles == ["tag statistics"]
+    labels = make_jobs(setting_of(tmp_path), [0], ["labels"])
+    assert not [job for job in labels if "seg" in job.title]
+    paths = make_jobs(setting_of(tmp_path), [0], ["paths"])
+    assert [job.title for job in paths][:2] == ["train cls/MPRM-subcloud-0", "CRF MPRM-subcloud-0"]
+    assert not [job for job in paths[2:] if not job.title.startswith("export")]
+
+
+def test_a_job_keeps_what_its_command_prints(tmp_path):
+    command = (sys.executable, "-c", "print('{\"a\": 1}')")
+    run_job(Job("prints", command, tmp_path / "new" / "a.json", True))
+    assert json.loads((tmp_path / "new" / "a.json").read_text()) == {"a": 1}
+
+
+def test_a_failed_job_is_named_and_leaves_no_result(tmp_path):
+    job = Job("breaks", (sys.executable, "-c", "raise SystemExit(3)"), tmp_path / "a.json", True)
+    with pytest.raises(ValueError, match="breaks failed with status 3"):
+        run_job(job)
+    assert not job.result.exists()
+
+
+def test_spread_is_mean_and_sample_deviation():
+    assert spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
+    assert spread([4.0]) == "4.0 (1 seed)"
+    assert spread([]) == ""
+
+
+def test_labels_are_summed_up_over_the_seeds_that_are_done(tmp_path):
+    for seed, miou in ((0, 40.0), (1, 44.0)):
+        measures = {"calibrated": {"miou": miou}, "raw": {"miou": 20.0}}
+        found = {"classes": ["wall"], "measures": measures}
+        put(tmp_path, f"cls/MPRM-subcloud-{seed}/results.json", found)
+    put(tmp_path, "crf/MPRM-subcloud-0.json", {"after": {"miou": 50.0}})
+    row = rows_of(label_table(Results(tmp_path, range(3)), True))["MPRM, subcloud tags"]
+    assert row["calibrated"] == "42.0 ± 2.8"
+    assert row["calibrated + CRF"] == "50.0 (1 seed)"
+    assert row["random allowed class"] == ""
+    assert row["paper"] == "46.6, CRF 47.4"
+
+
+def test_the_share_of_full_supervision_is_that_of_the_means(tmp_path):
+    for seed in range(2):
+        for target, miou in (("crf", 30.0 + seed), ("truth", 61.0)):
+            columns = {"voxels without tags": {"miou": miou}, "voxels with tags": {"miou": 70.0}}
+            put(tmp_path, f"seg/{target}-{seed}.json", {"columns": columns})
+    rows = rows_of(supervision_table(Results(tmp_path, range(2)), True))
+    assert rows["share reached by tags"]["ours"] == "50 %"
+    assert rows["share reached by tags"]["paper, hidden test"] == "60 %"
+    val = rows_of(validation_table(Results(tmp_path, range(2)), False))["fully supervised"]
+    assert (val["with tags"], val["without tags"]) == ("70.0 ± 0.0", "61.0 ± 0.0")
+
+
+def test_networks_that_need_tags_have_no_number_without(tmp_path):
+    rows = rows_of(validation_table(Results(tmp_path, [0]), True))
+    assert rows["MPRM"]["without tags"] == "needs tags"
+    assert rows["fully supervised"]["without tags"] == ""
+
+
+def test_the_papers_numbers_are_complete():
+    assert set(PAPER["paths"]) == set(FUSIONS)
+    assert {len(x) for x in PAPER["class_frequency"].values()} == {20}
+
+
+def test_paths_and_tags_have_rows(tmp_path):
+    put(tmp_path, "paths/all-sum-val-0.json", {"measure": {"miou": 12.0}})
+    assert rows_of(path_table(Results(tmp_path, [0]), False))["all, sum"]["val"] == "12.0 (1 seed)"
+    tags = {"scenes": 2, "subclouds": 9, "scene": {"wall": 99.0}, "subcloud": {"wall": 80.0}}
+    put(tmp_path, "tags.json", tags)
+    row = rows_of(tag_table(Results(tmp_path, [0]), True))["wall"]
+    assert list(row.values()) == ["wall", "99.0", "80.0", "97.3", "77.6"]
+
+
+def test_markdown_and_html_say_the_same():
+    blocks = [Heading("A & B", 1), Text("x < y"), Table(["a"], [["1|2"]]), Picture("p.png", "p")]
+    assert to_markdown(blocks) == (
+        "# A & B\n\nx < y\n\n| a |\n| --- |\n| 1\\|2 |\n\n![p](p.png)\n\n*p*\n"
+    )
+    page = to_html(blocks)
+    for part in ("<h1>A &amp; B</h1>", "<p>x &lt; y</p>", "<td>1|2</td>", 'src="p.png"'):
+        assert part in page
+
+
+def test_a_report_of_next_to_nothing_is_blank_but_complete(store, tmp_path):
+    setting = setting_of(tmp_path / "root")
+    jobs = make_jobs(setting, range(3), GROUPS)
+    put(setting.root, "val/MPRM-CRF-1.json", {"after": {"miou": 50.0}})
+    path = write_report(setting, store, range(3), jobs)
+    text = path.read_text()
+    for number in range(1, 6):
+        assert f"Table {number}" in text
+    assert (tmp_path / "root" / "report.html").read_text().startswith("<!doctype html>")
+    numbers = json.loads((tmp_path / "root" / "report.json").read_text())
+    assert numbers["jobs"] == {"val/MPRM-CRF-1.json": {"after": {"miou": 50.0}}}
+    assert numbers["tables"]["Table 4: validation split"][3][:2] == ["MPRM, CRF", "50.0 (1 seed)"]
+
+
+def test_the_report_names_no_folder_of_the_machine(store, tmp_path):
+    setting = setting_of(tmp_path / "root")
+    places = {
+        "directory": str(setting.root / "crf" / "MPRM"),
+        "store": str(setting.store.absolute()),
+    }
+    put(setting.root, "tags.json", places)
+    write_report(setting, store, range(1), make_jobs(setting, range(1), ["tags"]))
+    text = (setting.root / "report.json").read_text()
+    assert json.loads(text)["jobs"] == {
+        "tags.json": {"directory": "crf/MPRM", "store": setting.store.name}
+    }
+    assert str(tmp_path) not in text
+
+
+def test_a_work_directory_keeps_to_one_setting_and_data(store, tmp_path):
+    setting = setting_of(tmp_path / "root")
+    claim(setting, store)
+    claim(setting._replace(devices=2), store)
+    with pytest.raises(ValueError, match=r"setting\.json: the results there are of other preset;"):
+        claim(setting._replace(preset="quick"), store)
+    with pytest.raises(ValueError, match="of other settings; choose another --workdir"):
+        claim(setting._replace(overrides=("seg.radius=1",)), store)
+    other = make_store(tmp_path / "other", num_train=2)
+    with pytest.raises(ValueError, match="of other data; choose another --workdir"):
+        claim(setting, other)
+
+
+def test_trainings_use_the_store_that_was_named(tmp_path):
+    named = setting_of(tmp_path)._replace(own_store=True)
+    jobs = [job for job in make_jobs(named, [0], GROUPS) if job.title.startswith("train")]
+    assert jobs and all("--store" in job.command for job in jobs)
+    assert "--store" not in make_jobs(setting_of(tmp_path), [0], ["labels"])[0].command
+
+
+def test_the_report_says_which_command_made_it(tmp_path):
+    setting = setting_of(tmp_path)._replace(overrides=("data.labels=scene",))
+    assert command(setting, range(2)) == (
+        "python experiments/reproduce.py --data rooms:tiny --preset tiny --seeds 2 "
+        "--set data.labels=scene"
+    )
+
+
+def test_rules_for_tags_have_rows(tmp_path):
+    put(tmp_path, "rules/ball-none-0.json", {"measure": {"miou": 12.0}})
+    row = rows_of(rule_table(Results(tmp_path, [0])))["those of any of its balls"]
+    assert list(row.values())[1:] == ["", "12.0 (1 seed)"]
+
+
+def test_a_class_that_does_not_occur_is_told_from_one_not_measured(tmp_path):
+    found = {"classes": ["wall", "sink"], "measures": {"calibrated": {"iou": [50.0, None]}}}
+    put(tmp_path, "cls/MPRM-subcloud-0/results.json", found)
+    rows = rows_of(class_table(Results(tmp_path, [0])))
+    assert (rows["wall"]["MPRM"], rows["sink"]["MPRM"]) == ("50.0 (1 seed)", "–")
+    assert rows["sink"]["PCAM"] == rows["sink"]["MPRM + CRF"] == ""
+
+
+def test_a_mean_says_over_how_many_classes_it_goes():
+    assert coverage([9, 16], [12], of=20) == "9 to 16 of 20"
+    assert coverage([16, 16], of=20) == "16 of 20"
+    assert coverage([], of=20) == ""
+
+
+def test_the_report_lists_the_settings_of_both_stages(store, tmp_path):
+    setting = setting_of(tmp_path)._replace(overrides=("optim.momentum=0.7",))
+    write_report(setting, store, [0], [])
+    assert "| optim.momentum | 0.7 | 0.7 |" in (tmp_path / "report.md").read_text()
