@@ -21,7 +21,7 @@ from step_cases import add_data_flags, make_balls, plan_of, spec_of
 
 from mprm_jax.batches.loader import BucketBuilder
 from mprm_jax.config import Config
-from mprm_jax.heap import keep_heap
+from mprm_jax.machine import keep_heap
 from mprm_jax.models.layers import scaled_kernel
 from mprm_jax.ops.deformable import deformable_kpconv, find_reach
 from mprm_jax.ops.kpconv import kpconv, linear_influence, mix

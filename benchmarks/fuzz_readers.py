@@ -32,8 +32,7 @@ from mprm_jax.errors import UserError
 from mprm_jax.machine import describe_machine
 from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.formats.cloud import CloudFile
-from mprm_jax.scans.formats.labeled import WRITERS, write_labeled
-from mprm_jax.scans.formats.labeled_cloud import LabeledCloud
+from mprm_jax.scans.formats.labeled import WRITERS, LabeledCloud, write_labeled
 
 RESULT = pathlib.Path(__file__).parent / "results" / "fuzz_readers.json"
 SECONDS = 10.0  # of the processor, for a file of a few kilobytes

@@ -20,8 +20,7 @@ from mprm_jax.geometry.surfaces import sample_surface
 from mprm_jax.machine import describe_machine
 from mprm_jax.rooms.generate import scan_scene
 from mprm_jax.scans.formats.cloud import CloudFile
-from mprm_jax.scans.formats.labeled import write_labeled
-from mprm_jax.scans.formats.labeled_cloud import LabeledCloud
+from mprm_jax.scans.formats.labeled import LabeledCloud, write_labeled
 
 PREDICT = pathlib.Path(__file__).parents[1] / "experiments" / "predict.py"
 RESULT = pathlib.Path(__file__).parent / "results" / "predict.json"

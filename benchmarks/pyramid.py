@@ -22,7 +22,7 @@ from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.bare_buckets import RawBucketBuilder
 from mprm_jax.batches.loader import BucketBuilder
 from mprm_jax.config import Config
-from mprm_jax.heap import keep_heap
+from mprm_jax.machine import keep_heap
 from mprm_jax.training.inputs import complete
 from mprm_jax.types import PointPyramid
 

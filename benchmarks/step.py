@@ -34,7 +34,7 @@ from processes import (
 from step_cases import Case, CaseSpec, add_data_flags, make_case, read_spec, spec_of
 
 from mprm_jax.batches.loader import make_builder
-from mprm_jax.heap import keep_heap
+from mprm_jax.machine import keep_heap
 from mprm_jax.training.parallel import make_mesh, use_cpu_cores
 
 NETWORKS = {"mprm": (), "pcam": ("model.paths=('plain',)",)}

@@ -16,10 +16,10 @@ from mprm_jax.batches.shapes import calibrate
 from mprm_jax.config import Config
 from mprm_jax.overrides import override
 from mprm_jax.presets import PRESETS
-from mprm_jax.training.capacities import calibrate_candidates, choose_builder
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import make_mesh, replicate, shard_batch
 from mprm_jax.training.stages import cls_stage
+from mprm_jax.training.static_sizes import calibrate_candidates, choose_builder
 from mprm_jax.training.steps import TrainState, init_state, make_train_step
 from mprm_jax.types import Batch
 

@@ -10,8 +10,7 @@ from mprm_jax.geometry.balls import ball_rows, grid_seeds
 from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.geometry.voxels import voxel_grid, voxel_means
 from mprm_jax.rooms.generate import scan_scene
-from mprm_jax.store.scenes import CloudArrays
-from mprm_jax.store.voxel_clouds import LooseClouds
+from mprm_jax.store.scenes import CloudArrays, LooseClouds
 from mprm_jax.types import Array
 
 NUM_CLASSES = 20

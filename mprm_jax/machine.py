@@ -1,5 +1,6 @@
-"""The machine: how many cores this process may use, and what names it in a measurement."""
+"""The machine: how many cores this process may use, what names it in a measurement, its memory."""
 
+import ctypes
 import functools
 import importlib.metadata
 import math
@@ -9,6 +10,10 @@ import platform
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 _CGROUPS = pathlib.Path("/sys/fs/cgroup")
+# Parameters of glibc's mallopt, malloc.h.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_LARGEST = 2**31 - 1  # bytes; mallopt takes an int
+_GROW_BY = 64 * 2**20  # bytes
 
 
 @functools.cache
@@ -30,6 +35,29 @@ def describe_machine() -> dict[str, str | int]:
         "python": platform.python_version(),
         **versions,
     }
+
+
+def keep_heap() -> bool:
+    """Stops glibc from handing the buffers of each step back to the system.
+
+    XLA:CPU allocates its temporaries anew in every step. By default glibc maps large ones from the
+    system and unmaps them at once, and the kernel clears every page again. To be called before
+    threads are started; does nothing without glibc.
+
+    Returns:
+      Whether the settings were accepted.
+    """
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = {
+        _MMAP_MAX: 0,
+        _TRIM_THRESHOLD: _LARGEST,
+        _TOP_PAD: _GROW_BY,
+        _ARENA_MAX: 1,
+    }
+    accepted = [mallopt(name, value) for name, value in settings.items()]
+    return all(accepted)
 
 
 def _own_group() -> str:

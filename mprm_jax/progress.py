@@ -1,11 +1,19 @@
-"""The progress bar of everything that takes more than a few seconds."""
+"""What a command shows people: a progress bar while it works, a report at its end."""
 
 import logging
 import sys
+from typing import Any, NamedTuple
 
 import tqdm
 
 _TERMINAL_SECONDS, _FILE_SECONDS = 0.1, 20.0
+
+
+class Report(NamedTuple):
+    """The result of a command."""
+
+    values: dict[str, Any]  # JSON
+    text: str
 
 
 def progress_bar(

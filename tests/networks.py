@@ -12,8 +12,7 @@ from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import Config, to_values
 from mprm_jax.overrides import override
 from mprm_jax.presets import tiny
-from mprm_jax.store.scenes import SceneStore
-from mprm_jax.store.voxel_clouds import StoredClouds
+from mprm_jax.store.scenes import SceneStore, StoredClouds
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import make_mesh, replicate

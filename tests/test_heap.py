@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from mprm_jax.heap import keep_heap
+from mprm_jax.machine import keep_heap
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")

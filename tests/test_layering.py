@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "mprm_jax"
 # A module imports from its own folder and from the rows above its row only.
 LAYERS = (
     ("errors",),
-    ("types", "machine", "heap", "progress", "writing", "worker_processes"),
+    ("types", "machine", "progress", "writing", "worker_processes"),
     ("palette",),
     ("config", "overrides", "presets"),
     ("geometry",),
@@ -22,10 +22,9 @@ LAYERS = (
     ("evidence",),
     ("store",),
     ("batches",),
-    ("training",),
+    ("training", "evaluation"),
     ("labeling",),
     ("prediction",),
-    ("evaluation",),
     ("commands",),
     ("__main__",),
 )
@@ -34,7 +33,7 @@ SETTINGS = ("config", "overrides", "presets")  # may also import each other
 
 # Workers start without jax.
 ON_THE_HOST = (
-    *("errors", "types", "machine", "heap", "progress", "writing", "palette", "worker_processes"),
+    *("errors", "types", "machine", "progress", "writing", "palette", "worker_processes"),
     *SETTINGS,
     *("geometry", "scans", "rooms", "evidence", "store", "batches"),
 )

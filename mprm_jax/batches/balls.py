@@ -13,7 +13,7 @@ from mprm_jax.geometry.augmentation import jitter, random_transform
 from mprm_jax.geometry.balls import ball_rows
 from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid, coarsen
-from mprm_jax.store.voxel_clouds import VoxelClouds
+from mprm_jax.store.scenes import VoxelClouds
 from mprm_jax.types import IGNORED, Array
 
 

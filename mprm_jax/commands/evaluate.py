@@ -12,8 +12,7 @@ from mprm_jax.commands.commandline import (
     together,
 )
 from mprm_jax.errors import UserError
-from mprm_jax.heap import keep_heap
-from mprm_jax.machine import usable_cpus
+from mprm_jax.machine import keep_heap, usable_cpus
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
 
 DESCRIPTION = """\
@@ -49,9 +48,12 @@ def main() -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """Measures, and writes and prints what came out."""
     # Processes that build input import this script again; they start faster without JAX.
-    from mprm_jax.commands.six_areas import combine_areas
-    from mprm_jax.commands.submitting import submit
-    from mprm_jax.evaluation.evaluating import evaluate_export, evaluate_network
+    from mprm_jax.prediction.evaluating import (
+        combine_areas,
+        evaluate_export,
+        evaluate_network,
+        submit,
+    )
     from mprm_jax.training.hosts import is_first_host
     from mprm_jax.training.parallel import use_cpu_cores
 

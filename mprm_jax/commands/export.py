@@ -13,8 +13,7 @@ from mprm_jax.commands.commandline import (
     make_run_parser,
     together,
 )
-from mprm_jax.heap import keep_heap
-from mprm_jax.machine import usable_cpus
+from mprm_jax.machine import keep_heap, usable_cpus
 
 DESCRIPTION = """\
 Mines point scores with a trained classification network and chooses pseudo-labels by them.
@@ -52,7 +51,7 @@ def main() -> None:
 def export(args: argparse.Namespace) -> None:
     """Exports, and prints what came out."""
     # Processes that build input import this script again; they start faster without JAX.
-    from mprm_jax.commands.exporting import export_run
+    from mprm_jax.labeling.exporting import export_run
     from mprm_jax.training.hosts import is_first_host
     from mprm_jax.training.parallel import use_cpu_cores
 

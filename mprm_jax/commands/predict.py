@@ -7,8 +7,7 @@ import pathlib
 
 from mprm_jax.commands.commandline import add_devices_flag, check_devices, make_run_parser
 from mprm_jax.errors import UserError
-from mprm_jax.heap import keep_heap
-from mprm_jax.machine import usable_cpus
+from mprm_jax.machine import keep_heap, usable_cpus
 
 FORMATS = ("ply", "las", "laz", "npz", "npy")
 
@@ -37,7 +36,7 @@ def main() -> None:
         raise UserError(f"--scale {args.scale}: give meters per unit of the scan, above 0.")
     keep_heap()
     # Processes that build input import this script again; they start faster without JAX.
-    from mprm_jax.commands.predicting_run import predict_run
+    from mprm_jax.prediction.files import predict_run
     from mprm_jax.prediction.predictor import PredictSettings
     from mprm_jax.training.parallel import use_cpu_cores
 

@@ -58,8 +58,7 @@ def refine(args: dict[str, Any]) -> None:
       args: flags by name.
     """
     # Reads no settings of JAX before the parser has said what is wrong.
-    from mprm_jax.commands.refining_run import refine_run
-    from mprm_jax.labeling.refining import RefineSettings
+    from mprm_jax.labeling.refining import RefineSettings, refine_run
     from mprm_jax.training.hosts import is_first_host
 
     settings = RefineSettings(**{name: args[name] for name in HELP if args[name] is not None})

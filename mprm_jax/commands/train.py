@@ -16,8 +16,7 @@ from mprm_jax.commands.commandline import (
 )
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError
-from mprm_jax.heap import keep_heap
-from mprm_jax.machine import usable_cpus
+from mprm_jax.machine import keep_heap, usable_cpus
 from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
 from mprm_jax.store.datasets import ROOMS_ROOT, default_store, ensure_store

@@ -1,26 +1,19 @@
 """The classification stage from end to end: trains on tags, then mines and draws pseudo-labels."""
 
-import hashlib
 import logging
 import pathlib
 import shutil
-from typing import Any
 
 import jax
 
 from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError
-from mprm_jax.evaluation.measuring import BASELINES, CALIBRATED, RAW, measure_choices
-from mprm_jax.evaluation.quality_table import measure_values
-from mprm_jax.evaluation.showcase import draw_showcase
-from mprm_jax.labeling.mining import export_pseudo_labels
-from mprm_jax.labeling.votes import make_mining
-from mprm_jax.models.mprm import Mprm
-from mprm_jax.store.exports import Export
+from mprm_jax.evaluation.pictures import draw_showcase
+from mprm_jax.evaluation.quality import measure_values
+from mprm_jax.labeling.exporting import export_split
+from mprm_jax.labeling.measuring import BASELINES, CALIBRATED, RAW, measure_choices
 from mprm_jax.store.scenes import SceneStore
-from mprm_jax.training.budget import whole_balls
-from mprm_jax.training.evaluation import tag_precision
 from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.loop import Validation, fit
 from mprm_jax.training.parallel import (
@@ -33,7 +26,9 @@ from mprm_jax.training.parallel import (
 )
 from mprm_jax.training.stages import Stage, cls_stage
 from mprm_jax.training.start import settings_of_run, start_run
+from mprm_jax.training.static_sizes import whole_balls
 from mprm_jax.training.steps import TrainState, make_predict_step
+from mprm_jax.training.tag_precision import tag_precision
 
 logger = logging.getLogger(__name__)
 
@@ -83,26 +78,6 @@ def train_classifier(
     }
 
 
-def export_split(
-    model: Mprm,
-    state: TrainState,
-    subclouds: Subclouds,
-    config: Config,
-    mesh: jax.sharding.Mesh,
-    directory: pathlib.Path,
-    *,
-    is_own: bool = False,
-) -> Export:
-    """Exports the pseudo-labels of a split; see `export_pseudo_labels`."""
-    here = local_mesh(mesh)
-    predict = make_predict_step(make_mining(model, config.mining), here)
-    state = local_copy(state, here)
-    origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
-    origin["weights"] = _digest(state.params)
-    run_of = (predict, state, subclouds, config, here)
-    return export_pseudo_labels(*run_of, directory, origin, is_own=is_own)
-
-
 def summary(results: dict, workdir: pathlib.Path) -> str:
     """What a person wants to know at the end.
 
@@ -123,14 +98,6 @@ def summary(results: dict, workdir: pathlib.Path) -> str:
         f"done in {results['seconds'] / 60:.1f} minutes; see {workdir / 'pseudo_labels.png'}"
     )
     return "\n".join(lines)
-
-
-def _digest(weights: Any) -> str:
-    """Tells networks apart that agree in paths, seed and step."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(weights)):
-        digest.update(leaf.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _open_split(store: SceneStore, split: str, config: Config) -> Subclouds:

@@ -8,14 +8,11 @@ import numpy as np
 
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.config import Config
-from mprm_jax.evaluation.quality import Measure, confusion_matrix, measure
-from mprm_jax.evaluation.quality_table import measure_values
-from mprm_jax.prediction.segmentation import segment
-from mprm_jax.store.scenes import SceneStore
+from mprm_jax.evaluation.quality import Measure, confusion_matrix, measure, measure_values
+from mprm_jax.prediction.scenes import segment
+from mprm_jax.store.scenes import SceneStore, StoredClouds
 from mprm_jax.store.targets import Survey, Targets, open_targets, survey
 from mprm_jax.store.truth import has_labels, voxel_labels
-from mprm_jax.store.voxel_clouds import StoredClouds
-from mprm_jax.training.budget import whole_balls
 from mprm_jax.training.hosts import sum_over_hosts
 from mprm_jax.training.loop import Validation, fit
 from mprm_jax.training.parallel import (
@@ -28,6 +25,7 @@ from mprm_jax.training.parallel import (
 )
 from mprm_jax.training.stages import Stage, seg_stage
 from mprm_jax.training.start import settings_of_run, start_run
+from mprm_jax.training.static_sizes import whole_balls
 from mprm_jax.training.steps import TrainState, make_predict_step
 from mprm_jax.types import Array
 

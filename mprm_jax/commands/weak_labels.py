@@ -6,7 +6,7 @@ import pathlib
 
 from mprm_jax.commands.commandline import Parser
 from mprm_jax.errors import UserError
-from mprm_jax.scans.names import read_typed
+from mprm_jax.scans.typed_files import read_typed
 from mprm_jax.store.statistics import read_statistics, to_json, to_table
 
 DESCRIPTION = """\

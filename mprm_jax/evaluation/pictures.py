@@ -1,7 +1,7 @@
 """Draws scenes for people: colors, maps of classes, labels (the paper's Figures 2 and 5)."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib.figure
@@ -9,6 +9,11 @@ import matplotlib.patches
 import numpy as np
 from scipy.spatial import cKDTree
 
+from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.palette import class_palette, label_colors
+from mprm_jax.store.exports import Export, as_labels
+from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.truth import has_labels, voxel_labels
 from mprm_jax.types import Array
 from mprm_jax.writing import whole_file
 
@@ -66,12 +71,6 @@ def project(coords: Array) -> tuple[Array, Array]:
     return np.stack([x, up], axis=1), depth
 
 
-def _spacing(coords: Array) -> float:
-    """Typical distance of a point to its nearest one, in meters."""
-    distance, _ = cKDTree(coords).query(coords[:: max(1, len(coords) // 500)], k=2)
-    return float(np.median(distance[:, 1]))
-
-
 def inside_rows(coords: Array) -> Array:
     """Rows of what is neither ceiling nor the outermost layer toward the viewer, as [M] int64."""
     height = coords[:, 2]
@@ -91,3 +90,84 @@ def map_colors(scores: Array) -> Array:
     low, high = np.quantile(scores[finite], (0.02, 0.98)) if finite.any() else (0.0, 1.0)
     level = np.clip((np.where(finite, scores, low) - low) / max(high - low, 1e-6), 0, 1)
     return matplotlib.colormaps["viridis"](level)[:, :3]
+
+
+def telling_scene(store: SceneStore, split: str, scenes: Sequence[str]) -> str:
+    """The scene with the most true classes; the first of equals."""
+    counts = [len(np.unique(voxel_labels(store, split, scene))) for scene in scenes]
+    return scenes[int(np.argmax(counts))]
+
+
+def draw_evaluation(
+    path: pathlib.Path, store: SceneStore, split: str, scene: str, labels: Mapping[str, Array]
+) -> None:
+    """Writes a PNG of a scene.
+
+    Args:
+      labels: title -> [V] labels of the voxels.
+    """
+    cloud, palette = store.voxel_cloud(split, scene), class_palette(len(store.classes))
+    if store.info(split, scene).has_colors:
+        panels = [Panel("input", cloud.colors / 255.0)]
+    else:
+        panels = [Panel("input, by height", map_colors(cloud.coords[:, 2]))]
+    drawn = dict(labels) | {"ground truth": voxel_labels(store, split, scene)}
+    panels += [Panel(title, label_colors(label, palette)) for title, label in drawn.items()]
+    shown = np.unique(np.concatenate(list(drawn.values())))
+    legend = [(store.classes[c], tuple(palette[c])) for c in shown[shown >= 0]]
+    draw_panels(path, cloud.coords, panels, legend)
+
+
+def draw_showcase(subclouds: Subclouds, export: Export, path: pathlib.Path) -> str:
+    """Draws input, two class maps, pseudo-labels and, if known, ground truth of one scene.
+
+    The scene is the one with the most tagged classes among those of ordinary size; the classes are
+    the rarest of its tags that some point was labeled with.
+
+    Returns:
+      The name of the scene.
+    """
+    scene = _choose_scene(subclouds, export)
+    name = subclouds.scenes[scene]
+    cloud = subclouds.store.voxel_cloud(subclouds.split, name)
+    result = export.load(name)
+    palette = class_palette(len(subclouds.store.classes))
+    if subclouds.store.info(subclouds.split, name).has_colors:
+        panels = [Panel("input", cloud.colors / 255.0)]
+    else:
+        panels = [Panel("input, by height", map_colors(cloud.coords[:, 2]))]
+    labels = as_labels(result.label)
+    for label in _choose_classes(subclouds.tags.mean(axis=0), labels):
+        scores = np.where(result.allowed[:, label], result.scores[:, label], -np.inf)
+        panels.append(Panel(f"PCAM of {subclouds.store.classes[label]}", map_colors(scores)))
+    panels.append(Panel("pseudo-labels", label_colors(labels, palette)))
+    shown = set(labels[labels >= 0])
+    if has_labels(subclouds.store, subclouds.split, name):
+        truth = voxel_labels(subclouds.store, subclouds.split, name)
+        panels.append(Panel("ground truth", label_colors(truth, palette)))
+        shown |= set(truth[truth >= 0])
+    legend = [(subclouds.store.classes[c], tuple(palette[c])) for c in sorted(shown)]
+    draw_panels(path, cloud.coords, panels, legend)
+    return name
+
+
+def _spacing(coords: Array) -> float:
+    """Typical distance of a point to its nearest one, in meters."""
+    distance, _ = cKDTree(coords).query(coords[:: max(1, len(coords) // 500)], k=2)
+    return float(np.median(distance[:, 1]))
+
+
+def _choose_scene(subclouds: Subclouds, export: Export) -> int:
+    present = [i for i, name in enumerate(subclouds.scenes) if name in export.scenes]
+    sizes = np.array([subclouds.num_voxels(i) for i in present])
+    num_tags = np.array(
+        [subclouds.tags[subclouds.scene_of == i].any(axis=0).sum() for i in present]
+    )
+    ordinary = sizes <= np.quantile(sizes, 0.8)
+    return present[int(np.argmax(np.where(ordinary, num_tags, -1)))]
+
+
+def _choose_classes(frequency: Array, labels: Array) -> list[int]:
+    counts = np.bincount(labels[labels >= 0], minlength=len(frequency))
+    found = np.flatnonzero(counts >= min(30, counts.max()))
+    return [int(label) for label in found[np.argsort(frequency[found])][:2]]

@@ -3,11 +3,10 @@
 ScanNet and S3DIS are measured alike: points of all scenes go into one matrix, never scene by
 scene. On ScanNet the points are mesh vertices, those outside the 20 classes do not count, and a
 vertex without a label is a miss but no false positive. On S3DIS every point counts, over 13
-classes, on Area 5 or, with the matrices of `sum_six_areas`, on all six.
-"""
+classes, on Area 5 or, with the matrices of `sum_six_areas`, on all six."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +14,9 @@ from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
 S3DIS_AREAS = (1, 2, 3, 4, 5, 6)
+ABSENT = "-"  # in place of a number: the class does not occur
+_GAP = "  "
+_CELL = 6  # at least as wide as "100.0"
 
 
 class Measure(NamedTuple):
@@ -111,7 +113,67 @@ def class_iou(confusion: Array) -> Array:
     return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
 
+def quality_table(columns: Mapping[str, Measure], classes: Sequence[str]) -> str:
+    """Lines of text: the IoU of each class and the means, in per cent, one column per measure.
+
+    Args:
+      columns: measures by column name, such as "with tags" and "without tags".
+      classes: names in index order.
+
+    Raises:
+      ValueError: a measure is of other classes.
+    """
+    for name, found in columns.items():
+        if len(found.iou) != len(classes):
+            raise UserError(
+                f"column {name!r} measures {len(found.iou)} classes, the table has "
+                f"{len(classes)}; measure all columns on one class list."
+            )
+    measures = tuple(columns.values())
+    rows = [
+        ("IoU in %", tuple(columns)),
+        *((name, [_percent(m.iou[i]) for m in measures]) for i, name in enumerate(classes)),
+        ("mean IoU", [_percent(m.mean_iou) for m in measures]),
+        ("  over classes", [f"{m.num_classes} of {len(classes)}" for m in measures]),
+        ("mean accuracy", [_percent(m.mean_accuracy) for m in measures]),
+        ("overall accuracy", [_percent(m.accuracy) for m in measures]),
+        ("without a label", [_percent(m.num_unlabeled / m.num_points) for m in measures]),
+        ("points", [str(m.num_points) for m in measures]),
+    ]
+    first = max(len(name) for name, _ in rows)
+    widths = [max(_CELL, *(len(row[1][i]) for row in rows)) for i in range(len(measures))]
+    return "\n".join(
+        _GAP.join([name.ljust(first), *map(str.rjust, cells, widths)]) for name, cells in rows
+    )
+
+
+def measure_values(found: Measure) -> dict[str, Any]:
+    """JSON values of a measure, in per cent to two places; null for a class that is absent."""
+    return {
+        "miou": _rounded(found.mean_iou),
+        "num_classes": found.num_classes,
+        "accuracy": _rounded(found.accuracy),
+        "mean_accuracy": _rounded(found.mean_accuracy),
+        "num_points": found.num_points,
+        "num_unlabeled": found.num_unlabeled,
+        "iou": _all_rounded(found.iou),
+        "class_accuracy": _all_rounded(found.class_accuracy),
+    }
+
+
 def _class_accuracy(confusion: Array) -> Array:
     hits = np.diag(confusion).astype(np.float64)
     total = confusion.sum(axis=1)
     return np.divide(hits, total, out=np.full(len(hits), np.nan), where=total > 0)
+
+
+def _percent(share: float) -> str:
+    return ABSENT if np.isnan(share) else f"{100 * share:.1f}"
+
+
+def _rounded(share: float) -> float:
+    return round(100 * float(share), 2)
+
+
+def _all_rounded(shares: Array) -> list[float | None]:
+    return [None if np.isnan(share) else _rounded(share) for share in shares]

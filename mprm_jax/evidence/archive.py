@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.errors import MissingError, UserError, explain_damage
-from mprm_jax.scans.names import composed
 from mprm_jax.scans.scannet import CLASSES
 from mprm_jax.scans.scene import Scene, Source, WeakLabels
+from mprm_jax.scans.typed_files import composed
 from mprm_jax.types import Array
 
 NUM_COLUMNS = 3 + 1 + len(CLASSES)

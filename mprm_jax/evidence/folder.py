@@ -2,7 +2,7 @@
 
     root/office.ply, root/floor1/hall.laz ...   scans of any readable format, nested or not
     root/tags.csv                               class tags; see mprm_jax/evidence/tags.py
-    root/classes.txt                            optional; see mprm_jax/scans/class_list.py
+    root/classes.txt                            optional; see mprm_jax/scans/typed_files.py
     root/splits.csv                             optional: 'scene,split' with train, val or test
 
 A scan is named by its relative path without suffix, folders joined by "_". Tagged scans are the
@@ -19,9 +19,7 @@ import numpy as np
 
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.tags import SCENE, TagRow, TagTable, find_scene, read_tags
-from mprm_jax.scans.class_list import ClassList, read_class_list, suggest, to_class_indices
 from mprm_jax.scans.cleaning import clean_cloud, warn_of_millimeters
-from mprm_jax.scans.csv_rows import read_csv_rows
 from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.formats.cloud import require_whole_labels
 from mprm_jax.scans.scan_files import (
@@ -33,6 +31,13 @@ from mprm_jax.scans.scan_files import (
     scan_files,
 )
 from mprm_jax.scans.scene import Scene, WeakLabels
+from mprm_jax.scans.typed_files import (
+    ClassList,
+    read_class_list,
+    read_csv_rows,
+    suggest,
+    to_class_indices,
+)
 from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)

@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mprm_jax.errors import UserError
-from mprm_jax.scans.class_list import suggest
-from mprm_jax.scans.csv_rows import CsvRow, read_csv_rows
-from mprm_jax.scans.names import scene_name
 from mprm_jax.scans.scan_files import typed_scene
+from mprm_jax.scans.typed_files import CsvRow, read_csv_rows, scene_name, suggest
 
 GEOMETRY = ("x", "y", "z", "radius")
 SCENE = "scene"

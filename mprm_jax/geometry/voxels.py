@@ -66,3 +66,25 @@ def voxel_majority(labels: Array, grid: VoxelGrid, num_classes: int) -> Array:
         grid.inverse.astype(np.int64) * num_bins + labels + 1, minlength=len(grid.counts) * num_bins
     )
     return (votes.reshape(-1, num_bins).argmax(axis=1) - 1).astype(np.int32)
+
+
+def spread_to_points(values: Array, point_voxel: Array) -> Array:
+    """Gives each point the value of its voxel.
+
+    Args:
+      values: [V, ...] labels, confidences or scores of the voxels.
+      point_voxel: [N] integers into the voxels, as the scene store keeps it.
+
+    Returns:
+      [N, ...] in the order of the scan.
+
+    Raises:
+      ValueError: the map names voxels that are not there.
+    """
+    if len(point_voxel) and not 0 <= point_voxel.min() <= point_voxel.max() < len(values):
+        raise UserError(
+            f"points lie in voxels {point_voxel.min()} to {point_voxel.max()}, but values are "
+            f"given for {len(values)} voxels; they are of another scene or voxel size, make them "
+            "again from this store."
+        )
+    return values[point_voxel]

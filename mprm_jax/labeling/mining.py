@@ -1,22 +1,23 @@
 """Exports pseudo-labels: mines class scores with a trained network, then chooses labels by them.
 
 Labels are chosen on a scale of the whole data set, so this takes two passes. Scores of scenes that
-are done wait in the folder `.mined`, from where an interrupted export continues.
-"""
+are done wait in the folder `.mined`, from where an interrupted export continues."""
 
 import dataclasses
 import json
 import logging
 import pathlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from mprm_jax.batches.balls import BallParts
 from mprm_jax.batches.tagged_balls import Subclouds
-from mprm_jax.config import Config
+from mprm_jax.config import Config, MiningConfig
+from mprm_jax.errors import UserError
 from mprm_jax.evidence.candidates import allowed_classes
 from mprm_jax.labeling.choice import (
     ClassScale,
@@ -26,20 +27,31 @@ from mprm_jax.labeling.choice import (
     score_sums,
     standardise,
 )
-from mprm_jax.labeling.shared_exports import begin_together, finish_together
-from mprm_jax.labeling.votes import num_votes, scene_votes
+from mprm_jax.models.mprm import Mprm
+from mprm_jax.ops.pcam import merge_paths
+from mprm_jax.ops.pooling import nearest_upsample
 from mprm_jax.progress import progress_bar
 from mprm_jax.store.exports import (
     Export,
     ExportedScene,
     ExportManifest,
     as_stored,
+    begin_export,
+    finish_export,
     load_scene,
     save_scene,
     scene_file,
+    set_aside_another,
 )
-from mprm_jax.training.hosts import is_first_host, sum_over_hosts, wait_for_all_hosts
-from mprm_jax.types import Array
+from mprm_jax.training.answers import SceneSums, scene_sums
+from mprm_jax.training.hosts import (
+    exchange,
+    is_first_host,
+    require_shared,
+    sum_over_hosts,
+    wait_for_all_hosts,
+)
+from mprm_jax.types import Array, Batch, MprmOutput
 from mprm_jax.writing import explain_failed_write
 
 logger = logging.getLogger(__name__)
@@ -56,6 +68,14 @@ class MinedScene(NamedTuple):
     count: Array
     total: Array
     total_sq: Array
+
+
+class SceneVotes(NamedTuple):
+    """What all subclouds of one scene say about its voxels."""
+
+    scores: Array  # [V, num_classes] float32, mean over the balls of a voxel; 0 in no ball
+    num_balls: Array  # [V] uint16
+    num_tagged: Array  # [V, num_classes] uint16, balls of the voxel that are tagged with the class
 
 
 def export_pseudo_labels(
@@ -105,6 +125,98 @@ def export_pseudo_labels(
     if is_first_host():
         shutil.rmtree(directory / MINED)
     return export
+
+
+def make_mining(model: Mprm, mining: MiningConfig) -> Callable[[Any, Batch], Array]:
+    """Returns (variables, bucket) -> point class activation maps [T_0, num_classes].
+
+    Paths are merged on the coarsest level and the result is copied up to level 0 (paper 4.2).
+
+    Raises:
+      ValueError: the network was trained without one of the paths.
+    """
+    trained = model.config.paths
+    missing = [path for path in mining.paths if path not in trained]
+    if missing:
+        raise UserError(
+            f"mining.paths: the network has no path {missing[0]!r}; it was trained with "
+            f"{', '.join(trained)}."
+        )
+    chosen = np.array([trained.index(path) for path in mining.paths or trained])
+
+    def mine(variables: Any, batch: Batch) -> Array:
+        output: MprmOutput = model.apply(
+            variables, batch.pyramid, batch.features, len(batch.real), train=False
+        )
+        scores = merge_paths(output.point_scores[chosen], mining.fusion)
+        for upsamples in reversed(batch.pyramid.upsamples):
+            scores = nearest_upsample(scores, upsamples)
+        return scores
+
+    return mine
+
+
+def scene_votes(
+    predict: Callable[[Any, Any], Any],
+    state: Any,
+    subclouds: Subclouds,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    scenes: Sequence[int],
+    progress: Callable[[int], None],
+) -> Iterator[tuple[int, SceneVotes]]:
+    """Yields the votes of every scene in order; each subcloud votes `mining.votes` times.
+
+    The first time it lies where it is; then it moves at random as in training.
+
+    Args:
+      predict: step that returns the maps of all buckets, [num_devices * T_0, num_classes].
+      subclouds: those too large for a bucket vote in parts.
+      scenes: places in `subclouds.scenes`.
+      progress: called with the number of votes just taken, of the `num_votes`.
+    """
+    epochs, parts = (None, *range(config.mining.votes - 1)), BallParts(subclouds)
+    merged = scene_sums(predict, state, parts, config, mesh, scenes, epochs, progress)
+    for scene, found in merged:
+        yield scene, _votes(subclouds, scene, found)
+
+
+def num_votes(subclouds: Subclouds, mining: MiningConfig, scenes: Sequence[int]) -> int:
+    """Votes that `scene_votes` takes for some scenes."""
+    return int(np.isin(BallParts(subclouds).scene_of, scenes).sum()) * mining.votes
+
+
+def begin_together(
+    folder: pathlib.Path, manifest: ExportManifest, *, is_own: bool = False
+) -> Export | None:
+    """Claims a folder for all hosts; returns what is there if that is this export, complete.
+
+    Args:
+      is_own: the folder is for this export alone; another one that it holds is set aside.
+
+    Raises:
+      ValueError: the folder holds another export, or hosts do not share it.
+      OSError: it cannot be written.
+    """
+    require_shared(folder)
+    if is_own and is_first_host():
+        set_aside_another(folder, manifest)
+    found = begin_export(folder, manifest) if is_first_host() else None
+    complete = exchange("complete" if found else "begun", f"begin {folder}")[0] == "complete"
+    return Export(folder) if complete else None
+
+
+def finish_together(folder: pathlib.Path, manifest: ExportManifest, **settings: Any) -> Export:
+    """Declares an export complete once all hosts have written their scenes.
+
+    Args:
+      settings: JSON values found on the way, added to those of the manifest.
+    """
+    wait_for_all_hosts(f"scenes of {folder}")
+    if is_first_host():
+        finish_export(folder, manifest, **settings)
+    wait_for_all_hosts(f"finish {folder}")
+    return Export(folder)
 
 
 def _manifest(subclouds: Subclouds, config: Config, origin: dict[str, Any]) -> ExportManifest:
@@ -202,3 +314,14 @@ def _report(uncovered: int, total: int, unlabeled: list[str]) -> None:
             "%d scenes are tagged with no class and get no label, which counts as wrong: %s",
             *(len(unlabeled), ", ".join(unlabeled)),
         )
+
+
+def _votes(subclouds: Subclouds, scene: int, found: SceneSums) -> SceneVotes:
+    """Means of the sums, and counts of the balls and their tags: of whole balls, as tagged."""
+    num_balls = np.zeros(len(found.sums), np.uint16)
+    num_tagged = np.zeros(found.sums.shape, np.uint16)
+    for index in np.flatnonzero(subclouds.scene_of == scene):
+        rows = subclouds.rows(index)
+        num_balls[rows] += 1
+        num_tagged[rows] += subclouds.tags[index][None]
+    return SceneVotes(found.sums / np.maximum(found.num_votes, 1)[:, None], num_balls, num_tagged)

@@ -2,20 +2,29 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
+import json
 import logging
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from scipy.spatial import cKDTree
+from scipy.stats import rankdata
 
 from mprm_jax.crf.refine import refine_marginals
 from mprm_jax.crf.settings import POSITION, POSITION_AND_COLOR, CrfSettings, KernelSettings
 from mprm_jax.errors import UserError
+from mprm_jax.evaluation.pictures import Panel, draw_panels
+from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
 from mprm_jax.labeling.choice import ClassScale, standardise
-from mprm_jax.labeling.shared_exports import begin_together, finish_together
-from mprm_jax.progress import progress_bar
+from mprm_jax.labeling.measuring import measure_labels
+from mprm_jax.labeling.mining import begin_together, finish_together
+from mprm_jax.palette import class_palette, label_colors
+from mprm_jax.progress import Report, progress_bar
 from mprm_jax.store.exports import (
     Export,
     ExportedScene,
@@ -25,11 +34,20 @@ from mprm_jax.store.exports import (
     scene_file,
 )
 from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.truth import has_labels, voxel_labels
+from mprm_jax.training.hosts import exchange, is_first_host
 from mprm_jax.types import IGNORED, Array
 
 logger = logging.getLogger(__name__)
 
 CHOICES = ("allowed", "scene", "all")
+NUM_NEIGHBORS = 6  # of a voxel on a surface
+GRID = {
+    "position_weight": (0.0, 3.0),
+    "pair_width": (0.1, 0.2, 0.4, 0.8),
+    "color_width": (0.02, 0.04, 0.08),
+    "pair_weight": (3.0, 10.0),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +219,143 @@ def refined_classes(allowed: Array, choice: str) -> Array:
     return np.where(allowed.any(axis=1, keepdims=True), allowed, scene)
 
 
+def tune(
+    export: Export, store: SceneStore, scenes: Sequence[str], settings: RefineSettings
+) -> list[tuple[float, RefineSettings]]:
+    """Scores `settings` and all of `GRID` on some scenes; returns them, the best first.
+
+    Raises:
+      ValueError: without a kernel on colors there is nothing to compare.
+    """
+    if not settings.color_width:
+        raise UserError("tuning compares labels with colors; leave --color-width above 0.")
+    varied = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    candidates = [settings, *(dataclasses.replace(settings, **values) for values in varied)]
+    candidates = list(dict.fromkeys(candidates))
+    found = []
+    with progress_bar(len(candidates) * len(scenes), "tries", "tuning") as bar:
+        for candidate in candidates:
+            labels, changes, contrasts = [], [], []
+            for name in scenes:
+                label = as_labels(refine_scene(export, store, name, candidate).label)
+                cloud = store.voxel_cloud(export.manifest.split, name)
+                change, contrast = label_changes(cloud.coords, cloud.colors, label)
+                labels.append(label)
+                changes.append(change)
+                contrasts.append(contrast)
+                bar.update()
+            score = boundary_contrast(np.concatenate(changes), np.concatenate(contrasts))
+            found.append((score * label_entropy(np.concatenate(labels)), candidate))
+    return sorted(found, key=lambda entry: -entry[0])
+
+
+def label_changes(coords: Array, colors: Array, labels: Array) -> tuple[Array, Array]:
+    """Pairs of neighboring points: whether their labels differ, and by how much their colors.
+
+    Args:
+      coords: [N, 3].
+      colors: [N, 3] uint8.
+      labels: [N] integers.
+
+    Returns:
+      [P] bool and [P] int, the largest difference of a color channel.
+    """
+    count = min(NUM_NEIGHBORS, len(coords) - 1)
+    if count < 1:
+        return np.zeros(0, bool), np.zeros(0, int)
+    _, neighbors = cKDTree(coords).query(coords, k=range(2, count + 2))
+    first, second = np.repeat(np.arange(len(coords)), count), neighbors.ravel()
+    differences = np.abs(colors[first].astype(int) - colors[second].astype(int))
+    return labels[first] != labels[second], differences.max(axis=1)
+
+
+def boundary_contrast(changes: Array, contrasts: Array) -> float:
+    """Area under the ROC curve of telling label changes [P] bool by contrasts [P]; 0.5 if none."""
+    num_changes = int(changes.sum())
+    num_pairs = num_changes * (len(changes) - num_changes)
+    if not num_pairs:
+        return 0.5
+    ranks = rankdata(contrasts)[changes].sum()
+    return float((ranks - num_changes * (num_changes + 1) / 2) / num_pairs)
+
+
+def label_entropy(labels: Array) -> float:
+    """Entropy in nats of the labels [N] of all points that have one."""
+    counts = np.bincount(labels[labels >= 0])
+    shares = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-np.sum(shares * np.log(shares)))
+
+
+def refine_run(
+    path: pathlib.Path,
+    *,
+    store: pathlib.Path | None,
+    output: pathlib.Path | None,
+    settings: RefineSettings,
+    tune_scenes: int,
+    picture: bool,
+) -> Report:
+    """Refines the export at a path.
+
+    Args:
+      store: prepared scenes; those the export was made from if None.
+      output: folder of the refined export; beside the other, with `_crf`, if None.
+      tune_scenes: number of scenes on which the kernels are chosen first; 0: take `settings`.
+      picture: draw one scene before and after, as `refined.png` in the refined export.
+
+    Raises:
+      ValueError, OSError: in one line; see `refine_export`.
+    """
+    if tune_scenes < 0:
+        raise UserError(f"--tune {tune_scenes}: give a number of scenes, or 0 not to tune.")
+    export = Export(path)
+    scenes = export.open_store(store)
+    if tune_scenes:
+        chosen = _tuned(export, scenes, settings, tune_scenes) if is_first_host() else settings
+        told = exchange(json.dumps(dataclasses.asdict(chosen)), "kernels chosen")[0]
+        settings = RefineSettings(**json.loads(told))
+    directory = output or path.with_name(f"{path.name}_crf")
+    if directory.resolve() == path.resolve():
+        raise UserError(f"{directory}: is the export to refine; choose another --output.")
+    refined = refine_export(export, scenes, settings, directory)
+    if picture and is_first_host():
+        draw_refined(export, refined, scenes, directory / "refined.png")
+    columns = {"before": measure_labels(export, scenes), "after": measure_labels(refined, scenes)}
+    values = {
+        "directory": str(directory),
+        "settings": dataclasses.asdict(settings),
+        "classes": list(export.classes),
+        **{name: found and measure_values(found) for name, found in columns.items()},
+    }
+    return Report(values, _text(refined, columns))
+
+
+def draw_refined(export: Export, refined: Export, store: SceneStore, path: pathlib.Path) -> str:
+    """Draws input, labels before and after, and ground truth of the scene that changed most.
+
+    Returns:
+      The name of the scene.
+    """
+    changed = [
+        np.mean(export.load(name).label != refined.load(name).label) for name in export.scenes
+    ]
+    name = export.scenes[int(np.argmax(changed))]
+    split, palette = export.manifest.split, class_palette(len(export.classes))
+    cloud = store.voxel_cloud(split, name)
+    labels = {
+        "pseudo-labels": as_labels(export.load(name).label),
+        "after the CRF": as_labels(refined.load(name).label),
+    }
+    if has_labels(store, split, name):
+        labels["ground truth"] = voxel_labels(store, split, name)
+    panels = [Panel("input", cloud.colors / 255.0)]
+    panels += [Panel(title, label_colors(found, palette)) for title, found in labels.items()]
+    shown = np.unique(np.concatenate(list(labels.values())))
+    legend = [(export.classes[c], tuple(palette[c])) for c in shown[shown >= 0]]
+    draw_panels(path, cloud.coords, panels, legend)
+    return name
+
+
 def _require_colors(export: Export, store: SceneStore, settings: RefineSettings) -> None:
     if not settings.color_width:
         return
@@ -210,3 +365,23 @@ def _require_colors(export: Export, store: SceneStore, settings: RefineSettings)
                 f"{store.path}: scene {name} has no colors, which one kernel compares; "
                 "refine by position alone with --color-width 0."
             )
+
+
+def _tuned(
+    export: Export, store: SceneStore, settings: RefineSettings, num_scenes: int
+) -> RefineSettings:
+    """The best candidate on some scenes spread over the export."""
+    step = max(1, len(export.scenes) // num_scenes)
+    found = tune(export, store, export.scenes[::step][:num_scenes], settings)
+    (best, chosen), given = found[0], next(score for score, entry in found if entry == settings)
+    logger.info("tuned from %.4f to %.4f: %s", given, best, json.dumps(dataclasses.asdict(chosen)))
+    return chosen
+
+
+def _text(refined: Export, columns: dict[str, Measure | None]) -> str:
+    lines = [f"{refined.path}: refined pseudo-labels of {len(refined.scenes)} scenes"]
+    if any(found is None for found in columns.values()):
+        lines.append("not measured: the scenes have no point labels")
+    else:
+        lines.append(quality_table(columns, refined.classes))
+    return "\n".join(lines)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.encoder import Encoder
 from mprm_jax.models.layers import CloudDropout, UnaryBlock
-from mprm_jax.ops.upsampling import nearest_upsample
+from mprm_jax.ops.pooling import nearest_upsample
 from mprm_jax.types import Array, PointPyramid
 
 

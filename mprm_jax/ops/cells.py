@@ -1,5 +1,11 @@
-"""Sorts packed clouds into grid cells: the common part of coarsening and of neighbor search."""
+"""Coarsening and neighbor search of packed clouds over sorted grid cells, with static shapes.
 
+For a search, points are sorted into cells no smaller than the radius, so that all neighbors of a
+query lie in the 3 x 3 columns of three cells around it. A column is one stretch of the sorted
+points: the candidates of a query are nine stretches, laid end to end.
+"""
+
+import math
 from typing import NamedTuple
 
 import jax
@@ -11,6 +17,7 @@ from mprm_jax.types import Array
 _MARGIN = 2  # empty cells on each side, so that cells beside a point's own never wrap around
 _MAX_KEYS = 2.0**32 - 2.0**16  # by more than rounding below the key of padding
 NO_KEY = np.uint32(0xFFFFFFFF)  # of padding
+_CHUNK_CANDIDATES = 2**21  # looked at together, each with some 32 bytes
 
 
 class CellGrid(NamedTuple):
@@ -27,6 +34,31 @@ class SortedCells(NamedTuple):
 
     keys: Array  # [T] uint32, ascending
     rows: Array  # [T] int32
+
+
+class Coarse(NamedTuple):
+    """The next level of a bucket."""
+
+    points: Array  # [M, 3] float32 meters; 0 on padding
+    clouds: Array  # [M] int32; num_clouds on padding
+    num_needed: Array  # [] int32, occupied voxels; those beyond M are left out
+    too_wide: Array  # [] bool, voxels cannot be told apart: the level is void
+
+
+class CellList(NamedTuple):
+    """The points of a bucket in the order of the cells of a grid."""
+
+    grid: CellGrid
+    keys: Array  # [T] uint32, ascending
+    rows: Array  # [T] int32, place of each point in the bucket
+    points: Array  # [T, 3]
+
+
+class Found(NamedTuple):
+    """Neighbor lists."""
+
+    neighbors: Array  # [M, H] int32, nearest first; T for no neighbor
+    num_cut: Array  # [] int32, candidates that were not looked at; 0 if the lists are right
 
 
 def make_grid(points: Array, clouds: Array, size: Array, num_clouds: int) -> CellGrid:
@@ -66,3 +98,119 @@ def sort_cells(keys: Array) -> SortedCells:
     """Sorts rows by the keys of their cells."""
     rows = jnp.arange(len(keys), dtype=jnp.int32)
     return SortedCells(*jax.lax.sort((keys, rows), num_keys=1, is_stable=True))
+
+
+def coarsen(
+    points: Array, clouds: Array, voxel_size: float, *, num_rows: int, num_clouds: int
+) -> Coarse:
+    """One point per occupied voxel, in the order of clouds, then of x, y, z of the voxels.
+
+    Args:
+      points: [T, 3] float32 meters.
+      clouds: [T] int32; `num_clouds` on padding.
+      voxel_size: meters, of a grid aligned with the origin.
+      num_rows: M.
+
+    Source: mprm `cpp_wrappers/cpp_subsampling/grid_subsampling.cpp`.
+    """
+    grid = make_grid(points, clouds, voxel_size, num_clouds)
+    keys, rows = sort_cells(cell_keys(grid, points, clouds, num_clouds))
+    new = jnp.concatenate([jnp.ones(1, bool), keys[1:] != keys[:-1]]) & (keys != NO_KEY)
+    voxels = jnp.cumsum(new.astype(jnp.int32)) - 1
+    # Rows past the last place are dropped by the sums below.
+    voxels = jnp.where(keys != NO_KEY, voxels, num_rows)
+    ones = jnp.ones((len(points), 1), points.dtype)
+    sums = jax.ops.segment_sum(
+        jnp.concatenate([points, ones], axis=1)[rows],
+        voxels,
+        num_segments=num_rows,
+        indices_are_sorted=True,
+    )
+    of_voxel = jnp.full(num_rows, num_clouds, jnp.int32)
+    return Coarse(
+        points=sums[:, :3] / jnp.maximum(sums[:, 3:], 1),
+        clouds=of_voxel.at[voxels].set(clouds[rows], mode="drop"),
+        num_needed=jnp.sum(new, dtype=jnp.int32),
+        too_wide=grid.too_wide,
+    )
+
+
+def make_cell_list(points: Array, clouds: Array, size: float, num_clouds: int) -> CellList:
+    """Sorts the points of a bucket into cells.
+
+    Args:
+      points: [T, 3] meters.
+      clouds: [T] int32; `num_clouds` on padding.
+      size: meters, edge of a cell: the largest radius that will be searched.
+    """
+    grid = make_grid(points, clouds, size, num_clouds)
+    keys, rows = sort_cells(cell_keys(grid, points, clouds, num_clouds))
+    return CellList(grid, keys, rows, points[rows])
+
+
+def count_candidates(cells: CellList, queries: Array, clouds: Array, num_clouds: int) -> Array:
+    """Points in the cells around each query, [M] int32; what `capacity` must hold."""
+    starts, ends = _stretches(cells, queries, clouds, num_clouds)
+    return jnp.sum(ends - starts, axis=1)
+
+
+def search(
+    cells: CellList,
+    queries: Array,
+    clouds: Array,
+    radius: float,
+    *,
+    width: int,
+    capacity: int,
+    num_clouds: int,
+) -> Found:
+    """The nearest `width` points closer than `radius` to each query, of its own cloud.
+
+    Args:
+      queries: [M, 3] meters.
+      clouds: [M] int32; `num_clouds` on padding, which has no neighbors.
+      radius: meters, at most the size of a cell; a point at exactly this distance is out.
+      capacity: candidates looked at per query; the others are counted in `num_cut`.
+    """
+    shadow = len(cells.rows)
+    starts, ends = _stretches(cells, queries, clouds, num_clouds)
+    lasts = jnp.cumsum(ends - starts, axis=1)  # candidates up to and with each stretch
+    shifts = ends - lasts  # of a candidate's place in the stretches to that in the sorted points
+    slots = jnp.arange(max(capacity, width), dtype=jnp.int32)
+
+    def nearest(query: tuple[Array, Array, Array]) -> Array:
+        point, lasts, shifts = query
+        stretch_steps = jnp.where(slots[:, None] >= lasts[None, :-1], jnp.diff(shifts)[None], 0)
+        places = slots + shifts[0] + jnp.sum(stretch_steps, axis=1)
+        candidates = (slots < lasts[-1]) & (slots < capacity)
+        places = jnp.where(candidates, places, 0)
+        offsets = cells.points[places] - point[None]
+        distances = jnp.sum(jnp.square(offsets), axis=1)
+        inside = candidates & (distances < radius**2)
+        closeness, chosen = jax.lax.top_k(jnp.where(inside, -distances, -jnp.inf), width)
+        return jnp.where(closeness > -jnp.inf, cells.rows[places[chosen]], shadow)
+
+    chunk = max(_CHUNK_CANDIDATES // len(slots), 1)
+    neighbors = jax.lax.map(nearest, (queries, lasts, shifts), batch_size=min(chunk, len(queries)))
+    return Found(neighbors, jnp.sum(jnp.maximum(lasts[:, -1] - capacity, 0)))
+
+
+def cover_radius(voxel_size: float) -> float:
+    """Every point has the barycenter of its own voxel closer than this; meters."""
+    return 1.001 * math.sqrt(3) * voxel_size
+
+
+def _stretches(
+    cells: CellList, queries: Array, clouds: Array, num_clouds: int
+) -> tuple[Array, Array]:
+    """Sorted points of the nine columns around each query: first and one past the last, [M, 9]."""
+    grid = cells.grid
+    keys = cell_keys(grid, queries, clouds, num_clouds)
+    across, along = grid.spans[1] * grid.spans[2], grid.spans[2]
+    moves = [x * across + y * along - 1 for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    # Unsigned numbers wrap around, so that a step back is a sum too.
+    lowest = keys[:, None] + jnp.stack(moves).astype(jnp.uint32)[None]
+    starts = jnp.searchsorted(cells.keys, lowest).astype(jnp.int32)
+    ends = jnp.searchsorted(cells.keys, lowest + 3).astype(jnp.int32)
+    ends = jnp.where((clouds < num_clouds)[:, None], ends, starts)
+    return starts, ends

@@ -1,4 +1,4 @@
-"""Pooling: maxima over neighbor lists, means over clouds."""
+"""Pooling between levels and over clouds, and upsampling to the next finer level."""
 
 import jax
 import jax.numpy as jnp
@@ -21,37 +21,6 @@ def neighbor_max(features: Array, pools: Array) -> Array:
       [M, C]; zero where a list is empty.
     """
     return _largest(features, pools)[0]
-
-
-def _largest(features: Array, pools: Array) -> tuple[Array, Array]:
-    """The maxima, and the rows [M, C] they are of; N where a list is empty."""
-
-    def look(best: tuple[Array, Array], slot: Array) -> tuple[tuple[Array, Array], None]:
-        largest, winners = best
-        values = gather_rows(features, slot, fill=-jnp.inf)
-        wins = values > largest
-        return (jnp.where(wins, values, largest), jnp.where(wins, slot[:, None], winners)), None
-
-    # Slot by slot: all of them at once take P times the memory, and on a CPU several times as long.
-    first = gather_rows(features, pools[:, 0], fill=-jnp.inf)
-    winners = jnp.broadcast_to(pools[:, :1], first.shape)
-    (largest, winners), _ = jax.lax.scan(look, (first, winners), pools[:, 1:].T)
-    return jnp.where(winners < len(features), largest, 0.0), winners
-
-
-def _neighbor_max_forward(features: Array, pools: Array) -> tuple[Array, tuple[Array, Array]]:
-    largest, winners = _largest(features, pools)
-    return largest, (winners, features)
-
-
-def _neighbor_max_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, None]:
-    winners, features = saved
-    sums = jnp.zeros(features.shape, jnp.float32)
-    sums = sums.at[winners, jnp.arange(features.shape[1])[None]].add(grad, mode="drop")
-    return sums.astype(grad.dtype), None
-
-
-neighbor_max.defvjp(_neighbor_max_forward, _neighbor_max_backward)
 
 
 def cloud_mean(scores: Array, clouds: Array, num_clouds: int) -> Array:
@@ -95,3 +64,47 @@ def cloud_log_mean_exp(scores: Array, clouds: Array, num_clouds: int, sharpness:
 def cloud_sizes(clouds: Array, num_clouds: int) -> Array:
     """Number of rows of each cloud, [num_clouds] float32."""
     return jax.ops.segment_sum(jnp.ones(clouds.shape), clouds, num_clouds)
+
+
+def nearest_upsample(features: Array, upsamples: Array) -> Array:
+    """Copies to each fine row the features of its nearest coarse row.
+
+    Args:
+      features: [N, C] of the coarse level.
+      upsamples: [M] int32 into `features`; N marks padding, which gets zero.
+
+    Returns:
+      [M, C].
+    """
+    return gather_rows(features, upsamples)
+
+
+def _largest(features: Array, pools: Array) -> tuple[Array, Array]:
+    """The maxima, and the rows [M, C] they are of; N where a list is empty."""
+
+    def look(best: tuple[Array, Array], slot: Array) -> tuple[tuple[Array, Array], None]:
+        largest, winners = best
+        values = gather_rows(features, slot, fill=-jnp.inf)
+        wins = values > largest
+        return (jnp.where(wins, values, largest), jnp.where(wins, slot[:, None], winners)), None
+
+    # Slot by slot: all of them at once take P times the memory, and on a CPU several times as long.
+    first = gather_rows(features, pools[:, 0], fill=-jnp.inf)
+    winners = jnp.broadcast_to(pools[:, :1], first.shape)
+    (largest, winners), _ = jax.lax.scan(look, (first, winners), pools[:, 1:].T)
+    return jnp.where(winners < len(features), largest, 0.0), winners
+
+
+def _neighbor_max_forward(features: Array, pools: Array) -> tuple[Array, tuple[Array, Array]]:
+    largest, winners = _largest(features, pools)
+    return largest, (winners, features)
+
+
+def _neighbor_max_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, None]:
+    winners, features = saved
+    sums = jnp.zeros(features.shape, jnp.float32)
+    sums = sums.at[winners, jnp.arange(features.shape[1])[None]].add(grad, mode="drop")
+    return sums.astype(grad.dtype), None
+
+
+neighbor_max.defvjp(_neighbor_max_forward, _neighbor_max_backward)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
-from mprm_jax.ops.coarsening import coarsen
-from mprm_jax.ops.neighbor_search import (
+from mprm_jax.ops.cells import (
     CellList,
+    coarsen,
     count_candidates,
     cover_radius,
     make_cell_list,

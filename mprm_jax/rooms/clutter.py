@@ -3,8 +3,7 @@
 import numpy as np
 
 from mprm_jax.rooms.materials import Kit, pick
-from mprm_jax.rooms.parts import Item, Part, part
-from mprm_jax.rooms.shapes import bar, box, cushion, cylinder, lathe
+from mprm_jax.rooms.shapes import Item, Part, bar, box, cushion, cylinder, lathe, part
 
 Parts = tuple[Part, ...]
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from plyfile import PlyData, PlyElement
 
 from mprm_jax.errors import UserError
 from mprm_jax.machine import usable_cpus
 from mprm_jax.progress import progress_bar
+from mprm_jax.rooms.labels import TABLE_COLUMNS, table_rows
 from mprm_jax.rooms.scan import Detail, Scan, make_scan
-from mprm_jax.rooms.scannet_files import label_table, write_scan
 from mprm_jax.worker_processes import explain_lost_workers, make_pool, spread
 from mprm_jax.writing import explain_failed_write, write_whole
 
@@ -29,13 +30,6 @@ class Size(NamedTuple):
     detail: Detail
 
 
-SIZES = {
-    "tiny": Size(0, 4, 2, 1, Detail(edge=0.10, cameras=4, scale=0.75)),
-    "quick": Size(1, 80, 24, 4, Detail(edge=0.055, cameras=6, scale=1.0)),
-    "full": Size(2, 1201, 312, 100, Detail(edge=0.026, cameras=6, scale=1.0)),
-}
-
-
 class _Job(NamedTuple):
     """One scene to write."""
 
@@ -43,6 +37,13 @@ class _Job(NamedTuple):
     size: str
     seed: int
     index: int
+
+
+SIZES = {
+    "tiny": Size(0, 4, 2, 1, Detail(edge=0.10, cameras=4, scale=0.75)),
+    "quick": Size(1, 80, 24, 4, Detail(edge=0.055, cameras=6, scale=1.0)),
+    "full": Size(2, 1201, 312, 100, Detail(edge=0.026, cameras=6, scale=1.0)),
+}
 
 
 def generate(root: pathlib.Path, size: str, *, seed: int = 0, workers: int | None = None) -> None:
@@ -100,6 +101,23 @@ def scene_folder(root: pathlib.Path, size: str, index: int) -> pathlib.Path:
     """Returns where a scene is written."""
     annotated = index < num_scenes(size) - SIZES[size].test
     return root / ("scans" if annotated else "scans_test") / scene_name(index)
+
+
+def write_scan(folder: pathlib.Path, name: str, scan: Scan, *, annotated: bool) -> None:
+    """Writes the files of one scene into an existing folder."""
+    _write_mesh(folder / f"{name}_vh_clean_2.ply", scan)
+    info = [f"sceneId = {name}", "sceneType = Rooms"]
+    if annotated:
+        _write_annotation(folder, name, scan)
+        matrix = " ".join(f"{value:.6f}" for value in scan.axis_alignment.ravel())
+        info.insert(0, f"axisAlignment = {matrix}")
+    (folder / f"{name}.txt").write_text("\n".join(info) + "\n")
+
+
+def label_table() -> str:
+    """Returns the text of the table of raw categories."""
+    rows = [list(TABLE_COLUMNS), *table_rows()]
+    return "".join("\t".join(row) + "\n" for row in rows)
 
 
 def _claim(root: pathlib.Path, size: str, seed: int) -> None:
@@ -163,3 +181,34 @@ def _write_scene(job: _Job) -> str:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder.name
+
+
+def _write_mesh(path: pathlib.Path, scan: Scan) -> None:
+    """Writes a binary little-endian mesh."""
+    fields = [(axis, "<f4") for axis in "xyz"]
+    fields += [(color, "u1") for color in ("red", "green", "blue", "alpha")]
+    vertices = np.empty(len(scan.points), fields)
+    for axis, column in zip("xyz", scan.points.T, strict=True):
+        vertices[axis] = column
+    for color, column in zip(("red", "green", "blue"), scan.colors.T, strict=True):
+        vertices[color] = column
+    vertices["alpha"] = 255
+    faces = np.empty(len(scan.faces), [("vertex_indices", "<i4", (3,))])
+    faces["vertex_indices"] = scan.faces
+    elements = [PlyElement.describe(vertices, "vertex"), PlyElement.describe(faces, "face")]
+    PlyData(elements, byte_order="<").write(str(path))
+
+
+def _write_annotation(folder: pathlib.Path, name: str, scan: Scan) -> None:
+    """Writes the segments and the objects they make up."""
+    segments_file = f"{name}_vh_clean_2.0.010000.segs.json"
+    params = {"kThresh": "0.0100", "segMinVerts": "20", "minPoints": "750", "maxPoints": "30000"}
+    segments = {"params": params, "sceneId": name, "segIndices": scan.segments.tolist()}
+    (folder / segments_file).write_text(json.dumps(segments, separators=(",", ":")))
+    groups = [
+        {"id": i, "objectId": i, "segments": list(group.segments), "label": group.category}
+        for i, group in enumerate(scan.groups)
+    ]
+    aggregation = {"sceneId": f"scannet.{name}", "appId": "Rooms", "segGroups": groups}
+    aggregation["segmentsFile"] = f"scannet.{segments_file}"
+    (folder / f"{name}.aggregation.json").write_text(json.dumps(aggregation))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mprm_jax.rooms.parts import Item, Placed
+from mprm_jax.rooms.shapes import Item, Placed
 from mprm_jax.types import Array
 
 _TRIES = 24  # random positions per item before it is left out

@@ -6,8 +6,7 @@ Windows and doors cut a hole into their wall; their items reach behind the wall,
 import numpy as np
 
 from mprm_jax.rooms.materials import Kit, Material, pick
-from mprm_jax.rooms.parts import Item, Part, part
-from mprm_jax.rooms.shapes import bar, box, boxes, moved, wavy_sheet
+from mprm_jax.rooms.shapes import Item, Part, bar, box, boxes, moved, part, wavy_sheet
 from mprm_jax.types import Array
 
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mprm_jax.rooms import clutter, homes, workplaces
+from mprm_jax.rooms import clutter
+from mprm_jax.rooms import furnishing as homes
+from mprm_jax.rooms import furnishing as workplaces
 from mprm_jax.rooms.layout import Layout
 from mprm_jax.rooms.materials import Kit, make_kit
 from mprm_jax.rooms.seating import bench

@@ -1,13 +1,15 @@
-"""Surfaces as lists of bilinear quads: boxes, cylinders, lofts, cushions, wavy sheets.
+"""What rooms are built of: surfaces, parts (one surface, one material) and items of furniture.
 
-A quad is four corners, counterclockwise seen from outside: [Q, 4, 3] float64, meters. Everything in
-a room is made of such quads, so that a whole room is cut into small triangles in one pass.
+Items stand in their own frame: x to the right and centered, y = 0 at the back and growing to the
+front, z up from the floor. An item at a wall has its back in the wall.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.rooms.materials import Material
 from mprm_jax.types import Array
 
 _BOX_CORNERS = np.array(
@@ -21,6 +23,30 @@ _BOX_FACES = {
     "left": (0, 4, 7, 3),
     "right": (1, 2, 6, 5),
 }
+
+
+class Part(NamedTuple):
+    """One surface of one annotated object."""
+
+    quads: Array  # [Q, 4, 3] meters
+    material: Material
+    category: str  # raw category name; "" if the annotators left it out
+    thin: bool = False  # seen from both sides
+
+
+class Item(NamedTuple):
+    """A piece of furniture with what lies on it."""
+
+    parts: tuple[Part, ...]
+    size: tuple[float, float, float]  # meters: width, depth, height
+
+
+class Placed(NamedTuple):
+    """An item in the room."""
+
+    item: Item
+    position: tuple[float, float, float]  # meters, where the origin of the item is
+    yaw: float  # radians
 
 
 def box(low: Sequence[float], high: Sequence[float], *, without: Sequence[str] = ()) -> Array:
@@ -162,3 +188,13 @@ def moved(quads: Array, offset: Sequence[float], yaw: float = 0.0) -> Array:
     cos, sin = np.cos(yaw), np.sin(yaw)
     x, y, z = np.moveaxis(quads, -1, 0)
     return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1) + np.asarray(offset, float)
+
+
+def part(category: str, material: Material, *quads: Array, thin: bool = False) -> Part:
+    """Returns one part from several surfaces."""
+    return Part(np.concatenate(quads), material, category, thin)
+
+
+def shifted(parts: tuple[Part, ...], offset: tuple[float, ...], yaw: float = 0.0) -> list[Part]:
+    """Returns parts turned by `yaw` and moved, to be set on other parts."""
+    return [p._replace(quads=moved(p.quads, offset, yaw)) for p in parts]

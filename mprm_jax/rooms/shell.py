@@ -5,7 +5,7 @@ import numpy as np
 from mprm_jax.rooms.layout import Layout, Opening
 from mprm_jax.rooms.materials import BLOTCHES, CHECKS, WOOD, Kit, pick, tinted
 from mprm_jax.rooms.openings import curtain, door, radiator, window
-from mprm_jax.rooms.parts import Item, Part, Placed, part
+from mprm_jax.rooms.shapes import Item, Part, Placed, part
 from mprm_jax.types import Array
 
 _MARGIN = 0.15  # meters between an opening and the end of its wall

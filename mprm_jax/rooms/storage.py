@@ -6,8 +6,7 @@ import numpy as np
 
 from mprm_jax.rooms.clutter import book_row, books, box_of_things, desk_lamp
 from mprm_jax.rooms.materials import Kit, Material, pick
-from mprm_jax.rooms.parts import Item, Part, part, shifted
-from mprm_jax.rooms.shapes import bar, box, boxes
+from mprm_jax.rooms.shapes import Item, Part, bar, box, boxes, part, shifted
 from mprm_jax.types import Array
 
 

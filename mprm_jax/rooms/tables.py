@@ -6,8 +6,7 @@ import numpy as np
 
 from mprm_jax.rooms.clutter import books, box_of_things, desk_lamp, keyboard, monitor
 from mprm_jax.rooms.materials import Kit, pick
-from mprm_jax.rooms.parts import Item, Part, part, shifted
-from mprm_jax.rooms.shapes import box, boxes, cylinder
+from mprm_jax.rooms.shapes import Item, Part, box, boxes, cylinder, part, shifted
 
 
 def table(rng: np.random.Generator, kit: Kit, *, large: bool = False) -> Item:

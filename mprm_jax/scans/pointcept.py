@@ -18,12 +18,12 @@ import numpy as np
 
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.scans import s3dis, scannet
-from mprm_jax.scans.class_list import read_class_list
 from mprm_jax.scans.formats.arrays import NUMBERS, read_array
 from mprm_jax.scans.formats.cloud import require_whole_labels, to_labels
 from mprm_jax.scans.formats.colors import to_uint8_colors
 from mprm_jax.scans.formats.notes import Note
 from mprm_jax.scans.scene import Scene
+from mprm_jax.scans.typed_files import read_class_list
 from mprm_jax.types import IGNORED, Array
 
 SPLITS = ("train", "val", "test")

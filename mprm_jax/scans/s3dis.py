@@ -1,10 +1,4 @@
-"""S3DIS, either release: one text file per annotated object, one folder per room.
-
-    root/Area_1/office_3/Annotations/chair_2.txt      lines 'x y z r g b', meters and 0..255
-
-Both `Stanford3dDataset_v1.2` and `Stanford3dDataset_v1.2_Aligned_Version` are read; the union of
-a room's objects is the room. Every point counts: S3DIS has no unannotated points.
-"""
+"""S3DIS, either release: one text file per annotated object, one folder per room."""
 
 import logging
 import re
@@ -15,8 +9,8 @@ import numpy as np
 
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.scans.formats.colors import to_uint8_colors
-from mprm_jax.scans.s3dis_text import read_object
 from mprm_jax.scans.scene import Scene
+from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +34,8 @@ CLASSES = (
 OTHER_OBJECTS = "clutter"  # takes "stairs", also in its misspelling "staris"
 OBJECT_FILE = re.compile(r"([A-Za-z]+)_\d+\.txt")  # not 'wall_3 (1).txt', a stray duplicate
 AREA_FOLDER = re.compile(r"Area_(\d+)")
+NUM_FIELDS = 6  # x y z r g b
+BROKEN = re.compile(r"[^\t\x20-\x7e]+")  # control and non-ASCII characters
 
 
 class S3DIS:
@@ -134,6 +130,68 @@ def split_areas(root: Path, rooms: Mapping[str, Path], test_area: int) -> dict[s
     }
 
 
+def read_object(path: Path) -> Array:
+    """Reads the [N, 6] float64 table x y z r g b; it is repaired only if parsing fails.
+
+    Raises:
+      ValueError: the file is empty or a line cannot be repaired.
+    """
+    if not path.stat().st_size:
+        raise UserError(f"{path}: the file is empty; unpack the room again.")
+    try:
+        table = np.loadtxt(path, np.float64, comments=None, ndmin=2, encoding="latin-1")
+    except ValueError:
+        table = _read_repaired(path)
+    if table.shape[1] != NUM_FIELDS or not np.isfinite(table).all():
+        raise UserError(
+            f"{path}: lines of {table.shape[1]} fields, not {NUM_FIELDS} finite numbers; "
+            "unpack the room again."
+        )
+    return table
+
+
+def repair_lines(lines: list[str]) -> tuple[list[str], list[int]]:
+    """Repairs lines that hold broken characters.
+
+    Args:
+      lines: of one file, without line ends.
+
+    Returns:
+      The lines, and the 0-based numbers of those that were changed.
+    """
+    broken = [i for i, line in enumerate(lines) if BROKEN.search(line)]
+    repaired = list(lines)
+    for i in broken:
+        num_fields = _fields_of_neighbor(lines, i)
+        joined = BROKEN.sub("", lines[i])
+        repaired[i] = joined if len(joined.split()) == num_fields else BROKEN.sub(" ", lines[i])
+    return repaired, broken
+
+
 def _class_index(path: Path) -> int:
     name = OBJECT_FILE.fullmatch(path.name)[1].lower()
     return CLASSES.index(name if name in CLASSES else OTHER_OBJECTS)
+
+
+def _fields_of_neighbor(lines: list[str], i: int) -> int:
+    """Counts the fields of the nearest line before or after that is not broken."""
+    for distance in range(1, len(lines)):
+        for j in (i - distance, i + distance):
+            if 0 <= j < len(lines) and lines[j].strip() and not BROKEN.search(lines[j]):
+                return len(lines[j].split())
+    return NUM_FIELDS
+
+
+def _read_repaired(path: Path) -> Array:
+    lines = path.read_bytes().decode("latin-1").replace("\r", "").split("\n")
+    lines, changed = repair_lines(lines)
+    for i in changed:
+        logger.warning(
+            "%s: line %d held a broken character, now read as '%s'", path, i + 1, lines[i]
+        )
+    try:
+        return np.loadtxt(lines, np.float64, comments=None, ndmin=2)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: a line is broken beyond repair ({error}); unpack the room again."
+        ) from error

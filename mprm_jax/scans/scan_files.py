@@ -16,7 +16,7 @@ from mprm_jax.progress import progress_bar
 from mprm_jax.scans.formats import READERS
 from mprm_jax.scans.formats.labeled import LEGEND_SUFFIX, WRITERS, legend_path
 from mprm_jax.scans.formats.text import is_text_cloud, read_text
-from mprm_jax.scans.names import composed, scene_name
+from mprm_jax.scans.typed_files import composed, scene_name
 
 logger = logging.getLogger(__name__)
 

@@ -4,36 +4,78 @@ A scene whose folder is complete and whose files are unchanged is kept, so that 
 continues where it stopped. The manifest is written last; a store without one is not complete.
 """
 
+import functools
 import logging
 import pathlib
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mprm_jax.config import DataConfig
-from mprm_jax.errors import SCAN_ERRORS, UserError, explain
+from mprm_jax.errors import SCAN_ERRORS, MissingError, UserError, explain
+from mprm_jax.machine import usable_cpus
 from mprm_jax.progress import progress_bar
-from mprm_jax.scans.formats.notes import log_notes
+from mprm_jax.scans.formats.notes import Note, log_notes
+from mprm_jax.scans.formats.ply import read_ply_header
 from mprm_jax.scans.scene import Source
 from mprm_jax.store.manifest import (
     MANIFEST_FILE,
     BrokenScene,
     Manifest,
     SceneInfo,
+    SceneRecord,
+    Stamps,
     StoreSettings,
     read_manifest,
     require_settings,
     write_json,
 )
-from mprm_jax.store.prepare_workers import Job, Task, outcomes
-from mprm_jax.store.scene_files import finished_record, open_for_writing, write_classes
+from mprm_jax.store.prepared_scene import (
+    finished_record,
+    open_for_writing,
+    prepare_scene,
+    write_classes,
+    write_scene,
+)
 from mprm_jax.store.scenes import SceneStore
-from mprm_jax.store.source_files import check_files, is_unchanged, stamp_files
 from mprm_jax.types import MAX_CLASSES
+from mprm_jax.worker_processes import explain_lost_workers, make_pool, spread
 
 logger = logging.getLogger(__name__)
 
+_SCENES_PER_PROCESS = 4  # fewer do not pay for starting it
+_SMALL_BYTES = 1 << 18
 _NO_TRAINING = "check the path and the split lists."
+
+
+class Job(NamedTuple):
+    """What all scenes of a run share."""
+
+    source: Source
+    store: pathlib.Path
+    settings: StoreSettings
+
+
+class Task(NamedTuple):
+    """One scene to prepare."""
+
+    split: str
+    scene: str
+    files: Stamps  # source files as they are now
+
+    @property
+    def key(self) -> str:
+        return f"{self.split}/{self.scene}"
+
+
+class Outcome(NamedTuple):
+    """What became of a task."""
+
+    task: Task
+    info: SceneInfo | None  # None for a broken scene
+    reason: str  # why it is broken
+    notes: tuple[Note, ...] = ()  # of its reader
 
 
 class Prepared(NamedTuple):
@@ -50,6 +92,62 @@ class _Sorted(NamedTuple):
     kept: dict[str, SceneInfo]
     left_out: dict[str, BrokenScene]
     tasks: list[Task]
+
+
+_worker_job: Job | None = None
+
+
+def outcomes(job: Job, tasks: Sequence[Task], workers: int | None) -> Iterator[Outcome]:
+    """Outcomes as they come; the order differs from run to run with more than one process.
+
+    Args:
+      workers: processes; 0 or 1 means this one, None chooses by cores and tasks.
+
+    Raises:
+      OSError: the store cannot be written, or a process was killed.
+    """
+    workers = _default_workers(len(tasks)) if workers is None else min(workers, len(tasks))
+    if workers < 2:
+        yield from (_outcome(job, task) for task in tasks)
+        return
+    remedy = "run experiments/prepare.py with fewer --workers: finished scenes are kept"
+    with explain_lost_workers(str(job.store), remedy):
+        yield from spread(make_pool(workers, _start_worker, (job,)), _worker_outcome, tasks)
+
+
+def stamp_files(files: Sequence[str]) -> Stamps:
+    """What tells one version of a file from another, for each that exists, by its last two parts.
+
+    Small files count by content: tables that many scenes share are often written again unchanged.
+    """
+    stamps = {}
+    for file in map(pathlib.Path, files):
+        if file.is_file():
+            status = file.stat()
+            small = status.st_size <= _SMALL_BYTES
+            version = _checksum(file, status.st_mtime_ns) if small else status.st_mtime_ns
+            stamps["/".join(file.parts[-2:])] = (status.st_size, version)
+    return stamps
+
+
+def is_unchanged(now: Stamps, then: Stamps) -> bool:
+    """Whether no file changed or was added; files that are gone do not count.
+
+    A store stands for itself: deleting the scans, or their labels, does not make it stale.
+    """
+    return all(then.get(name) == stamp for name, stamp in now.items())
+
+
+def check_files(files: Sequence[str]) -> None:
+    """Raises `ValueError` or `OSError` for a file that is missing, empty or a cut PLY."""
+    for file in map(pathlib.Path, files):
+        if not file.is_file():
+            raise MissingError(f"{file}: missing; export or download it again.")
+        size = file.stat().st_size
+        if size == 0:
+            raise UserError(f"{file}: empty; export or download it again.")
+        if file.suffix.lower() == ".ply":
+            _check_ply(file)
 
 
 def prepare(
@@ -114,6 +212,48 @@ def prepare(
         write_json(manifest, path / MANIFEST_FILE)
     _remark(manifest, fresh)
     return Prepared(SceneStore(path), len(fresh.keys() - broken.keys()), len(found.kept))
+
+
+def _default_workers(num_tasks: int) -> int:
+    return min(usable_cpus(), num_tasks // _SCENES_PER_PROCESS)
+
+
+def _outcome(job: Job, task: Task) -> Outcome:
+    num_classes = len(job.source.classes)
+    try:
+        scene = job.source.read(task.split, task.scene)
+        prepared = prepare_scene(scene, job.settings, num_classes)
+    except MemoryError:
+        return Outcome(task, None, "too large for the memory; use fewer workers or split it.")
+    except SCAN_ERRORS as error:
+        return Outcome(task, None, explain(error))
+    classes = tuple(job.source.classes)
+    record = SceneRecord(job.settings, classes, task.files, prepared.info)
+    write_scene(job.store / task.split / task.scene, prepared, record)
+    return Outcome(task, prepared.info, "", scene.notes)
+
+
+def _start_worker(job: Job) -> None:
+    global _worker_job
+    _worker_job = job
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+
+def _worker_outcome(task: Task) -> Outcome:
+    return _outcome(_worker_job, task)
+
+
+@functools.lru_cache(maxsize=16)
+def _checksum(file: pathlib.Path, _changed: int) -> int:
+    """Of a small file; remembered, because thousands of scenes may share a table of tags."""
+    return zlib.crc32(file.read_bytes())
+
+
+def _check_ply(path: pathlib.Path) -> None:
+    try:
+        read_ply_header(path)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}: export or download it again.") from error
 
 
 def _require_apart(source: Source, store: pathlib.Path) -> None:

@@ -12,11 +12,9 @@ import numpy as np
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.evidence.archive import archive_files, count_grid_seeds, read_archive
 from mprm_jax.evidence.tags import SCENE, read_tags
-from mprm_jax.scans.class_list import read_class_list
-from mprm_jax.scans.csv_rows import read_csv_rows
-from mprm_jax.scans.names import composed
 from mprm_jax.scans.scan_files import CLASSES_FILE, TAGS_FILE, typed_scene
 from mprm_jax.scans.scannet import CLASSES as SCANNET_CLASSES
+from mprm_jax.scans.typed_files import composed, read_class_list, read_csv_rows
 from mprm_jax.store.manifest import MANIFEST_FILE
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.types import Array

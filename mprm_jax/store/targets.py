@@ -11,9 +11,8 @@ import numpy as np
 from mprm_jax.errors import UserError
 from mprm_jax.progress import progress_bar
 from mprm_jax.store.exports import Export, as_labels, load_scene, scene_file
-from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.scenes import SceneStore, VoxelClouds
 from mprm_jax.store.truth import has_labels, voxel_labels
-from mprm_jax.store.voxel_clouds import VoxelClouds
 from mprm_jax.types import Array
 
 TRUTH = "truth"

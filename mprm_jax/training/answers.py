@@ -1,15 +1,11 @@
-"""Asks a network about balls, in buckets that hold them whole.
-
-The static sizes of a training run are those of its data. Here they only say how much is computed at
-a time: the balls of a bucket that did not fit are computed again, in buckets filled by the rows of
-all levels, with more room for a ball that needs it. So no row is left out, whatever the scan.
-"""
+"""Asks a network about balls, in buckets that hold them whole, and merges its answers by scene."""
 
 import collections
 import contextlib
 import dataclasses
+import itertools
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +15,7 @@ from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.loader import LoadedBatch, Loader
 from mprm_jax.batches.plan import group_plan
 from mprm_jax.config import Config
-from mprm_jax.training.overflow import require_narrow
+from mprm_jax.training.inputs import require_narrow
 from mprm_jax.training.parallel import shard_batch
 from mprm_jax.training.steps import Predicted
 from mprm_jax.types import Array
@@ -30,6 +26,7 @@ _LADDER = 1.25  # between the sizes that are tried, so that few programs are com
 _MULTIPLE = 128  # TPU lanes
 # The device moves and coarsens the points by itself: a little more room than the host counts.
 _DEVICE_SHARE = 0.96
+_CHUNK = 16  # scenes whose outputs are merged at the same time
 
 
 class _Bucket(NamedTuple):
@@ -152,6 +149,47 @@ class Answers:
         return self._loaders[config]
 
 
+class SceneSums(NamedTuple):
+    """What all balls of one scene say about its voxels."""
+
+    sums: Array  # [V, num_classes] float32, over the votes of a voxel
+    num_votes: Array  # [V] int32
+
+
+def scene_sums(
+    predict: Callable[[Any, Any], Any],
+    state: Any,
+    balls: Balls,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    scenes: Sequence[int],
+    epochs: Iterable[int | None],
+    progress: Callable[[int], None],
+) -> Iterator[tuple[int, SceneSums]]:
+    """Yields the merged outputs of every scene in order; each ball votes once per epoch.
+
+    Args:
+      predict: step that returns arrays [num_devices * T_0, num_classes].
+      scenes: places in `balls.scenes`.
+      epochs: whose random motion the balls make; None leaves them where they are.
+      progress: called with the number of votes just taken.
+    """
+    epochs = tuple(epochs)
+    with Answers(predict, state, balls, config, mesh) as answers:
+        for chunk in _chunks(scenes):
+            groups = [np.flatnonzero(balls.scene_of == scene) for scene in chunk]
+            merged = {scene: _no_votes(balls, scene) for scene in chunk}
+            for epoch in epochs:
+                for index, output in answers.of_rows(groups, epoch):
+                    rows = balls.read(index).rows
+                    of_scene = merged[int(balls.scene_of[index])]
+                    of_scene.sums[rows] += output
+                    of_scene.num_votes[rows] += 1
+                    progress(1)
+            for scene in chunk:
+                yield scene, merged.pop(scene)
+
+
 def _split(loaded: LoadedBatch, values: Array) -> Iterator[_Bucket]:
     parts = np.split(values, len(loaded.members))
     clouds = np.split(loaded.clouds, len(loaded.members))
@@ -191,3 +229,16 @@ def _to_fill(config: Config, rows: int) -> int:
 
 def _up(rows: float) -> int:
     return int(-(-rows // _MULTIPLE) * _MULTIPLE)
+
+
+def _chunks(scenes: Sequence[int]) -> Iterator[list[int]]:
+    waiting = iter(scenes)
+    while chunk := list(itertools.islice(waiting, _CHUNK)):
+        yield chunk
+
+
+def _no_votes(balls: Balls, scene: int) -> SceneSums:
+    num_voxels = balls.num_voxels(scene)
+    return SceneSums(
+        np.zeros((num_voxels, balls.num_classes), np.float32), np.zeros(num_voxels, np.int32)
+    )

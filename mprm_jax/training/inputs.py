@@ -1,18 +1,30 @@
 """Makes the network's input inside the step: lays buckets end to end, computes what is missing."""
 
+import functools
+import logging
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mprm_jax.batches.bare_buckets import AT_REST, RawBatch
+from mprm_jax.errors import UserError
 from mprm_jax.ops.motion import move
 from mprm_jax.ops.pyramid import Overflow, build_pyramid
 from mprm_jax.types import Array, Batch
 
+logger = logging.getLogger(__name__)
+
 _META = ("recipe",)
 _DATA = tuple(name for name in RawBatch.__dataclass_fields__ if name not in _META)
 jax.tree_util.register_dataclass(RawBatch, data_fields=_DATA, meta_fields=_META)
+_MESSAGES = {
+    "rows": "points of level %s exceed pyramid.coarse_points and are left out",
+    "candidates": "lists into level %s leave out some points near a query, which exceed "
+    "pyramid.candidates or pyramid.upsample_candidates",
+}
 
 
 class CompleteBatch(NamedTuple):
@@ -66,22 +78,6 @@ def lay_end_to_end(batch: Batch, num_buckets: int) -> Batch:
     )
 
 
-def _build(bucket: RawBatch) -> tuple[Batch, Overflow]:
-    """Moves the clouds of one bucket and computes its lists and features."""
-    recipe, num_clouds = bucket.recipe, len(bucket.real)
-    points = moved_points(bucket)
-    built = build_pyramid(points, bucket.clouds, recipe.spec, recipe.capacities, num_clouds)
-    top = jnp.zeros(num_clouds, bool).at[built.pyramid.clouds[-1]].set(True, mode="drop")
-    batch = Batch(
-        pyramid=built.pyramid,
-        features=_features(points, bucket),
-        cloud_labels=bucket.cloud_labels,
-        real=bucket.real & top,
-        point_labels=bucket.point_labels,
-    )
-    return batch, built.overflow
-
-
 def moved_points(bucket: RawBatch) -> Array:
     """Level-0 points [T_0, 3] after the random motion of the bucket's epoch, if it has one."""
     recipe = bucket.recipe
@@ -102,6 +98,44 @@ def overflow_metrics(overflow: Overflow | None) -> dict[str, Array]:
     return metrics
 
 
+def check_overflow(values: Mapping[str, Any]) -> None:
+    """Warns, once for each kind and level, of what `cut/...` counts.
+
+    Raises:
+      ValueError: the balls are too wide to tell their cells apart.
+    """
+    require_narrow(values)
+    for name, count in values.items():
+        kind, _, level = name.removeprefix("cut/").partition("_level")
+        if name.startswith("cut/") and kind in _MESSAGES and count > 0:
+            _warn_once(kind, level)
+
+
+def require_narrow(values: Mapping[str, Any]) -> None:
+    """Raises `ValueError` if the balls are too wide to tell their cells apart."""
+    if np.any(values.get("cut/too_wide", 0)):
+        raise UserError(
+            "the balls span too many cells to compute neighbors on the device; set "
+            "pyramid.builder=host, or use smaller balls or larger voxels."
+        )
+
+
+def _build(bucket: RawBatch) -> tuple[Batch, Overflow]:
+    """Moves the clouds of one bucket and computes its lists and features."""
+    recipe, num_clouds = bucket.recipe, len(bucket.real)
+    points = moved_points(bucket)
+    built = build_pyramid(points, bucket.clouds, recipe.spec, recipe.capacities, num_clouds)
+    top = jnp.zeros(num_clouds, bool).at[built.pyramid.clouds[-1]].set(True, mode="drop")
+    batch = Batch(
+        pyramid=built.pyramid,
+        features=_features(points, bucket),
+        cloud_labels=bucket.cloud_labels,
+        real=bucket.real & top,
+        point_labels=bucket.point_labels,
+    )
+    return batch, built.overflow
+
+
 def _features(points: Array, bucket: RawBatch) -> Array:
     """1, red, green, blue, and the height above the lowest point of the cloud if asked for."""
     num_clouds = len(bucket.real)
@@ -112,3 +146,9 @@ def _features(points: Array, bucket: RawBatch) -> Array:
         floors = floors[jnp.minimum(bucket.clouds, num_clouds - 1)]
         columns.append((points[:, 2] - floors)[:, None])
     return jnp.where(real, jnp.concatenate(columns, axis=1), 0.0)
+
+
+@functools.cache
+def _warn_once(kind: str, level: str) -> None:
+    message = _MESSAGES[kind] + "; if cut/%s_level%s grows, give larger ones in a new --workdir"
+    logger.warning(message, level, kind, level)

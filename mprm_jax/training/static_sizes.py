@@ -1,25 +1,41 @@
 """Chooses the static sizes of a run from its settings, its data, and the memory of a device."""
 
+import dataclasses
 import functools
+import itertools
 import logging
+from collections.abc import Callable
 
 import jax
+import numpy as np
 
 from mprm_jax.batches.balls import Balls
+from mprm_jax.batches.bare_buckets import RawBatch, RawBucketBuilder
 from mprm_jax.batches.loader import Loader
-from mprm_jax.batches.plan import epoch_order
+from mprm_jax.batches.plan import epoch_order, epoch_plan
 from mprm_jax.batches.shapes import calibrate, calibrate_lists
 from mprm_jax.config import Config
-from mprm_jax.training.budget import fit_memory
-from mprm_jax.training.capacities import calibrate_candidates, choose_builder
+from mprm_jax.errors import UserError
+from mprm_jax.ops.pyramid import count_pyramid_candidates
 from mprm_jax.training.forecast import step_cost
 from mprm_jax.training.hosts import exchange
+from mprm_jax.training.inputs import moved_points
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import replicated_shapes, spread_shapes
 from mprm_jax.training.stages import Stage
 from mprm_jax.training.steps import make_train_step, state_shapes
+from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
+
+_MULTIPLE = 1024  # rows
+_SMALLEST = 2048  # rows; below, fixed costs hide those of a row
+_TRIES = 4
+_SAFETY = 0.98
+_NO_LIMIT = 2**31 - 1  # rows
+_SAMPLE = 24  # buckets looked at
+_MARGIN = 1.2  # over the sampled maxima: other balls and epochs may be denser
+_ROWS_MULTIPLE = 32
 
 
 def choose_sizes(
@@ -48,6 +64,108 @@ def choose_sizes(
     return _calibrated(config, balls)
 
 
+def whole_balls(config: Config) -> Config:
+    """The config to cut out training balls with: whole ones, if the bucket is to hold them."""
+    return with_rows(config, _NO_LIMIT) if config.pyramid.memory_gb else config
+
+
+def with_rows(config: Config, rows: int) -> Config:
+    """The config with other `pyramid.bucket_points`."""
+    pyramid = dataclasses.replace(config.pyramid, bucket_points=rows)
+    return dataclasses.replace(config, pyramid=pyramid)
+
+
+def fit_memory(
+    config: Config, largest: int, most: int, peak_bytes: Callable[[Config], int]
+) -> Config:
+    """The config with the largest `pyramid.bucket_points` that fits `pyramid.memory_gb`.
+
+    Memory grows with the rows of a bucket nearly in proportion: two small buckets tell how, and
+    the one chosen is checked. Every look compiles a step.
+
+    Args:
+      config: as it is if its `memory_gb` is 0.
+      largest: points of the largest ball, which a bucket should hold.
+      most: points of an epoch in each bucket of one step; a larger one would hold padding.
+      peak_bytes: of a training step of a config, on one device.
+
+    Raises:
+      ValueError: not even that ball fits.
+    """
+    budget = config.pyramid.memory_gb * 1e9
+    if not budget:
+        return config
+    small = max(_round_up(largest), _SMALLEST)
+    first, second = (peak_bytes(with_rows(config, rows)) for rows in (small, 2 * small))
+    if first > budget:
+        raise UserError(
+            f"pyramid.memory_gb is {config.pyramid.memory_gb:g}, but the largest ball needs a "
+            f"bucket of {small} points and {first / 1e9:.3g} GB; give more, lower "
+            "model.first_features, or use smaller balls or larger voxels."
+        )
+    fits, bytes_of_fit = (2 * small, second) if second <= budget else (small, first)
+    rows = _round_down(small + (budget - first) * small / max(second - first, 1))
+    rows = min(rows, _round_up(most))
+    for _ in range(_TRIES):
+        if rows <= fits:
+            break
+        found = peak_bytes(with_rows(config, rows))
+        if found <= budget:
+            fits, bytes_of_fit = rows, found
+            break
+        share = (budget - bytes_of_fit) / (found - bytes_of_fit)
+        rows = _round_down(fits + _SAFETY * share * (rows - fits))
+    logger.info(
+        "buckets of %d points fit %g GB: a step takes %.3g GB of a device",
+        *(fits, config.pyramid.memory_gb, bytes_of_fit / 1e9),
+    )
+    return with_rows(config, fits)
+
+
+def choose_builder(config: Config) -> Config:
+    """The config with the builder of lists that suits what computes, if it is left open."""
+    if config.pyramid.builder != "auto":
+        return config
+    builder = "host" if jax.default_backend() == "cpu" else "device"
+    return dataclasses.replace(config, pyramid=dataclasses.replace(config.pyramid, builder=builder))
+
+
+def calibrate_candidates(config: Config, balls: Balls) -> Config:
+    """Fills `candidates` and `upsample_candidates` of `config.pyramid` if they are ().
+
+    Args:
+      config: calibrated but for these.
+    """
+    pyramid = config.pyramid
+    if pyramid.builder != "device" or (pyramid.candidates and pyramid.upsample_candidates):
+        return config
+    builder = RawBucketBuilder(balls, config)
+    plan = epoch_plan(
+        balls.passes,
+        balls.num_points,
+        draws=config.data.epoch_subclouds,
+        max_points=pyramid.bucket_points,
+        max_clouds=pyramid.max_clouds,
+        buckets_per_step=1,
+        seed=config.seed,
+        epoch=0,
+    )
+    count = jax.jit(_count)
+    counts = [jax.device_get(count(builder(step, 0))) for step in itertools.islice(plan, _SAMPLE)]
+    lists, upsamples = (np.max(kind, axis=0) for kind in zip(*counts, strict=True))
+    pyramid = dataclasses.replace(
+        pyramid,
+        candidates=pyramid.candidates or _capacities(lists),
+        upsample_candidates=pyramid.upsample_candidates or _capacities(upsamples),
+    )
+    logger.info(
+        "geometry on the device: looks at up to %s points by level, and %s for upsampling",
+        pyramid.candidates,
+        pyramid.upsample_candidates,
+    )
+    return dataclasses.replace(config, pyramid=pyramid)
+
+
 def _calibrated(config: Config, balls: Balls) -> Config:
     return calibrate_candidates(calibrate(config, balls), balls)
 
@@ -67,3 +185,26 @@ def _peak_bytes(stage: Stage, balls: Balls, mesh: jax.sharding.Mesh, config: Con
         *(config.pyramid.bucket_points, peak / 1e9),
     )
     return peak
+
+
+def _round_up(rows: float) -> int:
+    return int(-(-rows // _MULTIPLE) * _MULTIPLE)
+
+
+def _round_down(rows: float) -> int:
+    return int(rows // _MULTIPLE * _MULTIPLE)
+
+
+def _count(bucket: RawBatch) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    recipe = bucket.recipe
+    return count_pyramid_candidates(
+        moved_points(bucket),
+        bucket.clouds,
+        recipe.spec,
+        recipe.capacities.coarse_rows,
+        len(bucket.real),
+    )
+
+
+def _capacities(counts: Array) -> tuple[int, ...]:
+    return tuple(int(-(-count * _MARGIN // _ROWS_MULTIPLE) * _ROWS_MULTIPLE) for count in counts)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mprm_jax.batches.loader import LoadedBatch
 from mprm_jax.errors import UserError
-from mprm_jax.training.overflow import check_overflow
+from mprm_jax.training.inputs import check_overflow
 from mprm_jax.types import Array
 
 

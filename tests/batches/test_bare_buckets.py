@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from prepared import CONFIG, make_store
 
-from mprm_jax.batches.ball_arrays import BallArrays, write_ball_arrays
 from mprm_jax.batches.bare_buckets import AT_REST, RawBatch, RawBucketBuilder
 from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import BallArrays, Subclouds, write_ball_arrays
 from mprm_jax.overrides import override
 from mprm_jax.types import IGNORED
 

@@ -11,10 +11,9 @@ from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.plan import epoch_plan
 from mprm_jax.batches.shapes import calibrate
 from mprm_jax.overrides import override
-from mprm_jax.store.scenes import CloudArrays
+from mprm_jax.store.scenes import CloudArrays, LooseClouds, StoredClouds
 from mprm_jax.store.targets import TrueLabels
 from mprm_jax.store.truth import voxel_labels
-from mprm_jax.store.voxel_clouds import LooseClouds, StoredClouds
 from mprm_jax.types import IGNORED
 
 COVERS = 3

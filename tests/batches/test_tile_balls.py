@@ -7,7 +7,7 @@ import pytest
 from prepared import CONFIG
 
 from mprm_jax.batches.balls import Balls
-from mprm_jax.batches.tile_balls import TileBalls
+from mprm_jax.batches.covering import TileBalls
 from mprm_jax.config import PyramidConfig
 from mprm_jax.geometry.balls import in_ball
 from mprm_jax.geometry.tiles import tiles

@@ -15,9 +15,8 @@ import pytest
 import runs
 from fake_source import FakeSource, box_room
 
-from mprm_jax.commands.refining_run import refine_run
-from mprm_jax.evaluation.evaluating import evaluate_network
-from mprm_jax.labeling.refining import RefineSettings
+from mprm_jax.labeling.refining import RefineSettings, refine_run
+from mprm_jax.prediction.evaluating import evaluate_network
 from mprm_jax.store.exports import Export
 from mprm_jax.store.prepare import prepare
 

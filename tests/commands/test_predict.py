@@ -14,8 +14,9 @@ from networks import write_network
 from plyfile import PlyData
 from prepared import CONFIG, make_store
 
-from mprm_jax.commands import predict, predicting_run
+from mprm_jax.commands import predict
 from mprm_jax.errors import UserError
+from mprm_jax.prediction import files as predicting_run
 from mprm_jax.scans.formats import READERS, read_cloud
 from mprm_jax.scans.formats.labeled import WRITERS
 from mprm_jax.store.prepare import prepare

@@ -25,13 +25,15 @@ from mprm_jax.commands.reproduction.render import (
     to_markdown,
 )
 from mprm_jax.commands.reproduction.report import command, write_report
-from mprm_jax.commands.reproduction.results import Results, coverage, spread
 from mprm_jax.commands.reproduction.tables import (
     PAPER,
+    Results,
     class_table,
+    coverage,
     label_table,
     path_table,
     rule_table,
+    spread,
     supervision_table,
     tag_table,
     validation_table,

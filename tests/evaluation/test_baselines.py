@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mprm_jax.evaluation.baselines import frequent_labels, random_labels
 from mprm_jax.labeling.choice import decide
+from mprm_jax.labeling.measuring import frequent_labels, random_labels
 
 FREQUENCY = np.array([0.1, 0.8, 0.3])
 

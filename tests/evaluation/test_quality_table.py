@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mprm_jax.evaluation.quality import confusion_matrix, measure
-from mprm_jax.evaluation.quality_table import measure_values, quality_table
+from mprm_jax.evaluation.quality import confusion_matrix, measure, measure_values, quality_table
 
 CLASSES = ("wall", "shower curtain", "bathtub")
 MEASURE = measure(confusion_matrix(np.array([0, 0, 0, 1]), np.array([0, 0, 1, -1]), 3))

@@ -5,8 +5,8 @@ import pytest
 from fake_source import FakeSource, box_room
 from prepared import CONFIG, make_store
 
-from mprm_jax.evaluation.evaluating import require_tags
 from mprm_jax.evidence.candidates import tagged_classes
+from mprm_jax.prediction.evaluating import require_tags
 from mprm_jax.store.prepare import prepare
 from mprm_jax.store.truth import voxel_labels
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from mprm_jax.geometry.balls import in_ball
-from mprm_jax.geometry.covers import cover
+from mprm_jax.geometry.balls import cover, in_ball
 
 RADIUS = 0.5
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mprm_jax.geometry.spreading import spread_to_points
+from mprm_jax.geometry.voxels import spread_to_points
 
 
 def test_matches_the_naive_loop():

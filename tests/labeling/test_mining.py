@@ -12,8 +12,7 @@ from prepared import CONFIG, make_store
 
 from mprm_jax.batches.shapes import calibrate
 from mprm_jax.batches.tagged_balls import Subclouds
-from mprm_jax.evaluation.measuring import measure_choices, measure_labels
-from mprm_jax.evaluation.showcase import draw_showcase
+from mprm_jax.evaluation.pictures import draw_showcase
 from mprm_jax.evidence.candidates import allowed_classes
 from mprm_jax.labeling.choice import (
     class_scale,
@@ -21,6 +20,7 @@ from mprm_jax.labeling.choice import (
     score_sums,
     standardise,
 )
+from mprm_jax.labeling.measuring import measure_choices, measure_labels
 from mprm_jax.labeling.mining import MINED, export_pseudo_labels
 from mprm_jax.overrides import override
 from mprm_jax.store.exports import Export, as_labels

@@ -9,13 +9,13 @@ import pytest
 from fake_source import FakeSource, box_room
 from prepared import CONFIG
 
-from mprm_jax.commands.refining_run import refine_run
 from mprm_jax.crf.refine import refine_marginals
-from mprm_jax.evaluation.measuring import measure_labels
+from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.refining import (
     RefineSettings,
     exported_probabilities,
     refine_export,
+    refine_run,
     refine_scene,
     refined_classes,
 )

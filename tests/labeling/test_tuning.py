@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mprm_jax.labeling.tuning import boundary_contrast, label_changes, label_entropy
+from mprm_jax.labeling.refining import boundary_contrast, label_changes, label_entropy
 
 
 def line(labels, colors):

@@ -8,7 +8,7 @@ from prepared import CONFIG, make_store
 from mprm_jax.batches.shapes import calibrate
 from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import MiningConfig, ModelConfig
-from mprm_jax.labeling.votes import make_mining, num_votes, scene_votes
+from mprm_jax.labeling.mining import make_mining, num_votes, scene_votes
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.overrides import override
 from mprm_jax.training.parallel import make_mesh

@@ -4,8 +4,7 @@ import pytest
 import reference
 from jax.test_util import check_grads
 
-from mprm_jax.ops.pooling import cloud_log_mean_exp, cloud_mean, neighbor_max
-from mprm_jax.ops.upsampling import nearest_upsample
+from mprm_jax.ops.pooling import cloud_log_mean_exp, cloud_mean, nearest_upsample, neighbor_max
 
 SHARPNESS = 3.0
 mean = jax.jit(cloud_mean, static_argnums=2)

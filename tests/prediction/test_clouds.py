@@ -5,11 +5,11 @@ import logging
 import numpy as np
 import pytest
 
-from mprm_jax.prediction.clouds import NOWHERE, load_raw_cloud
+from mprm_jax.prediction.predictor import NOWHERE, load_raw_cloud
 from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.scene import Scene
 from mprm_jax.store.manifest import StoreSettings
-from mprm_jax.store.preparation import prepare_scene
+from mprm_jax.store.prepared_scene import prepare_scene
 
 SETTINGS = StoreSettings(voxel_size=0.16, sphere_radius=1.2, seeds="ends")
 

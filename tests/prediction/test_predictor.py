@@ -7,11 +7,9 @@ from prepared import CONFIG, make_store
 
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.prediction.clouds import NOWHERE, RawCloud
-from mprm_jax.prediction.predictor import Predictor, PredictSettings, spread
-from mprm_jax.prediction.segmentation import segment
-from mprm_jax.store.scenes import CloudArrays
-from mprm_jax.store.voxel_clouds import LooseClouds, StoredClouds
+from mprm_jax.prediction.predictor import NOWHERE, Predictor, PredictSettings, RawCloud, spread
+from mprm_jax.prediction.scenes import segment
+from mprm_jax.store.scenes import CloudArrays, LooseClouds, StoredClouds
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.steps import Predicted
 

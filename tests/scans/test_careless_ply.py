@@ -6,7 +6,7 @@ from cloud_files import COLORS, COORDS, FACES, LABELS, check_cloud
 
 from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.formats.cloud import NO_LABEL
-from mprm_jax.store.source_files import check_files
+from mprm_jax.store.prepare import check_files
 
 PROPERTIES = [f"property float {axis}" for axis in "xyz"] + [
     f"property uchar {color}" for color in ("red", "green", "blue")

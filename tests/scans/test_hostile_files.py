@@ -13,7 +13,7 @@ import pytest
 from mprm_jax.errors import UserError
 from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.pointcept import Pointcept
-from mprm_jax.store.source_files import check_files
+from mprm_jax.store.prepare import check_files
 
 HUGE = 10**12
 POINTS = np.random.default_rng(0).uniform(0, 3, (50, 3))

@@ -8,8 +8,7 @@ from plyfile import PlyData
 from mprm_jax.scans.formats import labeled as module
 from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.formats.cloud import CloudFile
-from mprm_jax.scans.formats.labeled import WRITERS, write_labeled
-from mprm_jax.scans.formats.labeled_cloud import LabeledCloud, color_by_class
+from mprm_jax.scans.formats.labeled import WRITERS, LabeledCloud, color_by_class, write_labeled
 
 LABELS = np.array([0, 2, -1, 1])
 CONFIDENCE = np.array([0.25, 1, 0, 1 / 3], np.float32)

@@ -9,10 +9,10 @@ import pytest
 from laspy.vlrs.known import WktCoordinateSystemVlr
 from laspy.vlrs.vlrlist import VLRList
 
-from mprm_jax.scans.formats import labeled_las, read_cloud
+from mprm_jax.scans.formats import labeled as labeled_las
+from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.formats.cloud import CloudFile
-from mprm_jax.scans.formats.labeled import write_labeled
-from mprm_jax.scans.formats.labeled_cloud import LabeledCloud
+from mprm_jax.scans.formats.labeled import LabeledCloud, write_labeled
 
 NUM_POINTS = 50
 CLASSES = tuple(f"a class with a löng name {i}" for i in range(20))

@@ -7,7 +7,7 @@ import pytest
 from cloud_files import COLORS, COORDS, LABELS, REAL_SCANS, check_cloud, needs_real_scans
 
 from mprm_jax.scans.formats import read_cloud
-from mprm_jax.scans.formats.lzf import lzf_decompress
+from mprm_jax.scans.formats.pcd import lzf_decompress
 
 
 def write_pcd(path, encoding, fields="x y z rgb label", kinds="F F F F U", body=None, points=4):

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from mprm_jax.scans.s3dis import CLASSES, S3DIS
-from mprm_jax.scans.s3dis_text import repair_lines
+from mprm_jax.scans.s3dis import CLASSES, S3DIS, repair_lines
 
 ROWS = ["1.0 2.0 3.0 255 128 0", "1.5 2.0 3.0 10 20 30"]
 

@@ -11,10 +11,9 @@ from scan_folders import COORDS, write_folder, write_scan, write_tags
 from mprm_jax.errors import MissingError
 from mprm_jax.evidence.folder import Folder
 from mprm_jax.scans.formats.cloud import CloudFile
-from mprm_jax.scans.formats.labeled import write_labeled
-from mprm_jax.scans.formats.labeled_cloud import LabeledCloud
-from mprm_jax.scans.names import MAX_BYTES, scene_name
+from mprm_jax.scans.formats.labeled import LabeledCloud, write_labeled
 from mprm_jax.scans.scan_files import scan_files
+from mprm_jax.scans.typed_files import MAX_BYTES, scene_name
 
 DECOMPOSED = unicodedata.normalize("NFD", "büro")
 

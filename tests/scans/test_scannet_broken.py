@@ -16,8 +16,7 @@ from scannet_files import (
     write_scannet,
 )
 
-from mprm_jax.scans.scannet import LABEL_MAP, ScanNet
-from mprm_jax.scans.scannet_labels import read_label_map
+from mprm_jax.scans.scannet import LABEL_MAP, ScanNet, read_label_map
 
 
 @pytest.fixture

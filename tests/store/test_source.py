@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scan_folders import COORDS, write_folder
 
-from mprm_jax.store.source import open_source
+from mprm_jax.store.datasets import open_source
 
 
 @pytest.fixture

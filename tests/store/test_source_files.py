@@ -5,7 +5,7 @@ import pathlib
 import pytest
 from cloud_files import vertices, write_ply
 
-from mprm_jax.store.source_files import check_files, stamp_files
+from mprm_jax.store.prepare import check_files, stamp_files
 
 
 @pytest.fixture

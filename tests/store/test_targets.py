@@ -8,9 +8,9 @@ from label_exports import pseudo_labels, write_export
 from prepared import make_store
 
 from mprm_jax.store.exports import scene_file
+from mprm_jax.store.scenes import StoredClouds
 from mprm_jax.store.targets import open_targets, survey
 from mprm_jax.store.truth import voxel_labels
-from mprm_jax.store.voxel_clouds import StoredClouds
 from mprm_jax.types import IGNORED
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mprm_jax.overrides import override
 from mprm_jax.presets import tiny
-from mprm_jax.training.budget import fit_memory
+from mprm_jax.training.static_sizes import fit_memory
 
 MANY = 10_000_000  # points of an epoch
 

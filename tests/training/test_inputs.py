@@ -13,10 +13,9 @@ from mprm_jax.batches.loader import BucketBuilder
 from mprm_jax.batches.shapes import calibrate
 from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.overrides import override
-from mprm_jax.training import overflow
-from mprm_jax.training.capacities import calibrate_candidates, choose_builder
-from mprm_jax.training.inputs import complete
-from mprm_jax.training.overflow import check_overflow
+from mprm_jax.training import inputs as overflow
+from mprm_jax.training.inputs import check_overflow, complete
+from mprm_jax.training.static_sizes import calibrate_candidates, choose_builder
 
 MEMBERS = [[0, 3]]
 BARE = override(CONFIG, ["pyramid.builder=device", "model.height=True"])

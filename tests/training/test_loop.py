@@ -15,10 +15,10 @@ from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.errors import UserError
 from mprm_jax.training import loop
 from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE
-from mprm_jax.training.capacities import calibrate_candidates
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.parallel import step_mesh
 from mprm_jax.training.signals import StoppedError
+from mprm_jax.training.static_sizes import calibrate_candidates
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mprm_jax.training.metrics import average_precision
+from mprm_jax.training.tag_precision import average_precision
 
 
 def naive_average_precision(scores, labels):

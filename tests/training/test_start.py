@@ -9,11 +9,11 @@ from mprm_jax.batches import shapes
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import from_json
-from mprm_jax.store.voxel_clouds import StoredClouds
+from mprm_jax.store.scenes import StoredClouds
 from mprm_jax.training import static_sizes
-from mprm_jax.training.budget import whole_balls
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.start import settings_of_run, start_run
+from mprm_jax.training.static_sizes import whole_balls
 
 ENOUGH = 0.002  # GB
 

@@ -17,8 +17,8 @@ from mprm_jax.commands.reproduction.render import (
     to_html,
     to_markdown,
 )
-from mprm_jax.commands.reproduction.results import Results
 from mprm_jax.commands.reproduction.tables import (
+    Results,
     class_table,
     cost_table,
     label_table,

@@ -1,8 +1,4 @@
-"""PCD scans of the Point Cloud Library: ASCII, binary and binary_compressed.
-
-The parser is our own: the packaged ones demand headers of version 0.7 with every line, reject
-blanks that writers leave behind numbers, and accept cut files.
-"""
+"""PCD scans of the Point Cloud Library: ASCII, binary and binary_compressed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +8,6 @@ import numpy as np
 
 from mprm_jax.errors import UserError
 from mprm_jax.scans.formats.cloud import CloudFile, as_declared, cloud_from_columns
-from mprm_jax.scans.formats.lzf import lzf_decompress
 from mprm_jax.scans.formats.notes import MORE_POINTS
 from mprm_jax.types import Array
 
@@ -25,6 +20,8 @@ TYPES = {
 PACKED = ("rgb", "rgba")
 GRAY = 0x010101  # the packed color of (1, 1, 1)
 MAX_DIGITS = 10  # of a packed color
+LITERAL_LIMIT = 32
+LONG_MATCH = 7
 
 
 class _Field(NamedTuple):
@@ -61,6 +58,43 @@ def read_pcd(path: Path) -> CloudFile:
     if _holds_more(body, encoding, fields, num_points):
         cloud = cloud._replace(notes=(*cloud.notes, MORE_POINTS))
     return cloud
+
+
+def lzf_decompress(data: bytes, size: int) -> bytes:
+    """Decompresses an LZF stream.
+
+    Args:
+      data: the compressed stream.
+      size: bytes the result must have.
+
+    Raises:
+      ValueError: the stream is cut short or does not give `size` bytes.
+    """
+    output = bytearray()
+    position = 0
+    try:
+        while position < len(data):
+            if len(output) > size:
+                raise UserError(f"decompressed to more than {size} bytes")
+            control = data[position]
+            position += 1
+            if control < LITERAL_LIMIT:
+                end = position + control + 1
+                output += data[position:end]
+                position = end
+                continue
+            length = control >> 5
+            if length == LONG_MATCH:
+                length += data[position]
+                position += 1
+            distance = ((control & 31) << 8) + data[position] + 1
+            position += 1
+            _repeat(output, distance, length + 2)
+    except IndexError as error:
+        raise UserError("the compressed data end in the middle of a token") from error
+    if len(output) != size:
+        raise UserError(f"decompressed to {len(output)} of {size} bytes")
+    return bytes(output)
 
 
 def _read_header(path: Path, file) -> dict[str, list[str]]:
@@ -227,3 +261,15 @@ def _split_colors(columns: Sequence[tuple[str, Array]]) -> list[tuple[str, Array
         else:
             split.append((name, values[:, 0]))
     return split
+
+
+def _repeat(output: bytearray, distance: int, length: int) -> None:
+    """Appends `length` bytes that lie `distance` back; the copy may run into itself."""
+    start = len(output) - distance
+    if start < 0:
+        raise IndexError("a match starts before the output")
+    if distance >= length:
+        output += output[start : start + length]
+        return
+    pattern = output[start:]
+    output += (pattern * (length // distance + 1))[:length]

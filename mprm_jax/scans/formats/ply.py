@@ -1,11 +1,8 @@
-"""PLY clouds and meshes, ASCII or binary.
-
-The parser is our own: the packaged one demands headers and numbers to the letter of the standard,
-which many writers miss, and trusts the counts of lists.
-"""
+"""PLY clouds and meshes, ASCII or binary; their headers by one rule for everyone who opens one."""
 
 import io
 import itertools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TextIO
@@ -15,11 +12,59 @@ import numpy as np
 from mprm_jax.errors import UserError
 from mprm_jax.scans.formats.cloud import CloudFile, as_declared, cloud_from_columns
 from mprm_jax.scans.formats.notes import MORE_POINTS
-from mprm_jax.scans.formats.ply_header import PlyElement, PlyHeader, read_ply_header
 from mprm_jax.types import Array
 
+BLOCK = 1 << 16  # bytes read at a time, until the header ends
+MAX_HEADER = 1 << 24  # bytes; far above that of any writer
+START = re.compile(rb"(?:\xef\xbb\xbf)?ply[ \t]*(\r\n|\n|\r)")
+# The end of a header, by the line end of its first line.
+ENDS = {
+    b"\n": re.compile(rb"[\r\n]end_header[ \t\r]*\n"),
+    b"\r\n": re.compile(rb"[\r\n]end_header[ \t]*\r?\n"),
+    b"\r": re.compile(rb"[\r\n]end_header[ \t]*\r"),
+}
+ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+TYPES = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
+}
+ASCII_BYTES = 2  # of the shortest number and what separates it from the next
 LISTS = ("vertex_indices", "vertex_index")
 _LOOK_BYTES = 1 << 12  # behind the last element
+
+
+class PlyProperty(NamedTuple):
+    """A column of an element; with `count_type`, each row has a list of values."""
+
+    name: str
+    type: np.dtype  # in the byte order of the file
+    count_type: np.dtype | None
+
+
+class PlyElement(NamedTuple):
+    """A table of `count` rows."""
+
+    name: str
+    count: int
+    properties: tuple[PlyProperty, ...]
+
+    @property
+    def has_lists(self) -> bool:
+        return any(prop.count_type is not None for prop in self.properties)
+
+
+class PlyHeader(NamedTuple):
+    """What lies where in a PLY file."""
+
+    is_text: bool
+    elements: tuple[PlyElement, ...]
+    size: int  # bytes before the first row
 
 
 class _Column(NamedTuple):
@@ -27,6 +72,27 @@ class _Column(NamedTuple):
 
     values: Array
     counts: Array | None  # [rows] int64, lengths of the lists; None for one value a row
+
+
+def read_ply_header(path: Path) -> PlyHeader:
+    """Reads the header, and makes sure that the file is as long as it says at least.
+
+    Raises:
+      OSError: the file cannot be opened.
+      ValueError: it is no PLY file, its header is broken, or the file was cut off; the path is not
+        named.
+    """
+    with path.open("rb") as file:
+        lines, size = _header_lines(file)
+    header = _parse(lines, size)
+    least = size + sum(element.count * _row_bytes(header, element) for element in header.elements)
+    # The last number of a text need not be followed by anything.
+    actual = path.stat().st_size + header.is_text
+    if actual < least:
+        raise UserError(
+            f"{path.stat().st_size} bytes, its header promises at least {least}: it was cut off"
+        )
+    return header
 
 
 def read_ply(path: Path) -> CloudFile:
@@ -51,6 +117,65 @@ def read_ply(path: Path) -> CloudFile:
     faces = _faces(path, found.get("face", []), vertex.count)
     cloud = cloud_from_columns(path, columns, faces)
     return cloud._replace(notes=(*cloud.notes, MORE_POINTS)) if is_more else cloud
+
+
+def _header_lines(file: BinaryIO) -> tuple[list[str], int]:
+    """The lines after the first and before the last, and the size of all."""
+    head = file.read(BLOCK)
+    start = START.match(head)
+    if start is None:
+        raise UserError("no PLY header")
+    ends, searched = ENDS[start[1]], 0
+    while (end := ends.search(head, searched)) is None:
+        searched = max(0, len(head) - BLOCK)
+        block = file.read(len(head))
+        if not block or len(head) > MAX_HEADER:
+            raise UserError("no PLY header: the line end_header is missing")
+        head += block
+    text = head[start.end() : end.start()].decode("utf-8", errors="replace")
+    return re.split(r"[\r\n]+", text), end.end()
+
+
+def _parse(lines: list[str], size: int) -> PlyHeader:
+    order, elements, properties = None, [], []
+    for line in lines:
+        match line.split():
+            case ["format", name, *_] if name in ORDERS:
+                order = ORDERS[name]
+            case ["element", name, count] if count.isascii() and count.isdigit():
+                properties.append([])
+                elements.append(PlyElement(name, int(count), ()))
+            case ["property", *words] if order is not None and elements:
+                properties[-1].append(_property(words, order or "<", line))
+            case [] | ["comment" | "obj_info", *_]:
+                pass
+            case _:
+                raise UserError(f"its header has a line {line[:60]!r}")
+    if order is None:
+        raise UserError("its header has no line that begins with format")
+    if len({element.name for element in elements}) < len(elements):
+        raise UserError("its header has two elements of one name")
+    complete = [
+        element._replace(properties=tuple(of_element))
+        for element, of_element in zip(elements, properties, strict=True)
+    ]
+    return PlyHeader(order == "", tuple(complete), size)
+
+
+def _property(words: list[str], order: str, line: str) -> PlyProperty:
+    match words:
+        case ["list", count, kind, name] if TYPES.get(count, "f")[0] != "f" and kind in TYPES:
+            return PlyProperty(name, np.dtype(order + TYPES[kind]), np.dtype(order + TYPES[count]))
+        case [kind, name] if kind in TYPES:
+            return PlyProperty(name, np.dtype(order + TYPES[kind]), None)
+    raise UserError(f"its header has a line {line[:60]!r}")
+
+
+def _row_bytes(header: PlyHeader, element: PlyElement) -> int:
+    """The bytes of the shortest row: lists may be empty."""
+    if header.is_text:
+        return ASCII_BYTES * max(1, len(element.properties))
+    return sum((prop.count_type or prop.type).itemsize for prop in element.properties)
 
 
 def _read(path: Path, header: PlyHeader) -> tuple[dict[str, list[tuple[str, _Column]]], bool]:

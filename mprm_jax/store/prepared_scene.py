@@ -1,6 +1,11 @@
-"""Turns one scan into what the store holds of it: points, voxels and weak labels."""
+"""Turns one scan into what the store holds of it, and writes its folder: whole or not at all."""
 
 import hashlib
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +21,32 @@ from mprm_jax.geometry.neighbors import make_tree, nearest
 from mprm_jax.geometry.surfaces import sample_surface
 from mprm_jax.geometry.voxels import voxel_grid, voxel_majority, voxel_means
 from mprm_jax.scans.scene import Scene, WeakLabels
-from mprm_jax.store.manifest import SceneInfo, StoreSettings
-from mprm_jax.store.scenes import CloudArrays
+from mprm_jax.store.manifest import (
+    SCENE_FILE,
+    SceneInfo,
+    SceneRecord,
+    StoreSettings,
+    read_record,
+    write_json,
+)
+from mprm_jax.store.scenes import (
+    COLOR_FILE,
+    COORD_FILE,
+    POINT_VOXEL_FILE,
+    SCENE_FILES,
+    VOXEL_COLOR_FILE,
+    VOXEL_COORD_FILE,
+    WEAK_LABEL_FILE,
+    CloudArrays,
+)
+from mprm_jax.store.truth import VOXEL_LABEL_FILE, point_label_file
 from mprm_jax.types import IGNORED, Array
+from mprm_jax.writing import FailedWriteError, explain_failed_write, write_whole
 
 SAMPLES_PER_VOXEL = 4  # along an edge: 1 cm samples under 4 cm voxels, as released
 FAR = 1000.0  # meters from 0, beyond which float32 loses tenths of a millimeter
+PARTIAL_PREFIX = ".partial-"
+STALE_SECONDS = 600  # writing one scene takes seconds; older leftovers are of killed runs
 
 
 class PreparedScene(NamedTuple):
@@ -97,6 +122,59 @@ def check_scene(scene: Scene, num_classes: int) -> None:
         raise UserError(f"tags of {tags.tags.shape[1]} classes, expected {num_classes}.")
 
 
+def write_scene(folder: pathlib.Path, scene: PreparedScene, record: SceneRecord) -> None:
+    """Writes a scene beside its place and moves it there, replacing what was there.
+
+    Raises:
+      FailedWriteError: disk full or not writable; nothing half-written is left.
+    """
+    store = folder.parent.parent
+    # One process writes one scene at a time; the scene's own name may be as long as names can be.
+    partial = store / f"{PARTIAL_PREFIX}{os.getpid()}"
+    try:
+        with explain_failed_write(folder):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            _write_arrays(partial, scene, record)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def open_for_writing(store: pathlib.Path) -> None:
+    """Makes the folder of a store, checks that it can be written, and clears old leftovers.
+
+    Raises:
+      OSError: not writable.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        probe = store / f"{PARTIAL_PREFIX}{os.getpid()}-probe"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise FailedWriteError(
+            f"{store}: cannot be written ({error.strerror}); choose another --store."
+        ) from error
+    for leftover in store.glob(f"{PARTIAL_PREFIX}*"):
+        if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_classes(store: pathlib.Path, classes: Sequence[str]) -> None:
+    """Names the classes for readers of the Pointcept layout, one per line in index order."""
+    write_whole(store / "classes.txt", "".join(f"{name}\n" for name in classes))
+
+
+def finished_record(folder: pathlib.Path) -> SceneRecord | None:
+    """The record of a scene that is all there; point labels may have been deleted since."""
+    if not all((folder / name).is_file() for name in SCENE_FILES):
+        return None
+    return read_record(folder)
+
+
 def _origin(coords: Array) -> Array:
     """Whole meters to subtract so that float32 keeps the shape; 0 for scans near 0."""
     if np.abs(coords).max() <= FAR:
@@ -139,3 +217,16 @@ def _fingerprint(arrays: tuple[Array, ...]) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _write_arrays(folder: pathlib.Path, scene: PreparedScene, record: SceneRecord) -> None:
+    np.save(folder / COORD_FILE, scene.points.coords)
+    np.save(folder / COLOR_FILE, scene.points.colors)
+    np.save(folder / VOXEL_COORD_FILE, scene.voxels.coords)
+    np.save(folder / VOXEL_COLOR_FILE, scene.voxels.colors)
+    np.save(folder / POINT_VOXEL_FILE, scene.point_voxel)
+    if scene.point_labels is not None:
+        np.save(folder / point_label_file(record.classes), scene.point_labels)
+        np.save(folder / VOXEL_LABEL_FILE, scene.voxel_labels)
+    np.savez(folder / WEAK_LABEL_FILE, **scene.weak_labels._asdict())
+    write_json(record, folder / SCENE_FILE)

@@ -1,31 +1,32 @@
 """Exports the pseudo-labels of a finished run, measures them, and draws them as PLY."""
 
+import hashlib
 import logging
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from mprm_jax.batches.tagged_balls import Subclouds
-from mprm_jax.commands.train_cls import export_split
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError
-from mprm_jax.evaluation.measuring import measure_labels
-from mprm_jax.evaluation.quality import Measure
-from mprm_jax.evaluation.quality_table import measure_values, quality_table
-from mprm_jax.evaluation.reports import Report
-from mprm_jax.geometry.spreading import spread_to_points
+from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
+from mprm_jax.geometry.voxels import spread_to_points
+from mprm_jax.labeling.measuring import measure_labels
+from mprm_jax.labeling.mining import export_pseudo_labels, make_mining
+from mprm_jax.models.mprm import Mprm
 from mprm_jax.overrides import override
-from mprm_jax.progress import progress_bar
+from mprm_jax.progress import Report, progress_bar
 from mprm_jax.scans.formats.cloud import CloudFile
-from mprm_jax.scans.formats.labeled import write_labeled
-from mprm_jax.scans.formats.labeled_cloud import LabeledCloud
+from mprm_jax.scans.formats.labeled import LabeledCloud, write_labeled
 from mprm_jax.store.exports import Export, as_labels
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.training.hosts import wait_for_all_hosts
-from mprm_jax.training.parallel import choose_devices, make_mesh
+from mprm_jax.training.parallel import choose_devices, local_copy, local_mesh, make_mesh
 from mprm_jax.training.stages import cls_stage
+from mprm_jax.training.steps import TrainState, make_predict_step
 from mprm_jax.training.trained import open_network, open_store
 from mprm_jax.writing import explain_failed_write
 
@@ -85,6 +86,26 @@ def export_run(
     return Report(values, _text(export, found))
 
 
+def export_split(
+    model: Mprm,
+    state: TrainState,
+    subclouds: Subclouds,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    directory: pathlib.Path,
+    *,
+    is_own: bool = False,
+) -> Export:
+    """Exports the pseudo-labels of a split; see `export_pseudo_labels`."""
+    here = local_mesh(mesh)
+    predict = make_predict_step(make_mining(model, config.mining), here)
+    state = local_copy(state, here)
+    origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
+    origin["weights"] = _digest(state.params)
+    run_of = (predict, state, subclouds, config, here)
+    return export_pseudo_labels(*run_of, directory, origin, is_own=is_own)
+
+
 def mining_config(config: Config, settings: Sequence[str]) -> Config:
     """A run's config with other settings of mining.
 
@@ -135,3 +156,11 @@ def _text(export: Export, found: Measure | None) -> str:
     else:
         lines.append(quality_table({"with tags": found}, export.classes))
     return "\n".join(lines)
+
+
+def _digest(weights: Any) -> str:
+    """Tells networks apart that agree in paths, seed and step."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(weights)):
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()[:16]

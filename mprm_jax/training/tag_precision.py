@@ -10,8 +10,8 @@ from mprm_jax.batches.tagged_balls import Subclouds
 from mprm_jax.config import Config
 from mprm_jax.training.answers import Answers
 from mprm_jax.training.hosts import sum_over_hosts
-from mprm_jax.training.metrics import average_precision
 from mprm_jax.training.steps import TrainState
+from mprm_jax.types import Array
 
 
 def tag_precision(
@@ -41,3 +41,29 @@ def tag_precision(
     classes = subclouds.store.classes
     values = {f"precision/{name}": value for name, value in zip(classes, precision, strict=True)}
     return values | {"precision": float(np.nanmean(precision))}
+
+
+def average_precision(scores: Array, labels: Array) -> Array:
+    """Area under the precision-recall curve of each class, as the mean precision at its hits.
+
+    Clouds of equal score are taken together: precision is that of the whole group.
+
+    Args:
+      scores: [S, num_classes], the higher the likelier.
+      labels: [S, num_classes] bool.
+
+    Returns:
+      [num_classes] float64 in [0, 1]; NaN for a class that no cloud has.
+    """
+    return np.array([_one_class(s, y) for s, y in zip(scores.T, labels.T, strict=True)])
+
+
+def _one_class(scores: Array, labels: Array) -> float:
+    if not labels.any():
+        return np.nan
+    order = np.argsort(-scores, kind="stable")
+    scores, labels = scores[order], labels[order]
+    group_ends = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+    hits = np.cumsum(labels)[group_ends]
+    precision = hits / (group_ends + 1)
+    return float(np.sum(precision * np.diff(hits, prepend=0)) / hits[-1])

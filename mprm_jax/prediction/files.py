@@ -1,27 +1,32 @@
-"""Labels files of scans from a command: finds its network, reads, predicts, writes, reports."""
+"""Labels files of scans: finds network and scans, reads, predicts, writes, reports."""
 
+import collections
 import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mprm_jax.errors import SCAN_ERRORS, explain, is_device_out_of_memory
-from mprm_jax.evaluation.reports import Report
+from mprm_jax.errors import SCAN_ERRORS, MissingError, UserError, explain, is_device_out_of_memory
 from mprm_jax.palette import class_palette
-from mprm_jax.prediction.clouds import RawCloud, load_raw_cloud
-from mprm_jax.prediction.predictor import Predictor, PredictSettings
-from mprm_jax.prediction.scan_jobs import ScanJob, scan_jobs
-from mprm_jax.prediction.voting import has_colors
-from mprm_jax.progress import progress_bar
-from mprm_jax.scans.formats.labeled import LAS_SUFFIXES, write_labeled
-from mprm_jax.scans.formats.labeled_cloud import LabeledCloud, color_by_class
-from mprm_jax.scans.formats.labeled_las import check_labeled_las
+from mprm_jax.prediction.predictor import Predictor, PredictSettings, RawCloud, load_raw_cloud
+from mprm_jax.prediction.scenes import has_colors
+from mprm_jax.progress import Report, progress_bar
+from mprm_jax.scans.formats.labeled import (
+    LAS_SUFFIXES,
+    WRITERS,
+    LabeledCloud,
+    check_labeled_las,
+    color_by_class,
+    legend_path,
+    write_labeled,
+)
 from mprm_jax.scans.formats.notes import log_new_notes
+from mprm_jax.scans.scan_files import scan_files
 from mprm_jax.store.manifest import StoreSettings
 from mprm_jax.training.parallel import choose_devices, make_mesh
 from mprm_jax.training.stages import seg_stage
@@ -29,11 +34,28 @@ from mprm_jax.training.start import keep_programs
 from mprm_jax.training.steps import make_predict_step
 from mprm_jax.training.trained import TrainedNetwork, open_network
 from mprm_jax.types import IGNORED, Array
-from mprm_jax.writing import explain_failed_write
+from mprm_jax.writing import explain_failed_write, require_place
 
 logger = logging.getLogger(__name__)
 
+PLY = ".ply"
+COLORED = ".colored.ply"
 SCALE_FLAG = "--scale 0.001"
+
+
+class ScanJob(NamedTuple):
+    """One scan to label."""
+
+    source: pathlib.Path
+    target: pathlib.Path
+    colored: pathlib.Path | None  # PLY in the colors of the classes, if wanted
+
+
+class ScanJobs(NamedTuple):
+    """All scans to label, and those that cannot be, whatever is in them."""
+
+    jobs: list[ScanJob]
+    refused: dict[pathlib.Path, str]  # why the labels of a scan cannot be written
 
 
 class DoneScan(NamedTuple):
@@ -43,6 +65,43 @@ class DoneScan(NamedTuple):
     num_voxels: int
     counts: Array  # [num_classes + 1] int64, points by label; the last have none
     seconds: float  # from opening the file to the end of writing
+
+
+def scan_jobs(
+    scans: pathlib.Path, output: pathlib.Path, format_name: str | None, *, colored: bool
+) -> ScanJobs:
+    """Finds the scans; nothing is written yet.
+
+    Args:
+      scans: a file, or a folder whose scans keep their places below `output`.
+      format_name: of the files to write, such as "laz"; that of the scan if None, else PLY where
+        labels cannot be written so.
+      colored: also write a PLY in the colors of the classes.
+
+    Raises:
+      OSError: there are no scans, or no place to write to.
+      UserError: the only scan would be overwritten, or another file that is no prediction.
+    """
+    sources, root = _sources(scans, output)
+    require_place(output / "*")
+    jobs = []
+    for source in sources:
+        suffix = source.suffix.lower() if format_name is None else f".{format_name}"
+        target = output / source.relative_to(root).with_suffix(suffix if suffix in WRITERS else PLY)
+        jobs.append(ScanJob(source, target, target.with_suffix(COLORED) if colored else None))
+    own = {_identity(source) for source in sources if source.exists()}
+    times = collections.Counter(path for job in jobs for path in _written(job))
+    found = ScanJobs([], {})
+    for job in jobs:
+        try:
+            for path in _written(job):
+                _check_target(path, own, times[path])
+            found.jobs.append(job)
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            found.refused[job.source] = str(error)
+    return found
 
 
 def predict_run(
@@ -103,6 +162,44 @@ def predict_run(
     values = _values(network, predictor.settings, done, time.monotonic() - start)
     values |= {"workdir": str(workdir), "left_out": left_out}
     return Report(values, _text(values, network.data["classes"]))
+
+
+def _written(job: ScanJob) -> list[pathlib.Path]:
+    return [path for path in (job.target, job.colored) if path is not None]
+
+
+def _check_target(path: pathlib.Path, own: Collection[tuple[int, int]], times: int) -> None:
+    """Raises `UserError` if a file is not to be written, `times` is how often it would be."""
+    require_place(path)
+    if times > 1:
+        raise UserError(f"{path}: would hold two predictions; rename one of the scans.")
+    if path.exists() and _identity(path) in own:
+        raise UserError(f"{path}: is a scan itself; choose another --output or --format.")
+    if path.exists() and not legend_path(path).exists():
+        raise UserError(f"{path}: exists and is no earlier prediction; choose another --output.")
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int]:
+    """The same for all names of a file."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _sources(scans: pathlib.Path, output: pathlib.Path) -> tuple[list[pathlib.Path], pathlib.Path]:
+    """The scans, and the folder that their places are relative to."""
+    if not scans.exists():
+        raise MissingError(f"{scans}: no such file or folder; give a scan, or many of them.")
+    if not scans.is_dir():
+        return [scans], scans.parent
+    own, given = output.resolve(), scans.resolve()
+    if own == given:
+        raise UserError(f"{output}: is the folder of the scans; choose another --output.")
+    found = scan_files(scans)
+    if own.is_relative_to(given):
+        found = [path for path in found if not path.resolve().is_relative_to(own)]
+    if not found:
+        raise MissingError(f"{scans}: no scans besides the predictions in {output}.")
+    return list(found), scans
 
 
 def _predictor(

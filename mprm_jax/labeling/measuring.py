@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from mprm_jax.evaluation.baselines import frequent_labels, random_labels
 from mprm_jax.evaluation.quality import Measure, confusion_matrix, measure
 from mprm_jax.labeling.choice import ClassScale, decide, standardise
 from mprm_jax.store.exports import Export, ExportedScene, as_labels
@@ -14,7 +13,6 @@ from mprm_jax.types import Array
 
 # How labels are chosen; the first two from the mined scores, the others from tags alone.
 CALIBRATED, RAW = "calibrated", "raw"
-BASELINES = {"random allowed class": random_labels, "most frequent allowed class": frequent_labels}
 
 
 def measure_labels(export: Export, store: SceneStore) -> Measure | None:
@@ -44,6 +42,20 @@ def measure_choices(export: Export, store: SceneStore, seed: int) -> dict[str, M
     return _measure(export, store, choose)
 
 
+def random_labels(allowed: Array, _: Array, rng: np.random.Generator) -> Array:
+    """Scores whose best allowed class is a random one, as [V, num_classes]."""
+    return rng.random(allowed.shape, np.float32)
+
+
+def frequent_labels(allowed: Array, frequency: Array, _: np.random.Generator) -> Array:
+    """Scores whose best allowed class is the most frequent tag, as [V, num_classes].
+
+    Args:
+      frequency: [num_classes], share of the subclouds that are tagged with the class.
+    """
+    return np.broadcast_to(frequency[None], allowed.shape)
+
+
 def _measure(export: Export, store: SceneStore, choose: Any) -> dict[str, Measure]:
     """Measures what `choose` (scene, name) -> {way: labels} makes of every scene."""
     split, num_classes = export.manifest.split, len(export.classes)
@@ -55,3 +67,6 @@ def _measure(export: Export, store: SceneStore, choose: Any) -> dict[str, Measur
                 counts = confusion_matrix(truth, labels, num_classes)
                 confusions[way] = confusions.get(way, 0) + counts
     return {way: measure(counts) for way, counts in confusions.items() if counts.any()}
+
+
+BASELINES = {"random allowed class": random_labels, "most frequent allowed class": frequent_labels}

@@ -1,21 +1,30 @@
-"""Lets a segmentation network vote on every voxel of prepared scenes."""
+"""Predicts every voxel of prepared scenes with a segmentation network."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mprm_jax.batches.covering import CoveringBalls
+from mprm_jax.config import Config
 from mprm_jax.errors import UserError
-from mprm_jax.prediction.segmentation import Segmented, segment
 from mprm_jax.progress import progress_bar
-from mprm_jax.store.scenes import SceneStore
-from mprm_jax.store.voxel_clouds import StoredClouds
+from mprm_jax.store.scenes import SceneStore, StoredClouds
+from mprm_jax.training.answers import scene_sums
 from mprm_jax.training.steps import make_predict_step
 from mprm_jax.training.trained import TrainedNetwork
+from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
+
+
+class Segmented(NamedTuple):
+    """What the network says of a scene."""
+
+    probabilities: Array  # [V, num_classes] float32, mean over the balls of a voxel
+    num_seen: Array  # [V] int32, balls of a voxel; never less than there are covers
 
 
 def segment_scenes(
@@ -67,3 +76,32 @@ def require_same_colors(
 def has_colors(network: TrainedNetwork) -> bool:
     """Whether the network was trained on scans with colors; a run notes only if not."""
     return network.data.get("has_colors", True)
+
+
+def segment(
+    predict: Callable[[Any, Any], Any],
+    state: Any,
+    balls: CoveringBalls,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    *,
+    scenes: Sequence[int] | None = None,
+    augment: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[str, Segmented]]:
+    """Yields the prediction of every scene in order.
+
+    Args:
+      predict: step that returns class probabilities [num_devices * T_0, num_classes].
+      balls: covers of the scenes, each of which votes once on every voxel.
+      config: of the network.
+      mesh: of this host's devices.
+      scenes: places in `balls.scenes`; all if None.
+      augment: move each ball at random, as in training.
+      progress: called with the number of balls just done, of `len(balls)`.
+    """
+    places = range(len(balls.scenes)) if scenes is None else scenes
+    epochs = (0,) if augment else (None,)
+    merged = scene_sums(predict, state, balls, config, mesh, places, epochs, progress)
+    for scene, (sums, num_votes) in merged:
+        yield balls.scenes[scene], Segmented(sums / num_votes[:, None], num_votes)
