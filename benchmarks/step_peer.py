@@ -116,7 +116,7 @@ def work(spec: CaseSpec, folder: pathlib.Path, repeats: int) -> dict:
     """Stores the inputs of the peer, and measures our step in this process."""
     case = make_case(spec)
     params = perturbed(case.state.params)
-    state = case.state._replace(params=replicate(params, case.bucket.real.sharding.mesh))
+    state = case.state._replace(params=replicate(params, case.bucket.features.sharding.mesh))
     store(case, params, folder / "inputs.npz")
     compiled = case.step.lower(state, case.bucket).compile()
     state, metrics = compiled(state, case.bucket)
@@ -163,7 +163,7 @@ def peer_settings(config: Config) -> dict:
 
 def store(case: Case, params: dict, path: pathlib.Path) -> None:
     """Writes one bucket without its padding, and the weights by name."""
-    pyramid, places = case.local.pyramid, len(case.local.real)
+    pyramid, places = case.local.pyramid, case.local.pyramid.num_clouds
     sizes = [int(np.sum(clouds < places)) for clouds in pyramid.clouds]
 
     def rows(lists, level: int, into: int):
@@ -175,7 +175,7 @@ def store(case: Case, params: dict, path: pathlib.Path) -> None:
         arrays[f"neighbors_{i}"] = rows(pyramid.neighbors[i], i, i)
         if i + 1 < len(sizes):
             arrays[f"pools_{i}"] = rows(pyramid.pools[i], i + 1, i)
-    real = case.local.real
+    real = case.local.pyramid.real
     arrays["features"] = case.local.features[: sizes[0]]
     arrays["top_sizes"] = np.bincount(pyramid.clouds[-1], minlength=places)[:places][real]
     arrays["labels"] = case.local.cloud_labels[real]

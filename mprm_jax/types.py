@@ -26,6 +26,12 @@ class PointPyramid(NamedTuple):
     neighbors: tuple[Array, ...]  # L x [T_l, H_l] int32 into level l
     pools: tuple[Array, ...]  # (L-1) x [T_{l+1}, P_l] int32 into level l
     upsamples: tuple[Array, ...]  # (L-1) x [T_l] int32 into level l+1
+    real: Array  # [B] bool, the cloud has a row of the coarsest level; False for an empty place
+
+    @property
+    def num_clouds(self) -> int:
+        """B, places for clouds; marks padding in `clouds`."""
+        return len(self.real)
 
 
 class Batch(NamedTuple):
@@ -34,7 +40,6 @@ class Batch(NamedTuple):
     pyramid: PointPyramid
     features: Array  # [T_0, C] float32: 1, red, green, blue in [0, 1]; zero on padding
     cloud_labels: Array  # [B, num_classes] bool, class present in the subcloud
-    real: Array  # [B] bool, False for a cloud that only fills the bucket
     point_labels: Array  # [T_0] int32, label to learn; IGNORED on padding and where there is none
 
 

@@ -12,7 +12,6 @@ class Bucket(NamedTuple):
 
     pyramid: PointPyramid
     features: np.ndarray  # [T_0, 4]
-    num_clouds: int  # places
 
 
 def surface_cloud(num_points: int, seed: int) -> np.ndarray:
@@ -62,6 +61,7 @@ def pack(
         upsamples=tuple(
             _lists(levels[i], levels[i + 1], rows[i], rows[i + 1], np.inf, 1)[:, 0] for i in coarse
         ),
+        real=np.arange(num_clouds) < len(clouds),
     )
     return _int32(pyramid)
 
@@ -72,7 +72,7 @@ def bucket(clouds: list[np.ndarray], num_clouds: int = 3, **caps) -> Bucket:
     points = pyramid.points[0]
     colors = np.concatenate([np.ones((len(points), 1)), np.sin(20 * points) ** 2], axis=1)
     valid = pyramid.clouds[0] < num_clouds
-    return Bucket(pyramid, (colors * valid[:, None]).astype(np.float32), num_clouds)
+    return Bucket(pyramid, (colors * valid[:, None]).astype(np.float32))
 
 
 def widened(full: Bucket) -> Bucket:
@@ -96,10 +96,11 @@ def emptied(full: Bucket) -> Bucket:
     rows = [len(points) for points in pyramid.points]
     padding = PointPyramid(
         points=tuple(points * 0 for points in pyramid.points),
-        clouds=tuple(np.full_like(clouds, full.num_clouds) for clouds in pyramid.clouds),
+        clouds=tuple(np.full_like(clouds, pyramid.num_clouds) for clouds in pyramid.clouds),
         neighbors=tuple(map(np.full_like, pyramid.neighbors, rows)),
         pools=tuple(map(np.full_like, pyramid.pools, rows)),
         upsamples=tuple(map(np.full_like, pyramid.upsamples, rows[1:])),
+        real=np.zeros_like(pyramid.real),
     )
     return full._replace(pyramid=padding, features=full.features * 0)
 

@@ -11,13 +11,12 @@ class Small(nn.Module):
     """One linear layer on the features of the points."""
 
     @nn.compact
-    def __call__(self, features, *, train):
+    def __call__(self, pyramid, features, *, train=False):
         return nn.Dense(2)(features)
 
 
 SMALL_STAGE = Stage(
     model=Small(),
-    inputs=lambda batch: (batch.features,),
     losses=lambda output, batch: {"square": Ratio(jnp.sum(output**2), jnp.float32(output.size))},
     metrics=lambda output, batch: {},
     scores=lambda variables, batch: batch.features,

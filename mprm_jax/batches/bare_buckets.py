@@ -36,9 +36,13 @@ class RawBatch:
     balls: Array  # [B] int32, which ball a cloud is: its random motion depends on it
     epoch: Array  # [1] int32, of the random motion; AT_REST for none
     cloud_labels: Array  # as of `Batch`
-    real: Array  # as of `Batch`
     point_labels: Array  # as of `Batch`
     recipe: Recipe
+
+    @property
+    def num_clouds(self) -> int:
+        """Places for clouds, of all buckets."""
+        return len(self.balls)
 
 
 class RawBucketBuilder:
@@ -71,7 +75,6 @@ class RawBucketBuilder:
                 place = bucket * places + cloud
                 batch.balls[place] = index
                 batch.cloud_labels[place] = self._balls.tags_of(index)
-                batch.real[place] = True
                 start = end
         return batch
 
@@ -85,7 +88,6 @@ class RawBucketBuilder:
             balls=np.zeros(places, np.int32),
             epoch=np.full(num_buckets, epoch, np.int32),
             cloud_labels=np.zeros((places, self.shape.num_classes), bool),
-            real=np.zeros(places, bool),
             point_labels=np.full(rows, IGNORED, np.int32),
             recipe=self.recipe,
         )

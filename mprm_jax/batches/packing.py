@@ -74,10 +74,10 @@ def _empty(shape: BucketShape) -> Batch:
                 for (fine, coarse), width in zip(finer, shape.pool_neighbors, strict=True)
             ),
             upsamples=tuple(np.full(fine, coarse, np.int32) for fine, coarse in finer),
+            real=np.zeros(shape.clouds, bool),
         ),
         features=np.zeros((rows[0], shape.in_features), np.float32),
         cloud_labels=np.zeros((shape.clouds, shape.num_classes), bool),
-        real=np.zeros(shape.clouds, bool),
         point_labels=np.full(rows[0], IGNORED, np.int32),
     )
 
@@ -111,7 +111,7 @@ def _write(batch: Batch, index: int, cloud: Cloud, offsets: Array, kept: Array) 
     batch.features[rows] = cloud.features[: kept[0]]
     batch.point_labels[rows] = cloud.point_labels[: kept[0]]
     batch.cloud_labels[index] = cloud.tags
-    batch.real[index] = kept[top] > 0
+    into.real[index] = kept[top] > 0
 
 
 def _shift(index: Array, offset: int, kept: int, shadow: int) -> Array:

@@ -145,9 +145,7 @@ def make_mining(model: Mprm, mining: MiningConfig) -> Callable[[Any, Batch], Arr
     chosen = np.array([trained.index(path) for path in mining.paths or trained])
 
     def mine(variables: Any, batch: Batch) -> Array:
-        output: MprmOutput = model.apply(
-            variables, batch.pyramid, batch.features, len(batch.real), train=False
-        )
+        output: MprmOutput = model.apply(variables, batch.pyramid, batch.features)
         scores = merge_paths(output.point_scores[chosen], mining.fusion)
         for upsamples in reversed(batch.pyramid.upsamples):
             scores = nearest_upsample(scores, upsamples)

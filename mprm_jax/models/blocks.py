@@ -20,17 +20,15 @@ class Surroundings(NamedTuple):
     support_mask: Array  # [N] bool
 
 
-def surroundings(
-    pyramid: PointPyramid, level: int, num_clouds: int, *, strided: bool = False
-) -> Surroundings:
+def surroundings(pyramid: PointPyramid, level: int, *, strided: bool = False) -> Surroundings:
     """What a block at `level` goes over; a strided one makes rows of the next level."""
     target = level + 1 if strided else level
     return Surroundings(
         queries=pyramid.points[target],
         supports=pyramid.points[level],
         neighbors=pyramid.pools[level] if strided else pyramid.neighbors[level],
-        query_mask=pyramid.clouds[target] < num_clouds,
-        support_mask=pyramid.clouds[level] < num_clouds,
+        query_mask=pyramid.clouds[target] < pyramid.num_clouds,
+        support_mask=pyramid.clouds[level] < pyramid.num_clouds,
     )
 
 
@@ -40,12 +38,14 @@ class SimpleBlock(nn.Module):
     features: int
     extent: float  # meters
     config: ModelConfig
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, around: Surroundings, x: Array, *, train: bool) -> Array:
         conv = KPConv(self.features, self.config.num_kernel_points, self.extent, name="conv")
         x = conv(around.queries, around.supports, around.neighbors, x)
-        x = MaskedBatchNorm(self.config.keep, name="norm")(x, around.query_mask, train=train)
+        norm = MaskedBatchNorm(self.config.keep, self.axis_name, name="norm")
+        x = norm(x, around.query_mask, train=train)
         return nn.leaky_relu(x, self.config.negative_slope)
 
 
@@ -60,16 +60,17 @@ class ResnetBottleneckBlock(nn.Module):
     deformable: bool
     strided: bool
     config: ModelConfig
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, around: Surroundings, x: Array, *, train: bool) -> Array:
         keep, slope = self.config.keep, self.config.negative_slope
-        inner = UnaryBlock(self.features // 4, keep, slope, name="reduce")
+        inner = UnaryBlock(self.features // 4, keep, slope, self.axis_name, name="reduce")
         y = inner(x, around.support_mask, train=train)
         y = self._conv()(around.queries, around.supports, around.neighbors, y)
-        y = MaskedBatchNorm(keep, name="conv_norm")(y, around.query_mask, train=train)
+        y = self._norm("conv_norm")(y, around.query_mask, train=train)
         y = unary(self.features, "expand", y.dtype)(nn.leaky_relu(y, slope))
-        y = MaskedBatchNorm(keep, name="expand_norm")(y, around.query_mask, train=train)
+        y = self._norm("expand_norm")(y, around.query_mask, train=train)
         return nn.leaky_relu(y + self._shortcut(around, x, train), slope)
 
     def _conv(self) -> nn.Module:
@@ -85,5 +86,7 @@ class ResnetBottleneckBlock(nn.Module):
         if x.shape[-1] == self.features:
             return x
         x = unary(self.features, "shortcut", x.dtype)(x)
-        norm = MaskedBatchNorm(self.config.keep, name="shortcut_norm")
-        return norm(x, around.query_mask, train=train)
+        return self._norm("shortcut_norm")(x, around.query_mask, train=train)
+
+    def _norm(self, name: str) -> MaskedBatchNorm:
+        return MaskedBatchNorm(self.config.keep, self.axis_name, name=name)

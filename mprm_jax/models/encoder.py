@@ -16,34 +16,35 @@ class Encoder(nn.Module):
 
     config: ModelConfig
     voxel_size: float  # meters, of level 0
+    axis_name: str | None = None  # mesh axis that buckets are spread over
 
     @nn.compact
     def __call__(
-        self, pyramid: PointPyramid, features: Array, num_clouds: int, *, train: bool
+        self, pyramid: PointPyramid, features: Array, *, train: bool = False
     ) -> tuple[Array, ...]:
         """Computes the features of every level, each before its stride.
 
         Args:
           pyramid: L levels.
           features: [T_0, C].
-          num_clouds: id that marks padding in `pyramid.clouds`.
-          train: batch statistics of all devices instead of running ones.
+          train: batch statistics, over `axis_name` too, instead of running ones.
 
         Returns:
           L arrays, [T_l, 2 ** (l + 1) * first_features], of the config's type.
         """
-        around = surroundings(pyramid, 0, num_clouds)
+        around = surroundings(pyramid, 0)
         simple = SimpleBlock(
-            self.config.first_features, self._extent(0), self.config, name="level0_simple"
+            *(self.config.first_features, self._extent(0), self.config, self.axis_name),
+            name="level0_simple",
         )
         x = simple(around, features.astype(self.config.dtype), train=train)
         outputs = []
         for level in range(len(pyramid.points)):
-            around = surroundings(pyramid, level, num_clouds)
+            around = surroundings(pyramid, level)
             x = self._block(level, strided=False)(around, x, train=train)
             outputs.append(x)
             if level + 1 < len(pyramid.points):
-                around = surroundings(pyramid, level, num_clouds, strided=True)
+                around = surroundings(pyramid, level, strided=True)
                 x = self._block(level, strided=True)(around, x, train=train)
         return tuple(outputs)
 
@@ -54,6 +55,7 @@ class Encoder(nn.Module):
             deformable=self.config.deformable and level >= self.config.first_deformable,
             strided=strided,
             config=self.config,
+            axis_name=self.axis_name,
             name=f"level{level}_{'stride' if strided else 'block'}",
         )
 

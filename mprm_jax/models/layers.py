@@ -17,7 +17,7 @@ from mprm_jax.ops.deformable import (
 from mprm_jax.ops.dropout import kept_features
 from mprm_jax.ops.kpconv import kpconv
 from mprm_jax.ops.norm import masked_moments
-from mprm_jax.types import DATA_AXIS, Array, Ratio
+from mprm_jax.types import Array, Ratio
 
 # He et al. 2015 with the fan-in of a kernel that is only partly reached: on voxelized surfaces the
 # influences of all neighbors, squared and summed over 15 kernel points, come to 4 where neighbors
@@ -33,6 +33,7 @@ class MaskedBatchNorm(nn.Module):
     """
 
     keep: float  # share of the running statistics a step keeps
+    axis_name: str | None = None  # mesh axis that rows are spread over, as of `nn.BatchNorm`
     epsilon: float = 1e-6  # mprm network_blocks_mprm.py, batch_norm
 
     @nn.compact
@@ -44,7 +45,7 @@ class MaskedBatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         x, dtype = x.astype(jnp.float32), x.dtype
         if train:
-            mean, var = masked_moments(x, mask, DATA_AXIS)
+            mean, var = masked_moments(x, mask, self.axis_name)
             running_mean.value = self.keep * running_mean.value + (1 - self.keep) * mean
             running_var.value = self.keep * running_var.value + (1 - self.keep) * var
         else:
@@ -59,11 +60,12 @@ class UnaryBlock(nn.Module):
     features: int
     keep: float
     negative_slope: float
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, *, train: bool) -> Array:
         x = unary(self.features, dtype=x.dtype)(x)
-        x = MaskedBatchNorm(self.keep, name="norm")(x, mask, train=train)
+        x = MaskedBatchNorm(self.keep, self.axis_name, name="norm")(x, mask, train=train)
         return nn.leaky_relu(x, self.negative_slope)
 
 
@@ -71,16 +73,19 @@ class CloudDropout(nn.Module):
     """Dropout that draws by cloud, so that neither packing nor devices change the draw."""
 
     rate: float  # share that is set to 0 in training
+    axis_name: str | None = None  # mesh axis that clouds are spread over
 
     @nn.compact
     def __call__(self, x: Array, clouds: Array, num_clouds: int, *, train: bool) -> Array:
         if not train or self.rate == 0:
             return x
-        keep, first_cloud = 1.0 - self.rate, jax.lax.axis_index(DATA_AXIS) * num_clouds
+        keep, device = 1.0 - self.rate, 0
+        if self.axis_name is not None:
+            device = jax.lax.axis_index(self.axis_name)
         kept = kept_features(
             *(self.make_rng("dropout"), clouds, num_clouds, x.shape[-1]),
             keep=keep,
-            first_cloud=first_cloud,
+            first_cloud=device * num_clouds,
         )
         return jnp.where(kept, x / keep, 0.0).astype(x.dtype)
 

@@ -14,47 +14,43 @@ from mprm_jax.types import Array, MprmOutput, PointPyramid
 class Mprm(nn.Module):
     """Multi-path region mining network (Wei et al. 2020, 4.2); one path "plain" is PCAM (4.1)."""
 
-    config: ModelConfig
     num_classes: int
-    voxel_size: float  # meters, of level 0
+    config: ModelConfig = ModelConfig()
+    voxel_size: float = 0.04  # meters, of level 0
+    axis_name: str | None = None  # mesh axis that buckets are spread over, as of `nn.BatchNorm`
 
     @nn.compact
     def __call__(
-        self, pyramid: PointPyramid, features: Array, num_clouds: int, *, train: bool
+        self, pyramid: PointPyramid, features: Array, *, train: bool = False
     ) -> MprmOutput:
         """Scores the classes of every cloud and of every coarsest row, on each path.
 
         Args:
           pyramid: of a bucket.
-          features: [T_0, C].
-          num_clouds: B, places for clouds in the bucket.
-          train: batch statistics over the mesh axis `DATA_AXIS`, and dropout.
+          features: [T_0, C], e.g. 1, red, green, blue.
+          train: batch statistics and dropout, which draws from the key "dropout".
         """
-        encoder = Encoder(self.config, self.voxel_size, name="encoder")
-        top = encoder(pyramid, features, num_clouds, train=train)[-1].astype(jnp.float32)
-        clouds = pyramid.clouds[-1]
-        scores = [self._scores(path, top, clouds, num_clouds, train) for path in self.config.paths]
-        scores = jnp.stack(scores)
-        logits = jax.vmap(lambda path: self._pool(path, clouds, num_clouds))(scores)
+        encoder = Encoder(self.config, self.voxel_size, self.axis_name, name="encoder")
+        top = encoder(pyramid, features, train=train)[-1].astype(jnp.float32)
+        scores = jnp.stack([self._scores(x, top, pyramid, train) for x in self.config.paths])
+        logits = jax.vmap(lambda path: self._pool(path, pyramid))(scores)
         return MprmOutput(class_logits=logits, point_scores=scores)
 
-    def _scores(
-        self, path: str, features: Array, clouds: Array, num_clouds: int, train: bool
-    ) -> Array:
+    def _scores(self, path: str, features: Array, pyramid: PointPyramid, train: bool) -> Array:
+        clouds, num_clouds = pyramid.clouds[-1], pyramid.num_clouds
         if path == "spatial":
-            features = SpatialPath(self.config, num_clouds, name=path)(
-                features, clouds, train=train
-            )
+            spatial = SpatialPath(self.config, num_clouds, self.axis_name, name=path)
+            features = spatial(features, clouds, train=train)
         elif path == "channel":
             features = ChannelPath(num_clouds, name=path)(features, clouds)
         elif path == "pointwise":
-            features = PointwisePath(self.config, num_clouds, name=path)(
-                features, clouds, train=train
-            )
-        head = Head(self.num_classes, num_clouds, self.config, name=f"{path}_head")
+            pointwise = PointwisePath(self.config, num_clouds, self.axis_name, name=path)
+            features = pointwise(features, clouds, train=train)
+        head = Head(self.num_classes, num_clouds, self.config, self.axis_name, name=f"{path}_head")
         return head(features, clouds, train=train)
 
-    def _pool(self, scores: Array, clouds: Array, num_clouds: int) -> Array:
+    def _pool(self, scores: Array, pyramid: PointPyramid) -> Array:
+        clouds = pyramid.clouds[-1], pyramid.num_clouds
         if self.config.pooling == "mean":
-            return cloud_mean(scores, clouds, num_clouds)
-        return cloud_log_mean_exp(scores, clouds, num_clouds, self.config.pooling_sharpness)
+            return cloud_mean(scores, *clouds)
+        return cloud_log_mean_exp(scores, *clouds, self.config.pooling_sharpness)

@@ -19,10 +19,11 @@ class SpatialPath(nn.Module):
 
     config: ModelConfig
     num_clouds: int
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
-        attention = PointAttention(self.config, self.num_clouds, name="attention")
+        attention = PointAttention(self.config, self.num_clouds, self.axis_name, name="attention")
         aggregated = attention(features, clouds, train=train)
         gate = self.param("gate", nn.initializers.zeros, ())  # alpha of eq. 4
         return gate * unary(features.shape[-1], "expand")(aggregated) + features
@@ -44,10 +45,11 @@ class PointwisePath(nn.Module):
 
     config: ModelConfig
     num_clouds: int
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
-        attention = PointAttention(self.config, self.num_clouds, name="attention")
+        attention = PointAttention(self.config, self.num_clouds, self.axis_name, name="attention")
         aggregated = attention(features, clouds, train=train)
         return jnp.concatenate([features, aggregated], axis=-1)
 
@@ -57,6 +59,7 @@ class PointAttention(nn.Module):
 
     config: ModelConfig
     num_clouds: int
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
@@ -66,7 +69,8 @@ class PointAttention(nn.Module):
             width = self.config.attention_features
             if self.config.attention_unary == "plain":
                 return unary(width, name)(features)
-            block = UnaryBlock(width, self.config.keep, self.config.negative_slope, name=name)
+            norm = self.config.keep, self.config.negative_slope, self.axis_name
+            block = UnaryBlock(width, *norm, name=name)
             return block(features, clouds < self.num_clouds, train=train)
 
         return spatial_attention(dense("queries"), dense("keys"), dense("values"), clouds)
@@ -78,10 +82,11 @@ class Head(nn.Module):
     num_classes: int
     num_clouds: int
     config: ModelConfig
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
-        dropout = CloudDropout(self.config.dropout, name="dropout")
+        dropout = CloudDropout(self.config.dropout, self.axis_name, name="dropout")
         features = dropout(features, clouds, self.num_clouds, train=train)
         shape = (features.shape[-1], self.num_classes)
         weights = self.param("weights", nn.initializers.lecun_normal(), shape)

@@ -18,38 +18,37 @@ class UNet(nn.Module):
     and `models/network_blocks_original.py`.
     """
 
-    config: ModelConfig
     num_classes: int
-    voxel_size: float  # meters, of level 0
+    config: ModelConfig = ModelConfig()
+    voxel_size: float = 0.04  # meters, of level 0
+    axis_name: str | None = None  # mesh axis that buckets are spread over, as of `nn.BatchNorm`
 
     @nn.compact
-    def __call__(
-        self, pyramid: PointPyramid, features: Array, num_clouds: int, *, train: bool
-    ) -> Array:
+    def __call__(self, pyramid: PointPyramid, features: Array, *, train: bool = False) -> Array:
         """Scores the classes of every row of level 0.
 
         Args:
           pyramid: of a bucket.
-          features: [T_0, C].
-          num_clouds: B, places for clouds in the bucket.
-          train: batch statistics over the mesh axis `DATA_AXIS`, and dropout.
+          features: [T_0, C], e.g. 1, red, green, blue.
+          train: batch statistics and dropout, which draws from the key "dropout".
 
         Returns:
           Logits [T_0, num_classes]; without meaning on padding.
         """
-        encoder = Encoder(self.config, self.voxel_size, name="encoder")
-        *skips, x = encoder(pyramid, features, num_clouds, train=train)
-        masks = [clouds < num_clouds for clouds in pyramid.clouds]
+        encoder = Encoder(self.config, self.voxel_size, self.axis_name, name="encoder")
+        *skips, x = encoder(pyramid, features, train=train)
+        masks = [clouds < pyramid.num_clouds for clouds in pyramid.clouds]
         for level in reversed(range(len(skips))):
             x = jnp.concatenate(
                 [nearest_upsample(x, pyramid.upsamples[level]), skips[level]], axis=-1
             )
             x = self._unary(level, f"level{level}_decoder")(x, masks[level], train=train)
         x = self._unary(0, "head")(x, masks[0], train=train)
-        dropout = CloudDropout(self.config.dropout, name="dropout")
-        x = dropout(x, pyramid.clouds[0], num_clouds, train=train).astype(jnp.float32)
+        dropout = CloudDropout(self.config.dropout, self.axis_name, name="dropout")
+        x = dropout(x, pyramid.clouds[0], pyramid.num_clouds, train=train).astype(jnp.float32)
         return nn.Dense(self.num_classes, use_bias=self.config.head_bias, name="classifier")(x)
 
     def _unary(self, level: int, name: str) -> UnaryBlock:
         width = self.config.first_features * 2**level
-        return UnaryBlock(width, self.config.keep, self.config.negative_slope, name=name)
+        norm = self.config.keep, self.config.negative_slope, self.axis_name
+        return UnaryBlock(width, *norm, name=name)

@@ -13,7 +13,7 @@ def kept_features(
     num_features: int,
     *,
     keep: float,
-    first_cloud: Array,
+    first_cloud: Array | int,
 ) -> Array:
     """Which features of which rows dropout keeps.
 
@@ -24,7 +24,7 @@ def kept_features(
       key: one random key, equal on all devices.
       clouds: [T] int32, clouds end to end; `num_clouds` on padding.
       keep: share that is kept.
-      first_cloud: [] int32, number of this device's cloud 0 among those of all devices.
+      first_cloud: number of this device's cloud 0 among those of all devices.
 
     Returns:
       [T, num_features] bool.

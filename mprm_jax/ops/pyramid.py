@@ -35,7 +35,7 @@ class BuiltPyramid(NamedTuple):
     overflow: Overflow
 
 
-def build_pyramid(
+def build_bucket_pyramid(
     points: Array, clouds: Array, spec: PyramidSpec, capacities: Capacities, num_clouds: int
 ) -> BuiltPyramid:
     """Coarsens the clouds of a bucket level by level and finds all lists.
@@ -68,7 +68,12 @@ def build_pyramid(
             upsamples.append(found.neighbors[:, 0])
             cut[i + 1] += found.num_cut
     pyramid = PointPyramid(
-        tuple(levels.points), tuple(levels.clouds), tuple(neighbors), tuple(pools), tuple(upsamples)
+        points=tuple(levels.points),
+        clouds=tuple(levels.clouds),
+        neighbors=tuple(neighbors),
+        pools=tuple(pools),
+        upsamples=tuple(upsamples),
+        real=jnp.zeros(num_clouds, bool).at[levels.clouds[-1]].set(True, mode="drop"),
     )
     too_wide = sum(jnp.asarray(x, jnp.int32) for x in levels.too_wide)
     return BuiltPyramid(pyramid, Overflow(jnp.stack(levels.cut_rows), jnp.stack(cut), too_wide))

@@ -12,7 +12,7 @@ import numpy as np
 from mprm_jax.batches.bare_buckets import AT_REST, RawBatch
 from mprm_jax.errors import UserError
 from mprm_jax.ops.motion import move
-from mprm_jax.ops.pyramid import Overflow, build_pyramid
+from mprm_jax.ops.pyramid import Overflow, build_bucket_pyramid
 from mprm_jax.types import Array, Batch
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def lay_end_to_end(batch: Batch, num_buckets: int) -> Batch:
         return batch
     pyramid = batch.pyramid
     rows = [len(points) // num_buckets for points in pyramid.points]
-    places = len(batch.real) // num_buckets
+    places = pyramid.num_clouds // num_buckets
 
     def through(index: Array, size: int) -> Array:
         bucket = jnp.arange(len(index)) // (len(index) // num_buckets)
@@ -122,15 +122,13 @@ def require_narrow(values: Mapping[str, Any]) -> None:
 
 def _build(bucket: RawBatch) -> tuple[Batch, Overflow]:
     """Moves the clouds of one bucket and computes its lists and features."""
-    recipe, num_clouds = bucket.recipe, len(bucket.real)
+    recipe, num_clouds = bucket.recipe, bucket.num_clouds
     points = moved_points(bucket)
-    built = build_pyramid(points, bucket.clouds, recipe.spec, recipe.capacities, num_clouds)
-    top = jnp.zeros(num_clouds, bool).at[built.pyramid.clouds[-1]].set(True, mode="drop")
+    built = build_bucket_pyramid(points, bucket.clouds, recipe.spec, recipe.capacities, num_clouds)
     batch = Batch(
         pyramid=built.pyramid,
         features=_features(points, bucket),
         cloud_labels=bucket.cloud_labels,
-        real=bucket.real & top,
         point_labels=bucket.point_labels,
     )
     return batch, built.overflow
@@ -138,7 +136,7 @@ def _build(bucket: RawBatch) -> tuple[Batch, Overflow]:
 
 def _features(points: Array, bucket: RawBatch) -> Array:
     """1, red, green, blue, and the height above the lowest point of the cloud if asked for."""
-    num_clouds = len(bucket.real)
+    num_clouds = bucket.num_clouds
     real = (bucket.clouds < num_clouds)[:, None]
     columns = [jnp.ones((len(points), 1)), bucket.colors.astype(jnp.float32) / 255]
     if bucket.recipe.height:

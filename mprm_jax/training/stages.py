@@ -1,4 +1,4 @@
-"""What a stage adds to the common training loop: a model, its inputs, its losses."""
+"""What a stage adds to the common training loop: a model, its losses, its scores."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,14 +12,13 @@ from mprm_jax.config import Config
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.models.unet import UNet
 from mprm_jax.ops.losses import multilabel_loss, point_accuracy, point_loss
-from mprm_jax.types import Array, Batch, MprmOutput, Ratio
+from mprm_jax.types import DATA_AXIS, Array, Batch, MprmOutput, Ratio
 
 
 class Stage(NamedTuple):
-    """A model and how the loop feeds and judges it."""
+    """A model and how the loop judges it."""
 
     model: nn.Module
-    inputs: Callable[[Batch], tuple[Any, ...]]  # what the model reads of a bucket
     losses: Callable[[Any, Batch], dict[str, Ratio]]  # output, bucket -> terms, summed unweighted
     metrics: Callable[[Any, Batch], dict[str, Ratio]]  # output, bucket -> only watched
     scores: Callable[[Any, Batch], Array]  # variables, bucket -> class probabilities
@@ -30,19 +29,19 @@ def cls_stage(config: Config, num_classes: int) -> Stage:
 
     Its scores are those of clouds, [B, num_classes].
     """
-    model = Mprm(config.model, num_classes, config.data.voxel_size)
+    model = Mprm(num_classes, config.model, config.data.voxel_size, DATA_AXIS)
 
     def losses(output: MprmOutput, batch: Batch) -> dict[str, Ratio]:
         return {
-            path: multilabel_loss(output.class_logits[i], batch.cloud_labels, batch.real)
+            path: multilabel_loss(output.class_logits[i], batch.cloud_labels, batch.pyramid.real)
             for i, path in enumerate(config.model.paths)
         }
 
     def scores(variables: Any, batch: Batch) -> Array:
-        output = model.apply(variables, *_inputs(batch), train=False)
+        output = model.apply(variables, batch.pyramid, batch.features)
         return jnp.mean(jax.nn.sigmoid(output.class_logits), axis=0)
 
-    return Stage(model, _inputs, losses, lambda *_: {}, scores)
+    return Stage(model, losses, lambda *_: {}, scores)
 
 
 def seg_stage(
@@ -55,7 +54,7 @@ def seg_stage(
     Args:
       class_weights: of a point by its label; all alike if None.
     """
-    model = UNet(config.model, num_classes, config.data.voxel_size)
+    model = UNet(num_classes, config.model, config.data.voxel_size, DATA_AXIS)
     weights = np.array(class_weights or [1.0] * num_classes, np.float32)
 
     def losses(logits: Array, batch: Batch) -> dict[str, Ratio]:
@@ -65,10 +64,6 @@ def seg_stage(
         return {"accuracy": point_accuracy(logits, batch.point_labels)}
 
     def scores(variables: Any, batch: Batch) -> Array:
-        return jax.nn.softmax(model.apply(variables, *_inputs(batch), train=False))
+        return jax.nn.softmax(model.apply(variables, batch.pyramid, batch.features))
 
-    return Stage(model, _inputs, losses, metrics, scores)
-
-
-def _inputs(batch: Batch) -> tuple[Any, ...]:
-    return batch.pyramid, batch.features, len(batch.real)
+    return Stage(model, losses, metrics, scores)

@@ -202,7 +202,7 @@ def _count(bucket: RawBatch) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         bucket.clouds,
         recipe.spec,
         recipe.capacities.coarse_rows,
-        len(bucket.real),
+        bucket.num_clouds,
     )
 
 

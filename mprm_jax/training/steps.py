@@ -47,8 +47,8 @@ def state_shapes(stage: Stage, optimizer: optax.GradientTransformation, batch: B
 def _init(
     stage: Stage, optimizer: optax.GradientTransformation, key: Array, batch: Batch
 ) -> TrainState:
-    # train=False uses no collective, so that this runs outside of the mesh.
-    variables = stage.model.init(key, *stage.inputs(batch), train=False)
+    # Not in training: no collective, so that this runs outside of the mesh.
+    variables = stage.model.init(key, batch.pyramid, batch.features)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params))
 
@@ -114,7 +114,8 @@ def _losses(stage: Stage, state: TrainState, params: Any, batch: Batch, seed: in
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     output, updated = stage.model.apply(
         {"params": params, "batch_stats": state.batch_stats},
-        *stage.inputs(batch),
+        batch.pyramid,
+        batch.features,
         train=True,
         rngs={"dropout": key},
         mutable=["batch_stats", "losses", "shares"],

@@ -45,7 +45,6 @@ def test_balls_lie_end_to_end_and_the_rest_is_padding(subclouds, config):
         assert not batch.points[own][used:].any()
         of_bucket = slice(bucket * places, (bucket + 1) * places)
         np.testing.assert_array_equal(batch.balls[of_bucket][: len(members)], members)
-        np.testing.assert_array_equal(batch.real[of_bucket], np.arange(places) < len(members))
         for place, index in enumerate(members):
             tags = batch.cloud_labels[of_bucket][place]
             np.testing.assert_array_equal(tags, subclouds.tags[index])

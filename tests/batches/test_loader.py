@@ -84,7 +84,7 @@ def test_points_are_the_rows_that_hold_one(subclouds, config, plan):
 def test_the_example_is_one_bucket_of_padding(subclouds, config):
     with Loader(subclouds, config) as loader:
         example = loader.example()
-    assert not example.real.any()
+    assert not example.pyramid.real.any()
     assert len(example.features) == config.pyramid.bucket_points
 
 

@@ -108,13 +108,13 @@ def test_point_labels_lie_at_their_points_and_padding_has_none(shape):
 
 
 def test_only_given_clouds_are_real():
-    assert pack(CLOUDS, ROOMY).batch.real.tolist() == [True, True, True, False]
+    assert pack(CLOUDS, ROOMY).batch.pyramid.real.tolist() == [True, True, True, False]
 
 
 def test_a_cloud_without_coarsest_rows_is_not_real():
     """It has no point to average, so its loss would pull its classes to a half for no reason."""
     bucket = pack(CLOUDS, ROOMY._replace(rows=(*ROOMY.rows[:2], starts(CLOUDS, 2)[2])))
-    assert bucket.batch.real.tolist() == [True, True, False, False]
+    assert bucket.batch.pyramid.real.tolist() == [True, True, False, False]
 
 
 def test_a_roomy_bucket_cuts_nothing():
@@ -159,7 +159,7 @@ def test_order_of_clouds_only_permutes_their_rows():
 
 def test_an_empty_bucket_is_all_padding():
     batch = pack([], ROOMY).batch
-    assert not batch.real.any()
+    assert not batch.pyramid.real.any()
     assert all(np.all(x == ROOMY.clouds) for x in batch.pyramid.clouds)
     for rows, lists in zip(ROOMY.rows, batch.pyramid.neighbors, strict=True):
         assert np.all(lists == rows)

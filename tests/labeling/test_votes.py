@@ -101,6 +101,6 @@ def test_progress_counts_every_vote(store, changes):
 
 
 def test_a_path_that_was_not_trained_is_named():
-    model = Mprm(ModelConfig(paths=("plain",)), num_classes=3, voxel_size=0.1)
+    model = Mprm(3, ModelConfig(paths=("plain",)), voxel_size=0.1)
     with pytest.raises(ValueError, match="no path 'spatial'; it was trained with plain"):
         make_mining(model, MiningConfig(paths=("spatial",)))

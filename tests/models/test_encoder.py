@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -28,8 +26,7 @@ def bucket():
 def parameters(config, bucket):
     features = np.ones((96, 4), np.float32)
     encoder = Encoder(config, voxel_size=0.04)
-    init = functools.partial(encoder.init, num_clouds=3, train=False)
-    return jax.eval_shape(init, jax.random.key(0), bucket, features)["params"]
+    return jax.eval_shape(encoder.init, jax.random.key(0), bucket, features)["params"]
 
 
 def test_paper_widths_have_the_parameters_of_the_released_backbone(bucket):
@@ -50,6 +47,5 @@ def test_offsets_are_learned_in_the_last_three_blocks_only(bucket):
 def test_each_level_gives_its_rows_and_doubles_the_features(bucket):
     encoder = Encoder(ModelConfig(first_features=8), voxel_size=0.08)
     features = np.ones((96, 4), np.float32)
-    run = functools.partial(encoder.init_with_output, num_clouds=3, train=False)
-    outputs, _ = jax.eval_shape(run, jax.random.key(0), bucket, features)
+    outputs, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), bucket, features)
     assert [output.shape for output in outputs] == [(96, 16), (48, 32), (24, 64)]

@@ -8,7 +8,7 @@ from clouds import pack, surface_cloud
 from mprm_jax.models.layers import DeformableKPConv, KPConv, MaskedBatchNorm
 from mprm_jax.types import DATA_AXIS
 
-NORM = MaskedBatchNorm(keep=0.9)
+NORM = MaskedBatchNorm(keep=0.9, axis_name=DATA_AXIS)
 # Compiles in a fifth of the time.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 KERNEL = {"num_kernel_points": 15, "extent": 0.08}

@@ -12,14 +12,13 @@ from mprm_jax.config import ModelConfig
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.models.paths import PointAttention
 from mprm_jax.ops.pooling import cloud_log_mean_exp
-from mprm_jax.types import DATA_AXIS, PATHS
+from mprm_jax.types import PATHS
 
 CONFIG = ModelConfig(first_features=8, attention_features=6)
-NET = Mprm(CONFIG, num_classes=5, voxel_size=0.08)
+NET = Mprm(5, CONFIG, voxel_size=0.08)
 CLOUDS = [surface_cloud(40, 0), surface_cloud(30, 1)]
 # Compiles in a fifth of the time.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-NUM_CLOUDS = 3  # places in a bucket
 
 
 def open_gates(params, value=0.5):
@@ -31,18 +30,17 @@ def open_gates(params, value=0.5):
 @functools.cache
 def variables():
     """Open gates, and the statistics of the data: the initial ones let activations grow."""
-    init = jit(functools.partial(NET.init, train=False), static_argnums=3)
-    initial = jax.device_get(init(jax.random.key(0), *bucket(CLOUDS)))
+    initial = jax.device_get(jit(NET.init)(jax.random.key(0), *bucket(CLOUDS)))
     _, (new, old) = jax.device_get(train_step(initial, *bucket(CLOUDS)))
     stats = jax.tree.map(lambda new, old: (new - 0.98 * old) / 0.02, new, old)
     return {"params": open_gates(initial["params"]), "batch_stats": stats}
 
 
-evaluate = jit(functools.partial(NET.apply, train=False), static_argnums=3)
+evaluate = jit(NET.apply)
 
 
-@functools.partial(jit, static_argnums=3)
-def train_step(variables, pyramid, features, num_clouds):
+@jit
+def train_step(variables, pyramid, features):
     """Gradients of all class logits and sown losses, and (new, old) statistics."""
 
     def loss(params, stats):
@@ -50,7 +48,6 @@ def train_step(variables, pyramid, features, num_clouds):
             {"params": params, "batch_stats": stats},
             pyramid,
             features,
-            num_clouds,
             train=True,
             rngs={"dropout": jax.random.key(1)},
             mutable=["batch_stats", "losses"],
@@ -58,15 +55,9 @@ def train_step(variables, pyramid, features, num_clouds):
         sown = sum(jax.tree.leaves(updated["losses"]))
         return jnp.sum(jnp.square(output.class_logits - 1.0)) + sown, updated["batch_stats"]
 
-    def step(params, stats):
-        grads, updated = jax.grad(loss, has_aux=True)(params, stats)
-        return grads, (updated, stats)
-
-    mesh = jax.make_mesh(
-        (1,), (DATA_AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
-    )
-    spread = jax.shard_map(step, mesh=mesh, in_specs=jax.P(), out_specs=jax.P())
-    return spread(variables["params"], variables["batch_stats"])
+    stats = variables["batch_stats"]
+    grads, updated = jax.grad(loss, has_aux=True)(variables["params"], stats)
+    return grads, (updated, stats)
 
 
 def test_output_has_one_entry_per_path():
@@ -76,15 +67,15 @@ def test_output_has_one_entry_per_path():
 
 
 def test_class_logits_are_the_mean_of_the_point_scores_of_a_cloud():
-    pyramid, features, num_clouds = bucket(CLOUDS)
-    output = evaluate(variables(), pyramid, features, num_clouds)
+    pyramid, features = bucket(CLOUDS)
+    output = evaluate(variables(), pyramid, features)
     expected = output.point_scores[:, pyramid.clouds[-1] == 1].mean(axis=1)
     np.testing.assert_allclose(output.class_logits[:, 1], expected, atol=1e-5)
 
 
 def test_other_clouds_and_their_order_change_no_result():
-    pyramid, features, num_clouds = bucket(CLOUDS)
-    both = evaluate(variables(), pyramid, features, num_clouds)
+    pyramid, features = bucket(CLOUDS)
+    both = evaluate(variables(), pyramid, features)
     alone_pyramid, *rest = bucket(CLOUDS[1:])
     alone = evaluate(variables(), alone_pyramid, *rest)
     swapped = evaluate(variables(), *bucket(CLOUDS[::-1]))
@@ -169,9 +160,8 @@ def test_queries_keys_and_values_can_be_normed_as_released(key):
 
 def test_paths_can_be_chosen():
     config = ModelConfig(first_features=8, paths=("plain",), deformable=False, head_bias=True)
-    pcam = Mprm(config, num_classes=5, voxel_size=0.08)
-    run = functools.partial(pcam.init_with_output, num_clouds=NUM_CLOUDS, train=False)
-    output, variables = jax.eval_shape(run, jax.random.key(0), *bucket(CLOUDS)[:2])
+    pcam = Mprm(5, config, voxel_size=0.08)
+    output, variables = jax.eval_shape(pcam.init_with_output, jax.random.key(0), *bucket(CLOUDS))
     assert output.class_logits.shape == (1, 3, 5)
     assert set(variables["params"]) == {"encoder", "plain_head"}
     assert set(variables["params"]["plain_head"]) == {"weights", "bias"}
@@ -181,10 +171,9 @@ def test_clouds_can_be_pooled_by_log_mean_exp(key):
     config = ModelConfig(
         first_features=4, paths=("plain",), deformable=False, pooling="log_mean_exp"
     )
-    sharp = Mprm(config, num_classes=5, voxel_size=0.08)
-    pyramid, features, num_clouds = bucket(CLOUDS)
-    run = functools.partial(sharp.init_with_output, num_clouds=num_clouds, train=False)
-    output, _ = jit(run)(key, pyramid, features)
+    sharp = Mprm(5, config, voxel_size=0.08)
+    pyramid, features = bucket(CLOUDS)
+    output, _ = jit(sharp.init_with_output)(key, pyramid, features)
     expected = cloud_log_mean_exp(
         output.point_scores[0], pyramid.clouds[-1], 3, config.pooling_sharpness
     )
@@ -193,10 +182,8 @@ def test_clouds_can_be_pooled_by_log_mean_exp(key):
 
 def test_narrow_features_change_the_scores_by_little():
     """The types of parameters, statistics and scores stay float32."""
-    narrow = Mprm(dataclasses.replace(CONFIG, dtype="bfloat16"), num_classes=5, voxel_size=0.08)
-    found = jit(functools.partial(narrow.apply, train=False), static_argnums=3)(
-        variables(), *bucket(CLOUDS)
-    )
+    narrow = Mprm(5, dataclasses.replace(CONFIG, dtype="bfloat16"), voxel_size=0.08)
+    found = jit(narrow.apply)(variables(), *bucket(CLOUDS))
     expected = evaluate(variables(), *bucket(CLOUDS))
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == jnp.float32

@@ -9,7 +9,6 @@ from clouds import bucket, emptied, pack, surface_cloud, widened
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.unet import UNet
 from mprm_jax.presets import PRESETS
-from mprm_jax.types import DATA_AXIS
 
 # mprm training_segmentation.py, counted from the shapes of its variables.
 PAPER_PARAMETERS = {
@@ -42,11 +41,10 @@ class Network:
         config = ModelConfig(
             first_features=8, deformable=deformable, first_deformable=1, head_bias=True
         )
-        self.net = UNet(config, num_classes=5, voxel_size=0.08)
-        init = jit(functools.partial(self.net.init, train=False), static_argnums=3)
-        self.apply = jit(functools.partial(self.net.apply, train=False), static_argnums=3)
-        self.train_step = jit(self._train_step, static_argnums=3)
-        initial = jax.device_get(init(jax.random.key(0), *bucket(CLOUDS)))
+        self.net = UNet(5, config, voxel_size=0.08)
+        self.apply = jit(self.net.apply)
+        self.train_step = jit(self._train_step)
+        initial = jax.device_get(jit(self.net.init)(jax.random.key(0), *bucket(CLOUDS)))
         _, (new, old) = jax.device_get(self.train_step(initial, *bucket(CLOUDS)))
         stats = jax.tree.map(lambda new, old: (new - 0.98 * old) / 0.02, new, old)
         self.variables = {"params": initial["params"], "batch_stats": stats}
@@ -54,16 +52,15 @@ class Network:
     def __call__(self, full):
         return np.asarray(self.apply(self.variables, *full))
 
-    def _train_step(self, variables, pyramid, features, num_clouds):
+    def _train_step(self, variables, pyramid, features):
         """Gradients of the valid logits and sown losses, and (new, old) statistics."""
-        valid = pyramid.clouds[0] < num_clouds
+        valid = pyramid.clouds[0] < pyramid.num_clouds
 
         def loss(params, stats):
             logits, updated = self.net.apply(
                 {"params": params, "batch_stats": stats},
                 pyramid,
                 features,
-                num_clouds,
                 train=True,
                 rngs={"dropout": jax.random.key(1)},
                 mutable=["batch_stats", "losses"],
@@ -72,15 +69,9 @@ class Network:
             squares = jnp.square(logits - jnp.arange(5.0)[None])
             return jnp.sum(jnp.where(valid[:, None], squares, 0.0)) + sown, updated["batch_stats"]
 
-        def step(params, stats):
-            grads, updated = jax.grad(loss, has_aux=True)(params, stats)
-            return grads, (updated, stats)
-
-        mesh = jax.make_mesh(
-            (1,), (DATA_AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
-        )
-        spread = jax.shard_map(step, mesh=mesh, in_specs=jax.P(), out_specs=jax.P())
-        return spread(variables["params"], variables["batch_stats"])
+        stats = variables["batch_stats"]
+        grads, updated = jax.grad(loss, has_aux=True)(variables["params"], stats)
+        return grads, (updated, stats)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["rigid", "deformable"])
@@ -90,10 +81,9 @@ def network(request):
 
 def test_paper_preset_has_the_parameters_of_the_released_network():
     config = PRESETS["paper"]("seg")
-    net = UNet(config.model, num_classes=20, voxel_size=0.04)
+    net = UNet(20, config.model, voxel_size=0.04)
     pyramid = pack(CLOUDS[:1], rows=(96, 48, 24, 12, 12))
-    init = functools.partial(net.init, num_clouds=3, train=False)
-    params = jax.eval_shape(init, jax.random.key(0), pyramid, np.ones((96, 4), np.float32))
+    params = jax.eval_shape(net.init, jax.random.key(0), pyramid, np.ones((96, 4), np.float32))
     blocks = {**params["params"]["encoder"], **params["params"]}
     del blocks["encoder"]
     sizes = {name: sum(x.size for x in jax.tree.leaves(block)) for name, block in blocks.items()}

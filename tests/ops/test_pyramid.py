@@ -9,7 +9,7 @@ import pytest
 from mprm_jax.batches.packing import BucketShape, Cloud, pack
 from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
 from mprm_jax.geometry.pyramid import build_pyramid as build_on_host
-from mprm_jax.ops.pyramid import build_pyramid, count_pyramid_candidates
+from mprm_jax.ops.pyramid import build_bucket_pyramid, count_pyramid_candidates
 
 SPEC = PyramidSpec(
     voxel_size=0.1,
@@ -60,7 +60,9 @@ def packed(clouds, rows=ROWS):
 @functools.cache
 def compiled(capacities):
     return jax.jit(
-        functools.partial(build_pyramid, spec=SPEC, capacities=capacities, num_clouds=NUM_CLOUDS)
+        functools.partial(
+            build_bucket_pyramid, spec=SPEC, capacities=capacities, num_clouds=NUM_CLOUDS
+        )
     )
 
 

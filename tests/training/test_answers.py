@@ -74,7 +74,7 @@ def heard(variables, batch):
         scores = rows[pools].sum(axis=1) / pools.shape[1]
     for upsamples in reversed(pyramid.upsamples):
         scores = nearest_upsample(scores, upsamples) + 1.0
-    return jnp.where((pyramid.clouds[0] < len(batch.real))[:, None], scores, 0.0)
+    return jnp.where((pyramid.clouds[0] < pyramid.num_clouds)[:, None], scores, 0.0)
 
 
 def answers_of(balls, config, groups, num_devices=2, epoch=None):
@@ -158,7 +158,7 @@ def test_clouds_answer_one_by_one(store):
 
     def places(variables, batch):
         counts = jax.ops.segment_sum(
-            jnp.ones(len(batch.features)), batch.pyramid.clouds[0], len(batch.real)
+            jnp.ones(len(batch.features)), batch.pyramid.clouds[0], batch.pyramid.num_clouds
         )
         return counts[:, None]
 

@@ -90,7 +90,7 @@ def test_two_buckets_on_a_device_are_each_what_they_are_alone(config, subclouds,
 
     both, apart = built([[0, 3], [5]]), [built([[0, 3]]), built([[5]])]
     np.testing.assert_array_equal(both.features, np.concatenate([one.features for one in apart]))
-    places = len(apart[0].real)
+    places = apart[0].pyramid.num_clouds
     for level, clouds in enumerate(both.pyramid.clouds):
         for half, one, first in zip(np.split(clouds, 2), apart, (0, places), strict=True):
             alone = one.pyramid.clouds[level]

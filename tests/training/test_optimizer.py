@@ -128,12 +128,12 @@ def test_only_what_predicts_offsets_goes_slowly():
 
 def test_every_weight_of_the_network_decays_and_nothing_else():
     """Weights have two axes or more; scales, biases and gates have at most one."""
-    model = Mprm(ModelConfig(first_features=8, attention_features=6, head_bias=True), 5, 0.08)
+    model = Mprm(5, ModelConfig(first_features=8, attention_features=6, head_bias=True), 0.08)
     pyramid = pack([surface_cloud(40, 0)])
     features = np.zeros((len(pyramid.points[0]), 4), np.float32)
 
     def init(key):
-        return model.init(key, pyramid, features, 3, train=False)["params"]
+        return model.init(key, pyramid, features)["params"]
 
     params = jax.eval_shape(init, jax.random.key(0))
     expected = jax.tree.map(lambda x: x.ndim >= 2, params)
