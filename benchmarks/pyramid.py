@@ -19,7 +19,7 @@ from processes import median_seconds, print_row, rounded, write_report
 from step_cases import add_data_flags, make_balls, plan_of, spec_of
 
 from mprm_jax.batches.balls import Balls
-from mprm_jax.batches.bare_buckets import RawBucketBuilder
+from mprm_jax.batches.bare_buckets import BareBucketBuilder
 from mprm_jax.batches.loader import BucketBuilder
 from mprm_jax.config import Config
 from mprm_jax.machine import keep_heap
@@ -50,7 +50,7 @@ def main() -> None:
 def measure(config: Config, balls: Balls, repeats: int) -> dict:
     """Builds the first bucket of an epoch both ways."""
     members = plan_of(config, balls)[0]
-    host, raw = BucketBuilder(balls, config), RawBucketBuilder(balls, config)
+    host, raw = BucketBuilder(balls, config), BareBucketBuilder(balls, config)
     start = time.perf_counter()
     bucket = jax.device_put(raw(members, 0))
     compiled = jax.jit(complete, static_argnums=1).lower(bucket, 1).compile()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from step_clouds import BenchmarkBalls, read_clouds, sized_balls, training_balls
 
-from mprm_jax.batches.bare_buckets import RawBatch
+from mprm_jax.batches.bare_buckets import BareBatch
 from mprm_jax.batches.loader import Loader, make_builder
 from mprm_jax.batches.plan import epoch_plan
 from mprm_jax.batches.shapes import calibrate
@@ -43,10 +43,10 @@ class Case(NamedTuple):
     config: Config  # calibrated
     balls: BenchmarkBalls
     members: list[list[int]]  # balls of each device's bucket
-    local: Batch | RawBatch  # buckets on the host
+    local: Batch | BareBatch  # buckets on the host
     step: Any  # jitted; consumes the state
     state: TrainState
-    bucket: Batch | RawBatch  # on the devices
+    bucket: Batch | BareBatch  # on the devices
     points: int  # level-0 points of a step on all devices
 
 
@@ -122,7 +122,7 @@ def make_case(spec: CaseSpec) -> Case:
     mesh = make_mesh(jax.local_devices()[: spec.devices])
     members = plan_of(config, balls)[0]
     built = make_builder(balls, config)(members, 0)
-    local = built if isinstance(built, RawBatch) else built.batch
+    local = built if isinstance(built, BareBatch) else built.batch
     stage = cls_stage(config, balls.num_classes)
     optimizer = make_optimizer(config, steps_per_epoch=100)
     step = make_train_step(stage, optimizer, mesh, config)

@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
     pyramid: PointPyramid
     features: Array  # [T_0, C] float32: 1, red, green, blue in [0, 1]; zero on padding
-    cloud_labels: Array  # [B, num_classes] bool, class present in the subcloud
+    cloud_labels: Array  # [B, num_classes] bool, class present in the ball
     point_labels: Array  # [T_0] int32, label to learn; IGNORED on padding and where there is none
 
 

@@ -8,7 +8,7 @@ from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.packing import pack
 from mprm_jax.batches.shapes import bucket_shape, calibrate
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.config import Config, to_values
 from mprm_jax.overrides import override
 from mprm_jax.presets import tiny
@@ -60,7 +60,7 @@ def _config(store: SceneStore, stage: str, settings: tuple[str, ...]) -> Config:
         f"data.sphere_radius={prepared.sphere_radius}",
     )
     config = override(tiny(stage), [*SETTINGS, *data, *settings])
-    balls: Balls = Subclouds(store, "train", config)
+    balls: Balls = TaggedBalls(store, "train", config)
     if stage == "seg":
         balls = CoveringBalls(StoredClouds(store, "train"), len(store.classes), config, 1)
     return calibrate(config, balls)

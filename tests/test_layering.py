@@ -22,7 +22,7 @@ LAYERS = (
     ("evidence",),
     ("store",),
     ("batches",),
-    ("training", "evaluation"),
+    ("clouds", "training", "evaluation"),
     ("labeling",),
     ("prediction",),
     ("commands",),

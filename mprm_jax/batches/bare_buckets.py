@@ -27,7 +27,7 @@ class Recipe(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RawBatch:
+class BareBatch:
     """One bucket per device; across devices the buckets are concatenated along the first axis."""
 
     points: Array  # [T_0, 3] float32, meters, relative to the center of the ball
@@ -45,7 +45,7 @@ class RawBatch:
         return len(self.balls)
 
 
-class RawBucketBuilder:
+class BareBucketBuilder:
     """Turns lists of balls into buckets; made once per worker."""
 
     def __init__(self, balls: Balls, config: Config):
@@ -53,7 +53,7 @@ class RawBucketBuilder:
         self.shape: BucketShape = bucket_shape(config, balls.num_classes)
         self.recipe = make_recipe(config)
 
-    def __call__(self, members: list[list[int]], epoch: int | None) -> RawBatch:
+    def __call__(self, members: list[list[int]], epoch: int | None) -> BareBatch:
         """The concatenated buckets of a step.
 
         Raises:
@@ -78,10 +78,10 @@ class RawBucketBuilder:
                 start = end
         return batch
 
-    def _empty(self, num_buckets: int, epoch: int) -> RawBatch:
+    def _empty(self, num_buckets: int, epoch: int) -> BareBatch:
         """Buckets of padding."""
         rows, places = num_buckets * self.shape.rows[0], num_buckets * self.shape.clouds
-        return RawBatch(
+        return BareBatch(
             points=np.zeros((rows, 3), np.float32),
             clouds=np.full(rows, self.shape.clouds, np.int32),
             colors=np.zeros((rows, 3), np.uint8),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.batches.balls import Balls
-from mprm_jax.batches.bare_buckets import RawBatch, RawBucketBuilder
+from mprm_jax.batches.bare_buckets import BareBatch, BareBucketBuilder
 from mprm_jax.batches.packing import BucketShape, Packed, pack
 from mprm_jax.batches.shapes import bucket_shape, pyramid_spec
 from mprm_jax.config import Config
@@ -20,7 +20,7 @@ from mprm_jax.worker_processes import explain_lost_workers, make_pool
 class LoadedBatch(NamedTuple):
     """The buckets of one step on this host."""
 
-    batch: Batch | RawBatch  # buckets concatenated along the first axis
+    batch: Batch | BareBatch  # buckets concatenated along the first axis
     members: list[list[int]]  # balls of each bucket
     clouds: Array  # [num_buckets * T_0] int32, cloud of each level-0 row; B on padding
     points: int  # level-0 rows that hold a point
@@ -48,10 +48,10 @@ class BucketBuilder:
         )
 
 
-def make_builder(balls: Balls, config: Config) -> BucketBuilder | RawBucketBuilder:
+def make_builder(balls: Balls, config: Config) -> BucketBuilder | BareBucketBuilder:
     """Builds complete buckets, or bare ones if the device computes the geometry."""
     if config.pyramid.builder == "device":
-        return RawBucketBuilder(balls, config)
+        return BareBucketBuilder(balls, config)
     return BucketBuilder(balls, config)
 
 
@@ -87,10 +87,10 @@ class Loader:
         """A complete bucket of padding."""
         return pack([], self.shape).batch
 
-    def empty(self) -> Batch | RawBatch:
+    def empty(self) -> Batch | BareBatch:
         """A bucket without balls, as `load` yields it."""
         built = self._builder([[]], 0)
-        return built if isinstance(built, RawBatch) else built.batch
+        return built if isinstance(built, BareBatch) else built.batch
 
     def load(
         self, steps: Sequence[list[list[int]]], epoch: int | None = None
@@ -118,7 +118,7 @@ class Loader:
             start = time.perf_counter()
             built = future.result()
             waited = time.perf_counter() - start
-            if isinstance(built, RawBatch):
+            if isinstance(built, BareBatch):
                 batch, clouds, cut_rows = built, built.clouds, None
             else:
                 batch, cut_rows = built
@@ -127,7 +127,7 @@ class Loader:
             yield LoadedBatch(batch, members, clouds, points, cut_rows, waited)
 
 
-_worker_builder: BucketBuilder | RawBucketBuilder | None = None
+_worker_builder: BucketBuilder | BareBucketBuilder | None = None
 
 
 def _start_worker(balls: Balls, config: Config) -> None:
@@ -135,7 +135,7 @@ def _start_worker(balls: Balls, config: Config) -> None:
     _worker_builder = make_builder(balls, config)
 
 
-def _build_in_worker(members: list[list[int]], epoch: int | None) -> Packed | RawBatch:
+def _build_in_worker(members: list[list[int]], epoch: int | None) -> Packed | BareBatch:
     return _worker_builder(members, epoch)
 
 

@@ -1,4 +1,4 @@
-"""The weakly labeled subclouds of a split: what the classification stage may know of a data set.
+"""The tagged balls of a split: what the classification stage may know of a data set.
 
 Reads voxel coordinates, colors and tags of a prepared store; never a point label."""
 
@@ -17,7 +17,7 @@ from mprm_jax.writing import explain_failed_write
 _POINTS, _COLORS, _STARTS = "points.f32", "colors.u8", "starts.npy"
 
 
-class Subclouds(Balls):
+class TaggedBalls(Balls):
     """All non-empty tagged balls of a split."""
 
     def __init__(self, store: SceneStore, split: str, config: Config):

@@ -6,7 +6,7 @@ import shutil
 
 import jax
 
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError
 from mprm_jax.evaluation.pictures import draw_showcase
@@ -14,6 +14,7 @@ from mprm_jax.evaluation.quality import measure_values
 from mprm_jax.labeling.exporting import export_split
 from mprm_jax.labeling.measuring import BASELINES, CALIBRATED, RAW, measure_choices
 from mprm_jax.store.scenes import SceneStore
+from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.loop import Validation, fit
 from mprm_jax.training.parallel import (
@@ -59,11 +60,11 @@ def train_classifier(
         )
     stage = cls_stage(config, len(store.classes))
     config = start_run("cls", stage, store, train, config, mesh, workdir)
-    balls = workdir / f"balls-of-host{jax.process_index()}"  # gone after training
+    folder = workdir / f"balls-of-host{jax.process_index()}"  # gone after training
     if config.pyramid.builder == "device":
-        train.keep_arrays(balls)
+        train.keep_arrays(folder)
     state = fit(stage, train, _validation(stage, store, config, everywhere), config, mesh, workdir)
-    shutil.rmtree(balls, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     export = export_split(
         *(stage.model, state, train, config, everywhere, workdir / "pseudo_labels"), is_own=True
     )
@@ -100,15 +101,15 @@ def summary(results: dict, workdir: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def _open_split(store: SceneStore, split: str, config: Config) -> Subclouds:
-    subclouds = Subclouds(store, split, config)
-    if subclouds.num_thinned:
+def _open_split(store: SceneStore, split: str, config: Config) -> TaggedBalls:
+    balls = TaggedBalls(store, split, config)
+    if balls.num_thinned:
         logger.warning(
-            "%d of %d subclouds of split %s hold more voxels than pyramid.bucket_points=%d: each "
+            "%d of %d balls of split %s hold more voxels than pyramid.bucket_points=%d: each "
             "is thinned to a fixed random choice of as many; raise the setting to use all",
-            *(subclouds.num_thinned, len(subclouds), split, subclouds.max_points),
+            *(balls.num_thinned, len(balls), split, balls.max_points),
         )
-    return subclouds
+    return balls
 
 
 def _validation(
@@ -120,11 +121,11 @@ def _validation(
     ):
         logger.info("no tagged validation split: the tags are not scored between epochs")
         return None
-    subclouds = _open_split(store, "val", config)
+    balls = _open_split(store, "val", config)
     here = local_mesh(mesh)
     predict = make_predict_step(stage.scores, here)
 
     def measure(state: TrainState) -> dict[str, float]:
-        return tag_precision(predict, local_copy(state, here), subclouds, config, here)
+        return tag_precision(ReadyNetwork(predict, local_copy(state, here), config, here), balls)
 
     return Validation(measure, score="precision")

@@ -13,6 +13,7 @@ from mprm_jax.prediction.scenes import segment
 from mprm_jax.store.scenes import SceneStore, StoredClouds
 from mprm_jax.store.targets import Survey, Targets, open_targets, survey
 from mprm_jax.store.truth import has_labels, voxel_labels
+from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.hosts import sum_over_hosts
 from mprm_jax.training.loop import Validation, fit
 from mprm_jax.training.parallel import (
@@ -156,8 +157,8 @@ class ValidationLabels:
         confusion = np.zeros((num_classes, num_classes + 1), np.int64)
         scenes = range(jax.process_index(), len(self._balls.scenes), jax.process_count())
         state = local_copy(state, self._here)
-        found = segment(self._predict, state, self._balls, self._config, self._here, scenes=scenes)
-        for scene, segmented in found:
+        network = ReadyNetwork(self._predict, state, self._config, self._here)
+        for scene, segmented in segment(network, self._balls, scenes=scenes):
             truth = voxel_labels(self._store, VALIDATION, scene)
             labels = segmented.probabilities.argmax(axis=1)
             confusion += confusion_matrix(truth, labels, num_classes)

@@ -1,6 +1,6 @@
 """The released sub-cloud labels of MPRM: one `<scene>.npy` a scan, a ball with 21 bits per row.
 
-Columns: x, y, z of the center in the raw frame of the scan; a bit for unannotated points; a bit
+Columns: x, y, z of the center in the frame of the scan file; a bit for unannotated points; a bit
 for each of the 20 ScanNet classes. Source: mprm `subcloud_label.tar.gz`, read in its unpacked form.
 """
 

@@ -1,4 +1,4 @@
-"""Draws the random motion of a subcloud during training."""
+"""Draws the random motion of a ball during training."""
 
 import numpy as np
 

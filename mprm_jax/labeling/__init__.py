@@ -1,1 +1,1 @@
-"""From class scores of subclouds to pseudo-labels of scenes."""
+"""From class scores of balls to pseudo-labels of scenes."""

@@ -49,7 +49,7 @@ def class_scale(scenes: Iterable[ScoreSums]) -> ClassScale:
     """
     count, total, total_sq = (sum(parts) for parts in zip(*scenes, strict=True))
     if not count:
-        raise UserError("no point lies in a subcloud, so there are no scores to compare.")
+        raise UserError("no point lies in a tagged ball, so there are no scores to compare.")
     mean = total / count
     variance = np.maximum(total_sq / count - np.square(mean), 0.0)
     return ClassScale(mean, np.sqrt(variance + 1e-12))

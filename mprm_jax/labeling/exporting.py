@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError
 from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
@@ -23,9 +23,9 @@ from mprm_jax.scans.formats.cloud import CloudFile
 from mprm_jax.scans.formats.labeled import LabeledCloud, write_labeled
 from mprm_jax.store.exports import Export, as_labels
 from mprm_jax.store.scenes import SceneStore
+from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.hosts import wait_for_all_hosts
 from mprm_jax.training.parallel import choose_devices, local_copy, local_mesh, make_mesh
-from mprm_jax.training.stages import cls_stage
 from mprm_jax.training.steps import TrainState, make_predict_step
 from mprm_jax.training.trained import open_network, open_store
 from mprm_jax.writing import explain_failed_write
@@ -63,7 +63,7 @@ def export_run(
       OSError: something is missing or cannot be written.
     """
     mesh = make_mesh(choose_devices(num_devices))
-    network = open_network(workdir, "cls", cls_stage, checkpoint, mesh)
+    network = open_network(workdir, "cls", checkpoint, mesh)
     scenes = open_store(network, store)
     config = mining_config(network.config, settings)
     directory = output or workdir / "pseudo_labels"
@@ -75,8 +75,8 @@ def export_run(
         scenes.path,
         directory,
     )
-    subclouds = Subclouds(scenes, split, config)
-    export = export_split(network.stage.model, network.state, subclouds, config, mesh, directory)
+    balls = TaggedBalls(scenes, split, config)
+    export = export_split(network.stage.model, network.state, balls, config, mesh, directory)
     if as_ply:
         write_scans(export, scenes)
     found = measure_labels(export, scenes)
@@ -89,7 +89,7 @@ def export_run(
 def export_split(
     model: Mprm,
     state: TrainState,
-    subclouds: Subclouds,
+    balls: TaggedBalls,
     config: Config,
     mesh: jax.sharding.Mesh,
     directory: pathlib.Path,
@@ -102,8 +102,8 @@ def export_split(
     state = local_copy(state, here)
     origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
     origin["weights"] = _digest(state.params)
-    run_of = (predict, state, subclouds, config, here)
-    return export_pseudo_labels(*run_of, directory, origin, is_own=is_own)
+    network = ReadyNetwork(predict, state, config, here)
+    return export_pseudo_labels(network, balls, directory, origin, is_own=is_own)
 
 
 def mining_config(config: Config, settings: Sequence[str]) -> Config:

@@ -51,7 +51,7 @@ def frequent_labels(allowed: Array, frequency: Array, _: np.random.Generator) ->
     """Scores whose best allowed class is the most frequent tag, as [V, num_classes].
 
     Args:
-      frequency: [num_classes], share of the subclouds that are tagged with the class.
+      frequency: [num_classes], share of the balls that are tagged with the class.
     """
     return np.broadcast_to(frequency[None], allowed.shape)
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from mprm_jax.batches.balls import BallParts
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.config import Config, MiningConfig
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.candidates import allowed_classes
@@ -43,7 +43,7 @@ from mprm_jax.store.exports import (
     scene_file,
     set_aside_another,
 )
-from mprm_jax.training.answers import SceneSums, scene_sums
+from mprm_jax.training.answers import ReadyNetwork, SceneSums, scene_sums
 from mprm_jax.training.hosts import (
     exchange,
     is_first_host,
@@ -71,7 +71,7 @@ class MinedScene(NamedTuple):
 
 
 class SceneVotes(NamedTuple):
-    """What all subclouds of one scene say about its voxels."""
+    """What all balls of one scene say about its voxels."""
 
     scores: Array  # [V, num_classes] float32, mean over the balls of a voxel; 0 in no ball
     num_balls: Array  # [V] uint16
@@ -79,11 +79,8 @@ class SceneVotes(NamedTuple):
 
 
 def export_pseudo_labels(
-    predict: Callable[[Any, Any], Any],
-    state: Any,
-    subclouds: Subclouds,
-    config: Config,
-    mesh: jax.sharding.Mesh,
+    network: ReadyNetwork,
+    balls: TaggedBalls,
     directory: pathlib.Path,
     origin: dict[str, Any],
     *,
@@ -95,8 +92,7 @@ def export_pseudo_labels(
     the hosts nor on the devices.
 
     Args:
-      predict: step that returns point class activation maps, see `votes.make_mining`.
-      mesh: of this host's devices.
+      network: its step returns point class activation maps, see `make_mining`.
       directory: of the export; new, empty, or of this same export.
       origin: JSON values that say which network this is, e.g. the step of its checkpoint.
       is_own: as of `begin_together`.
@@ -105,21 +101,22 @@ def export_pseudo_labels(
       ValueError: the directory holds another export.
       OSError: the disk is full.
     """
-    manifest = _manifest(subclouds, config, origin)
+    config = network.config
+    manifest = _manifest(balls, config, origin)
     if (found := begin_together(directory, manifest, is_own=is_own)) is not None:
         logger.info("%s: complete already", directory)
         return found
     with explain_failed_write(directory):
         (directory / MINED).mkdir(exist_ok=True)
     share = slice(jax.process_index(), None, jax.process_count())
-    tagged = [i for i, name in enumerate(subclouds.scenes) if name in set(manifest.scenes)]
-    _mine(predict, state, subclouds, config, mesh, directory / MINED, tagged[share])
+    tagged = [i for i, name in enumerate(balls.scenes) if name in set(manifest.scenes)]
+    _mine(network, balls, directory / MINED, tagged[share])
     wait_for_all_hosts("mined")
     scale = class_scale(
         ScoreSums(mined.count, mined.total, mined.total_sq)
         for mined in (_load_mined(directory, scene) for scene in manifest.scenes)
     )
-    _choose(subclouds, config, scale, directory, manifest.scenes[share])
+    _choose(balls, config, scale, directory, manifest.scenes[share])
     values = {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
     export = finish_together(directory, manifest, class_scale=values)
     if is_first_host():
@@ -155,33 +152,30 @@ def make_mining(model: Mprm, mining: MiningConfig) -> Callable[[Any, Batch], Arr
 
 
 def scene_votes(
-    predict: Callable[[Any, Any], Any],
-    state: Any,
-    subclouds: Subclouds,
-    config: Config,
-    mesh: jax.sharding.Mesh,
+    network: ReadyNetwork,
+    balls: TaggedBalls,
     scenes: Sequence[int],
     progress: Callable[[int], None],
 ) -> Iterator[tuple[int, SceneVotes]]:
-    """Yields the votes of every scene in order; each subcloud votes `mining.votes` times.
+    """Yields the votes of every scene in order; each ball votes `mining.votes` times.
 
     The first time it lies where it is; then it moves at random as in training.
 
     Args:
-      predict: step that returns the maps of all buckets, [num_devices * T_0, num_classes].
-      subclouds: those too large for a bucket vote in parts.
-      scenes: places in `subclouds.scenes`.
+      network: its step returns the maps of all buckets, [num_devices * T_0, num_classes].
+      balls: those too large for a bucket vote in parts.
+      scenes: places in `balls.scenes`.
       progress: called with the number of votes just taken, of the `num_votes`.
     """
-    epochs, parts = (None, *range(config.mining.votes - 1)), BallParts(subclouds)
-    merged = scene_sums(predict, state, parts, config, mesh, scenes, epochs, progress)
+    epochs, parts = (None, *range(network.config.mining.votes - 1)), BallParts(balls)
+    merged = scene_sums(network, parts, scenes, epochs, progress)
     for scene, found in merged:
-        yield scene, _votes(subclouds, scene, found)
+        yield scene, _votes(balls, scene, found)
 
 
-def num_votes(subclouds: Subclouds, mining: MiningConfig, scenes: Sequence[int]) -> int:
+def num_votes(balls: TaggedBalls, mining: MiningConfig, scenes: Sequence[int]) -> int:
     """Votes that `scene_votes` takes for some scenes."""
-    return int(np.isin(BallParts(subclouds).scene_of, scenes).sum()) * mining.votes
+    return int(np.isin(BallParts(balls).scene_of, scenes).sum()) * mining.votes
 
 
 def begin_together(
@@ -217,47 +211,44 @@ def finish_together(folder: pathlib.Path, manifest: ExportManifest, **settings: 
     return Export(folder)
 
 
-def _manifest(subclouds: Subclouds, config: Config, origin: dict[str, Any]) -> ExportManifest:
-    store = subclouds.store
-    tagged = sorted(set(subclouds.scene_of.tolist()))
+def _manifest(balls: TaggedBalls, config: Config, origin: dict[str, Any]) -> ExportManifest:
+    store = balls.store
+    tagged = sorted(set(balls.scene_of.tolist()))
     settings = {
         "origin": origin,
         "mining": dataclasses.asdict(config.mining),
         "labels": config.data.labels,
-        "tag_frequency": subclouds.tags.mean(axis=0).tolist(),
+        "tag_frequency": balls.tags.mean(axis=0).tolist(),
     }
     return ExportManifest(
         data=store.manifest.name,
         classes=tuple(store.classes),
-        split=subclouds.split,
-        fingerprint=store.fingerprint(subclouds.split),
+        split=balls.split,
+        fingerprint=store.fingerprint(balls.split),
         store=str(store.path.absolute()),
         voxel_size=store.manifest.settings.voxel_size,
-        scenes=tuple(subclouds.scenes[i] for i in tagged),
+        scenes=tuple(balls.scenes[i] for i in tagged),
         settings=json.loads(json.dumps(settings)),
     )
 
 
 def _mine(
-    predict: Callable[[Any, Any], Any],
-    state: Any,
-    subclouds: Subclouds,
-    config: Config,
-    mesh: jax.sharding.Mesh,
+    network: ReadyNetwork,
+    balls: TaggedBalls,
     folder: pathlib.Path,
     scenes: Sequence[int],
 ) -> None:
     """First pass: the scores of the scenes that are not done yet."""
-    left = [i for i in scenes if not scene_file(folder, subclouds.scenes[i]).exists()]
+    left = [i for i in scenes if not scene_file(folder, balls.scenes[i]).exists()]
     if len(left) < len(scenes):
         logger.info("continuing: %d of %d scenes are mined", len(scenes) - len(left), len(scenes))
-    total = num_votes(subclouds, config.mining, left)
-    with progress_bar(total, "subclouds", "mining") as bar:
-        votes = scene_votes(predict, state, subclouds, config, mesh, left, bar.update)
+    total = num_votes(balls, network.config.mining, left)
+    with progress_bar(total, "balls", "mining") as bar:
+        votes = scene_votes(network, balls, left, bar.update)
         for scene, (scores, num_balls, num_tagged) in votes:
             scores = scores.astype(np.float16)
             mined = MinedScene(scores, num_balls, num_tagged, *score_sums(scores[num_balls > 0]))
-            save_scene(scene_file(folder, subclouds.scenes[scene]), mined)
+            save_scene(scene_file(folder, balls.scenes[scene]), mined)
 
 
 def _load_mined(directory: pathlib.Path, scene: str) -> MinedScene:
@@ -265,19 +256,19 @@ def _load_mined(directory: pathlib.Path, scene: str) -> MinedScene:
 
 
 def _choose(
-    subclouds: Subclouds,
+    balls: TaggedBalls,
     config: Config,
     scale: ClassScale,
     directory: pathlib.Path,
     scenes: Sequence[str],
 ) -> None:
     """Second pass: chooses labels and writes the scenes."""
-    store, split, mining = subclouds.store, subclouds.split, config.mining
+    store, split, mining = balls.store, balls.split, config.mining
     uncovered, total, unlabeled = 0, 0, []
     with progress_bar(len(scenes), "scenes", "labeling") as bar:
         for scene in scenes:
             mined = _load_mined(directory, scene)
-            scene_tags = subclouds.tags[subclouds.scene_of == subclouds.scenes.index(scene)]
+            scene_tags = balls.tags[balls.scene_of == balls.scenes.index(scene)]
             allowed = allowed_classes(
                 mined.num_balls, mined.num_tagged, scene_tags.any(axis=0), mining.allowed
             )
@@ -314,12 +305,12 @@ def _report(uncovered: int, total: int, unlabeled: list[str]) -> None:
         )
 
 
-def _votes(subclouds: Subclouds, scene: int, found: SceneSums) -> SceneVotes:
+def _votes(balls: TaggedBalls, scene: int, found: SceneSums) -> SceneVotes:
     """Means of the sums, and counts of the balls and their tags: of whole balls, as tagged."""
     num_balls = np.zeros(len(found.sums), np.uint16)
     num_tagged = np.zeros(found.sums.shape, np.uint16)
-    for index in np.flatnonzero(subclouds.scene_of == scene):
-        rows = subclouds.rows(index)
+    for index in np.flatnonzero(balls.scene_of == scene):
+        rows = balls.rows(index)
         num_balls[rows] += 1
-        num_tagged[rows] += subclouds.tags[index][None]
+        num_tagged[rows] += balls.tags[index][None]
     return SceneVotes(found.sums / np.maximum(found.num_votes, 1)[:, None], num_balls, num_tagged)

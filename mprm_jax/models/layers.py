@@ -142,14 +142,14 @@ class DeformableKPConv(nn.Module):
     ) -> tuple[Array, Array | None]:
         """Offsets [M, K, 3] in meters, and modulations [M, K] in (0, 2) if asked for."""
         num_points, zeros = self.num_kernel_points, nn.initializers.zeros
-        moves = num_points * (4 if self.modulated else 3)
-        weights = self.param("offset_weights", zeros, (num_points, x.shape[-1], moves))
-        bias = self.param("offset_bias", zeros, (moves,))
+        width = num_points * (4 if self.modulated else 3)
+        weights = self.param("offset_weights", zeros, (num_points, x.shape[-1], width))
+        bias = self.param("offset_bias", zeros, (width,))
         kernel = {"kernel_points": self._points(), "weights": weights, "extent": self.extent}
-        raw = kpconv(queries, supports, neighbors, x, **kernel)
-        raw = raw.astype(jnp.float32) + bias[None]
-        offsets = raw[:, : 3 * num_points].reshape(-1, num_points, 3) * self.extent
-        modulations = 2.0 * nn.sigmoid(raw[:, 3 * num_points :]) if self.modulated else None
+        moves = kpconv(queries, supports, neighbors, x, **kernel)
+        moves = moves.astype(jnp.float32) + bias[None]
+        offsets = moves[:, : 3 * num_points].reshape(-1, num_points, 3) * self.extent
+        modulations = 2.0 * nn.sigmoid(moves[:, 3 * num_points :]) if self.modulated else None
         return offsets, modulations
 
     def _points(self) -> Array:

@@ -39,7 +39,6 @@ from mprm_jax.store.scenes import SceneStore
 from mprm_jax.store.truth import has_labels, point_labels, voxel_labels
 from mprm_jax.training.hosts import exchange, sum_over_hosts
 from mprm_jax.training.parallel import choose_devices, local_copy, local_mesh, make_mesh
-from mprm_jax.training.stages import seg_stage
 from mprm_jax.training.start import keep_programs
 from mprm_jax.training.trained import open_network, open_store
 from mprm_jax.types import Array
@@ -198,7 +197,7 @@ def evaluate_network(
         point labels, or without tags where they are asked for.
     """
     mesh = make_mesh(choose_devices(num_devices))
-    network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
+    network = open_network(workdir, "seg", checkpoint, mesh)
     scenes = open_store(network, store)
     labeled = labeled_scenes(scenes, split, scenes.scenes(split))
     found = Evaluation(scenes, split, labeled, picture)
@@ -305,7 +304,7 @@ def submit(
       OSError: the archive cannot be written.
     """
     mesh = make_mesh(choose_devices(num_devices))
-    network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
+    network = open_network(workdir, "seg", checkpoint, mesh)
     scenes = open_store(network, store)
     counts = expected_vertices(scenes)
     keep_programs(workdir)

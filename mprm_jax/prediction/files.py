@@ -13,8 +13,8 @@ import numpy as np
 
 from mprm_jax.errors import SCAN_ERRORS, MissingError, UserError, explain, is_device_out_of_memory
 from mprm_jax.palette import class_palette
-from mprm_jax.prediction.predictor import Predictor, PredictSettings, RawCloud, load_raw_cloud
-from mprm_jax.prediction.scenes import has_colors
+from mprm_jax.prediction.network import Network
+from mprm_jax.prediction.predictor import Predictor, PredictSettings, VoxelizedScan, load_scan
 from mprm_jax.progress import Report, progress_bar
 from mprm_jax.scans.formats.labeled import (
     LAS_SUFFIXES,
@@ -28,11 +28,7 @@ from mprm_jax.scans.formats.labeled import (
 from mprm_jax.scans.formats.notes import log_new_notes
 from mprm_jax.scans.scan_files import scan_files
 from mprm_jax.store.manifest import StoreSettings
-from mprm_jax.training.parallel import choose_devices, make_mesh
-from mprm_jax.training.stages import seg_stage
 from mprm_jax.training.start import keep_programs
-from mprm_jax.training.steps import make_predict_step
-from mprm_jax.training.trained import TrainedNetwork, open_network
 from mprm_jax.types import IGNORED, Array
 from mprm_jax.writing import explain_failed_write, require_place
 
@@ -135,12 +131,11 @@ def predict_run(
         lacks the colors that the network needs, or has no point with a position.
     """
     jobs, refused = scan_jobs(scans, output, format_name, colored=colored)
-    mesh = make_mesh(choose_devices(num_devices))
-    network = open_network(workdir, "seg", seg_stage, checkpoint, mesh)
+    network = Network(workdir, checkpoint, stage="seg", num_devices=num_devices, workers=workers)
     keep_programs(workdir)
     unit = scale or network.config.data.scale
     logger.info("%s: a unit of the scans is taken for %g m (--scale)", scans, unit)
-    predictor = _predictor(network, mesh, settings or PredictSettings(), workers)
+    predictor = network.predictor(settings or PredictSettings())
     done, told, start = [], set(), time.monotonic()
     left_out = {str(source): why for source, why in refused.items()}
     for why in left_out.values():
@@ -148,9 +143,9 @@ def predict_run(
     for job in jobs:
         began = time.monotonic()
         try:
-            raw = _load(job, network, scale)
-            log_new_notes(str(job.source), raw.cloud.notes, told)
-            counts = _label(job, raw, network, predictor)
+            scan = _load(job, network, scale)
+            log_new_notes(str(job.source), scan.cloud.notes, told)
+            counts = _label(job, scan, network, predictor)
         except (*SCAN_ERRORS, jax.errors.JaxRuntimeError) as error:
             only_one = len(jobs) + len(refused) == 1
             if only_one or not (isinstance(error, SCAN_ERRORS) or is_device_out_of_memory(error)):
@@ -158,10 +153,10 @@ def predict_run(
             left_out[str(job.source)] = explain(error)
             logger.error("left out: %s", left_out[str(job.source)])
             continue
-        done.append(DoneScan(job, len(raw.voxels.coords), counts, time.monotonic() - began))
+        done.append(DoneScan(job, len(scan.voxels.coords), counts, time.monotonic() - began))
     values = _values(network, predictor.settings, done, time.monotonic() - start)
     values |= {"workdir": str(workdir), "left_out": left_out}
-    return Report(values, _text(values, network.data["classes"]))
+    return Report(values, _text(values, network.classes))
 
 
 def _written(job: ScanJob) -> list[pathlib.Path]:
@@ -202,34 +197,24 @@ def _sources(scans: pathlib.Path, output: pathlib.Path) -> tuple[list[pathlib.Pa
     return list(found), scans
 
 
-def _predictor(
-    network: TrainedNetwork, mesh: jax.sharding.Mesh, settings: PredictSettings, workers: int
-) -> Predictor:
-    config = network.config
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=workers))
-    predict = make_predict_step(network.stage.scores, mesh)
-    num_classes = len(network.data["classes"])
-    return Predictor(predict, network.state, num_classes, config, mesh, settings)
-
-
-def _load(job: ScanJob, network: TrainedNetwork, scale: float | None) -> RawCloud:
+def _load(job: ScanJob, network: Network, scale: float | None) -> VoxelizedScan:
     """Reads a scan; raises `ValueError` also if its target could not hold it."""
     data = network.config.data
     stored = dataclasses.replace(StoreSettings.of(data), scale=scale or data.scale)
-    colored = has_colors(network)
-    raw = load_raw_cloud(job.source, stored, use_colors=colored, unit_flag=SCALE_FLAG)
-    if not colored and raw.cloud.colors is not None:
+    colored = network.uses_colors
+    scan = load_scan(job.source, stored, use_colors=colored, unit_flag=SCALE_FLAG)
+    if not colored and scan.cloud.colors is not None:
         logger.info("%s: its colors do not count, the network was trained without", job.source)
     if job.target.suffix in LAS_SUFFIXES:
-        nothing = np.full(len(raw.point_voxel), IGNORED), np.zeros(len(raw.point_voxel))
-        labeled = LabeledCloud(raw.cloud, *nothing, tuple(network.data["classes"]))
+        nothing = np.full(len(scan.point_voxel), IGNORED), np.zeros(len(scan.point_voxel))
+        labeled = LabeledCloud(scan.cloud, *nothing, network.classes)
         check_labeled_las(job.target, labeled, None)
-    return raw
+    return scan
 
 
-def _label(job: ScanJob, raw: RawCloud, network: TrainedNetwork, predictor: Predictor) -> Array:
+def _label(job: ScanJob, scan: VoxelizedScan, network: Network, predictor: Predictor) -> Array:
     """Predicts and writes one scan; returns its points by label, [num_classes + 1]."""
-    num_points, classes = len(raw.point_voxel), tuple(network.data["classes"])
+    num_points, classes = len(scan.point_voxel), network.classes
     with progress_bar(num_points, "points", job.source.name) as bar:
         share = 0.0
 
@@ -238,8 +223,8 @@ def _label(job: ScanJob, raw: RawCloud, network: TrainedNetwork, predictor: Pred
             share += done
             bar.update(round(share * num_points) - bar.n)
 
-        found = predictor.points(raw, str(job.source), advance)
-    labeled = LabeledCloud(raw.cloud, found.label, found.confidence, classes)
+        found = predictor.points(scan, str(job.source), advance)
+    labeled = LabeledCloud(scan.cloud, found.label, found.confidence, classes)
     with explain_failed_write(job.target):
         job.target.parent.mkdir(parents=True, exist_ok=True)
     write_labeled(job.target, labeled, job.source)
@@ -250,10 +235,10 @@ def _label(job: ScanJob, raw: RawCloud, network: TrainedNetwork, predictor: Pred
 
 
 def _values(
-    network: TrainedNetwork, settings: PredictSettings, done: Sequence[DoneScan], seconds: float
+    network: Network, settings: PredictSettings, done: Sequence[DoneScan], seconds: float
 ) -> dict[str, Any]:
     """What was done, as JSON."""
-    classes = network.data["classes"]
+    classes = network.classes
     counts = sum((scan.counts for scan in done), np.zeros(len(classes) + 1, np.int64))
     return {
         "step": network.step,

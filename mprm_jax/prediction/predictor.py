@@ -3,13 +3,11 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from mprm_jax.batches.covering import TileBalls
-from mprm_jax.config import Config
 from mprm_jax.errors import UserError
 from mprm_jax.geometry.neighbors import make_tree, nearest
 from mprm_jax.geometry.tiles import Tile, tiles
@@ -20,13 +18,13 @@ from mprm_jax.scans.scene import Scene
 from mprm_jax.store.manifest import StoreSettings
 from mprm_jax.store.prepared_scene import prepare_scene
 from mprm_jax.store.scenes import CloudArrays
-from mprm_jax.training.answers import scene_sums
+from mprm_jax.training.answers import ReadyNetwork, scene_sums
 from mprm_jax.types import IGNORED, Array
 
 NOWHERE = -1  # voxel of a point without a finite position
 
 
-class RawCloud(NamedTuple):
+class VoxelizedScan(NamedTuple):
     """A scan of N points, and the V voxels that stand for them."""
 
     cloud: CloudFile  # as it is in the file
@@ -51,39 +49,43 @@ class PredictSettings:
 class Prediction(NamedTuple):
     """What a network says of N points or voxels."""
 
-    label: Array  # [N] int16; IGNORED for points without a finite position
-    confidence: Array  # [N] float32 in [0, 1], mean probability of the label; 0 without one
+    label: Array  # [N] int16 or int32; IGNORED for points without a finite position
+    confidence: Array  # [N] float32 in [0, 1]; 0 without a label
 
 
 class Predictor:
-    """A network and how it is asked.
+    """A network, and how it is asked about a cloud.
 
     Args:
-      predict: step that returns class probabilities [num_devices * T_0, num_classes].
-      config: of the network.
-      mesh: of this host's devices.
+      network: its step returns class scores [num_devices * T_0, num_classes].
+      choose: from mean scores [V, num_classes] over the balls of voxels to labels and confidences.
     """
 
     def __init__(
         self,
-        predict: Callable[[Any, Any], Any],
-        state: Any,
+        network: ReadyNetwork,
         num_classes: int,
-        config: Config,
-        mesh: jax.sharding.Mesh,
         settings: PredictSettings,
+        choose: Callable[[Array], Prediction],
     ):
-        self.predict, self.state, self.num_classes = predict, state, num_classes
-        self.config, self.mesh, self.settings = config, mesh, settings
+        self.network, self.num_classes = network, num_classes
+        self.settings, self.choose = settings, choose
 
-    def points(self, raw: RawCloud, origin: str, progress: Callable[[float], None]) -> Prediction:
+    def points(
+        self, scan: VoxelizedScan, origin: str, progress: Callable[[float], None]
+    ) -> Prediction:
         """Labels the N points of a cloud; each has the label of its nearest voxel.
 
         Args:
           origin: the file, for messages.
           progress: called with the share of the cloud that was just done.
         """
-        return spread(self.voxels(raw.voxels, origin, progress), raw.point_voxel)
+        found = self.voxels(scan.voxels, origin, progress)
+        real = scan.point_voxel != NOWHERE
+        return Prediction(
+            label=np.where(real, found.label[scan.point_voxel], np.int16(IGNORED)),
+            confidence=np.where(real, found.confidence[scan.point_voxel], np.float32(0)),
+        )
 
     def voxels(
         self, voxels: CloudArrays, origin: str, progress: Callable[[float], None]
@@ -93,9 +95,9 @@ class Predictor:
         Every ball around a voxel of a tile lies in the tile and its margin, so that tiles see what
         the whole cloud would show them.
         """
-        num_voxels = len(voxels.coords)
+        num_voxels, radius = len(voxels.coords), self.network.config.seg.radius
         found = Prediction(np.full(num_voxels, IGNORED, np.int16), np.zeros(num_voxels, np.float32))
-        for tile in tiles(voxels.coords, self.settings.tile_voxels, self.config.seg.radius):
+        for tile in tiles(voxels.coords, self.settings.tile_voxels, radius):
             share = float(np.sum(tile.core)) / num_voxels
             of_tile = self._tile(voxels, tile, origin, lambda x, share=share: progress(share * x))
             own = tile.rows[tile.core]
@@ -106,23 +108,23 @@ class Predictor:
         self, voxels: CloudArrays, tile: Tile, origin: str, progress: Callable[[float], None]
     ) -> Prediction:
         """Labels the own voxels of a tile."""
-        settings = self.settings
+        network, settings = self.network, self.settings
         cloud = CloudArrays(voxels.coords[tile.rows], voxels.colors[tile.rows])
-        balls = TileBalls(cloud, tile.core, origin, self.num_classes, self.config, settings.votes)
+        of_tile = tile.core, origin, self.num_classes
+        balls = TileBalls(cloud, *of_tile, network.config, settings.votes)
         ((_, merged),) = scene_sums(
-            *(self.predict, self.state, balls, self.config, self.mesh, [0]),
+            network,
+            balls,
+            [0],
             epochs=(0,) if settings.augment else (None,),
             progress=lambda num_balls: progress(num_balls / len(balls)),
         )
-        sums = merged.sums[tile.core]
-        means = sums.max(axis=1) / merged.num_votes[tile.core]
-        # Rounding may lift a sum of ones above their number.
-        return Prediction(sums.argmax(axis=1), np.minimum(means, 1))
+        return self.choose(merged.sums[tile.core] / merged.num_votes[tile.core, None])
 
 
-def load_raw_cloud(
+def load_scan(
     path: pathlib.Path, settings: StoreSettings, *, use_colors: bool, unit_flag: str
-) -> RawCloud:
+) -> VoxelizedScan:
     """Reads a cloud or mesh and finds its voxels.
 
     Args:
@@ -132,23 +134,42 @@ def load_raw_cloud(
 
     Raises:
       OSError: the file cannot be opened.
-      ValueError: unknown format, broken, empty, without the colors that are needed, without a
-        finite point, or too large for its unit.
+      ValueError: unknown format, broken, or as of `voxelized`.
     """
     cloud = read_cloud(path)
+    return voxelized(path, cloud, settings, use_colors=use_colors, unit_flag=unit_flag)
+
+
+def voxelized(
+    origin: pathlib.Path,
+    cloud: CloudFile,
+    settings: StoreSettings,
+    *,
+    use_colors: bool,
+    unit_flag: str,
+) -> VoxelizedScan:
+    """Finds the voxels of a cloud, as preparation does; arguments as of `load_scan`.
+
+    Args:
+      origin: of the cloud, for messages.
+
+    Raises:
+      ValueError: empty, without the colors that are needed, without a finite point, or too large
+        for its unit.
+    """
     if use_colors and cloud.colors is None:
         raise UserError(
-            f"{path}: no colors, but the network was trained with them; give a scan with colors, "
+            f"{origin}: no colors, but the network was trained with them; give a scan with colors, "
             "or a network that was trained without (train.py --set data.colors=none)."
         )
-    clean, rows = clean_cloud(path, cloud)
+    clean, rows = clean_cloud(origin, cloud)
     coords = clean.coords * settings.scale
-    warn_of_millimeters(path, coords, unit_flag)
+    warn_of_millimeters(origin, coords, unit_flag)
     scene = Scene(coords, clean.colors if use_colors else None, None, clean.faces, None)
     try:
         prepared = prepare_scene(scene, settings, num_classes=0)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{origin}: {error}") from error
     point_voxel = np.full(len(cloud.coords), NOWHERE, np.int32)
     point_voxel[rows] = prepared.point_voxel
     # Points that repeat a position say nothing new of their voxel, but have one.
@@ -156,17 +177,4 @@ def load_raw_cloud(
     if repeated.any():
         moved = cloud.coords[repeated] * settings.scale - np.array(prepared.info.origin)[None]
         point_voxel[repeated] = nearest(moved, make_tree(prepared.voxels.coords))
-    return RawCloud(cloud._replace(labels=None, label_name=None), prepared.voxels, point_voxel)
-
-
-def spread(of_voxels: Prediction, point_voxel: Array) -> Prediction:
-    """Gives each point what its voxel has, and nothing where it has none.
-
-    Args:
-      point_voxel: [N] int32, NOWHERE for a point without a voxel.
-    """
-    real = point_voxel != NOWHERE
-    return Prediction(
-        label=np.where(real, of_voxels.label[point_voxel], np.int16(IGNORED)),
-        confidence=np.where(real, of_voxels.confidence[point_voxel], np.float32(0)),
-    )
+    return VoxelizedScan(cloud._replace(labels=None, label_name=None), prepared.voxels, point_voxel)

@@ -2,17 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from mprm_jax.batches.covering import CoveringBalls
-from mprm_jax.config import Config
 from mprm_jax.errors import UserError
 from mprm_jax.progress import progress_bar
 from mprm_jax.store.scenes import SceneStore, StoredClouds
-from mprm_jax.training.answers import scene_sums
+from mprm_jax.training.answers import ReadyNetwork, scene_sums
 from mprm_jax.training.steps import make_predict_step
 from mprm_jax.training.trained import TrainedNetwork
 from mprm_jax.types import Array
@@ -49,14 +48,10 @@ def segment_scenes(
     clouds = StoredClouds(store, split, scenes)
     balls = CoveringBalls(clouds, len(store.classes), network.config, votes)
     predict = make_predict_step(network.stage.scores, mesh)
+    ready = ReadyNetwork(predict, network.state, network.config, mesh)
     mine = range(len(scenes))[share]
     with progress_bar(int(np.isin(balls.scene_of, mine).sum()), "balls", "predicting") as bar:
-        yield from segment(
-            *(predict, network.state, balls, network.config, mesh),
-            scenes=mine,
-            augment=augment,
-            progress=bar.update,
-        )
+        yield from segment(ready, balls, scenes=mine, augment=augment, progress=bar.update)
 
 
 def require_same_colors(
@@ -79,11 +74,8 @@ def has_colors(network: TrainedNetwork) -> bool:
 
 
 def segment(
-    predict: Callable[[Any, Any], Any],
-    state: Any,
+    network: ReadyNetwork,
     balls: CoveringBalls,
-    config: Config,
-    mesh: jax.sharding.Mesh,
     *,
     scenes: Sequence[int] | None = None,
     augment: bool = False,
@@ -92,16 +84,14 @@ def segment(
     """Yields the prediction of every scene in order.
 
     Args:
-      predict: step that returns class probabilities [num_devices * T_0, num_classes].
+      network: its step returns class probabilities [num_devices * T_0, num_classes].
       balls: covers of the scenes, each of which votes once on every voxel.
-      config: of the network.
-      mesh: of this host's devices.
       scenes: places in `balls.scenes`; all if None.
       augment: move each ball at random, as in training.
       progress: called with the number of balls just done, of `len(balls)`.
     """
     places = range(len(balls.scenes)) if scenes is None else scenes
     epochs = (0,) if augment else (None,)
-    merged = scene_sums(predict, state, balls, config, mesh, places, epochs, progress)
+    merged = scene_sums(network, balls, places, epochs, progress)
     for scene, (sums, num_votes) in merged:
         yield balls.scenes[scene], Segmented(sums / num_votes[:, None], num_votes)

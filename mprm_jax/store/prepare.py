@@ -419,6 +419,6 @@ def _remark(manifest: Manifest, fresh: Mapping[str, SceneInfo]) -> None:
     untagged = [s for s in manifest.splits["train"] if not manifest.scenes[f"train/{s}"].has_tags]
     if untagged:
         logger.warning(
-            "%d of %d training scenes have no tags and give no subclouds, e.g. %s.",
+            "%d of %d training scenes have no tags and give no balls, e.g. %s.",
             *(len(untagged), len(manifest.splits["train"]), untagged[0]),
         )

@@ -37,25 +37,21 @@ class _Bucket(NamedTuple):
     clouds: Array  # [T_0] int32, cloud of each row
 
 
+class ReadyNetwork(NamedTuple):
+    """A network that can be asked: its compiled step and its weights, on this host's devices."""
+
+    predict: Callable[[Any, Any], Predicted]  # of `make_predict_step`
+    state: Any
+    config: Config  # calibrated
+    mesh: jax.sharding.Mesh
+
+
 class Answers:
-    """A network that is asked about balls. A context manager: leaving it stops its workers.
+    """A network that is asked about balls. A context manager: leaving it stops its workers."""
 
-    Args:
-      predict: of `make_predict_step` with the same mesh.
-      config: of the network, calibrated.
-      mesh: of this host's devices.
-    """
-
-    def __init__(
-        self,
-        predict: Callable[[Any, Any], Predicted],
-        state: Any,
-        balls: Balls,
-        config: Config,
-        mesh: jax.sharding.Mesh,
-    ):
-        self._predict, self._state, self._balls = predict, state, balls
-        self._config, self._mesh = config, mesh
+    def __init__(self, network: ReadyNetwork, balls: Balls):
+        self._predict, self._state, self._config, self._mesh = network
+        self._balls = balls
         self._stack = contextlib.ExitStack()
         self._loaders: dict[Config, Loader] = {}
 
@@ -157,11 +153,8 @@ class SceneSums(NamedTuple):
 
 
 def scene_sums(
-    predict: Callable[[Any, Any], Any],
-    state: Any,
+    network: ReadyNetwork,
     balls: Balls,
-    config: Config,
-    mesh: jax.sharding.Mesh,
     scenes: Sequence[int],
     epochs: Iterable[int | None],
     progress: Callable[[int], None],
@@ -169,13 +162,13 @@ def scene_sums(
     """Yields the merged outputs of every scene in order; each ball votes once per epoch.
 
     Args:
-      predict: step that returns arrays [num_devices * T_0, num_classes].
+      network: its step returns arrays [num_devices * T_0, num_classes].
       scenes: places in `balls.scenes`.
       epochs: whose random motion the balls make; None leaves them where they are.
       progress: called with the number of votes just taken.
     """
     epochs = tuple(epochs)
-    with Answers(predict, state, balls, config, mesh) as answers:
+    with Answers(network, balls) as answers:
         for chunk in _chunks(scenes):
             groups = [np.flatnonzero(balls.scene_of == scene) for scene in chunk]
             merged = {scene: _no_votes(balls, scene) for scene in chunk}

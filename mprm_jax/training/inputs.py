@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mprm_jax.batches.bare_buckets import AT_REST, RawBatch
+from mprm_jax.batches.bare_buckets import AT_REST, BareBatch
 from mprm_jax.errors import UserError
 from mprm_jax.ops.motion import move
 from mprm_jax.ops.pyramid import Overflow, build_bucket_pyramid
@@ -18,8 +18,8 @@ from mprm_jax.types import Array, Batch
 logger = logging.getLogger(__name__)
 
 _META = ("recipe",)
-_DATA = tuple(name for name in RawBatch.__dataclass_fields__ if name not in _META)
-jax.tree_util.register_dataclass(RawBatch, data_fields=_DATA, meta_fields=_META)
+_DATA = tuple(name for name in BareBatch.__dataclass_fields__ if name not in _META)
+jax.tree_util.register_dataclass(BareBatch, data_fields=_DATA, meta_fields=_META)
 _MESSAGES = {
     "rows": "points of level %s exceed pyramid.coarse_points and are left out",
     "candidates": "lists into level %s leave out some points near a query, which exceed "
@@ -34,7 +34,7 @@ class CompleteBatch(NamedTuple):
     overflow: Overflow | None  # None: the host built the lists and has counted what it cut
 
 
-def complete(buckets: Batch | RawBatch, num_buckets: int) -> CompleteBatch:
+def complete(buckets: Batch | BareBatch, num_buckets: int) -> CompleteBatch:
     """One bucket of all that a device holds; lists and features are computed where needed.
 
     Args:
@@ -78,7 +78,7 @@ def lay_end_to_end(batch: Batch, num_buckets: int) -> Batch:
     )
 
 
-def moved_points(bucket: RawBatch) -> Array:
+def moved_points(bucket: BareBatch) -> Array:
     """Level-0 points [T_0, 3] after the random motion of the bucket's epoch, if it has one."""
     recipe = bucket.recipe
     key = jax.random.fold_in(jax.random.key(recipe.seed), bucket.epoch[0])
@@ -120,7 +120,7 @@ def require_narrow(values: Mapping[str, Any]) -> None:
         )
 
 
-def _build(bucket: RawBatch) -> tuple[Batch, Overflow]:
+def _build(bucket: BareBatch) -> tuple[Batch, Overflow]:
     """Moves the clouds of one bucket and computes its lists and features."""
     recipe, num_clouds = bucket.recipe, bucket.num_clouds
     points = moved_points(bucket)
@@ -134,7 +134,7 @@ def _build(bucket: RawBatch) -> tuple[Batch, Overflow]:
     return batch, built.overflow
 
 
-def _features(points: Array, bucket: RawBatch) -> Array:
+def _features(points: Array, bucket: BareBatch) -> Array:
     """1, red, green, blue, and the height above the lowest point of the cloud if asked for."""
     num_clouds = bucket.num_clouds
     real = (bucket.clouds < num_clouds)[:, None]

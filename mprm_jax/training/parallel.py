@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mprm_jax.batches.bare_buckets import RawBatch
+from mprm_jax.batches.bare_buckets import BareBatch
 from mprm_jax.errors import UserError
 from mprm_jax.types import DATA_AXIS, Array, Batch
 
@@ -132,8 +132,8 @@ def replicated_shapes(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 def spread_shapes(
-    bucket: Batch | RawBatch, mesh: jax.sharding.Mesh, num_buckets: int
-) -> Batch | RawBatch:
+    bucket: Batch | BareBatch, mesh: jax.sharding.Mesh, num_buckets: int
+) -> Batch | BareBatch:
     """Shapes of as many buckets like this one, spread over the devices."""
     sharding = jax.NamedSharding(mesh, jax.P(DATA_AXIS))
 

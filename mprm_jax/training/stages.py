@@ -24,6 +24,11 @@ class Stage(NamedTuple):
     scores: Callable[[Any, Batch], Array]  # variables, bucket -> class probabilities
 
 
+def make_stage(name: str, config: Config, num_classes: int) -> Stage:
+    """The stage "cls" or "seg" of a trained network; the loss of "seg" weighs classes alike."""
+    return {"cls": cls_stage, "seg": seg_stage}[name](config, num_classes)
+
+
 def cls_stage(config: Config, num_classes: int) -> Stage:
     """The classification network with one multi-label loss per path (paper 4.2).
 

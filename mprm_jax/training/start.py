@@ -89,7 +89,7 @@ def start_run(
     wait_for_all_hosts("work directory")
     keep_programs(workdir)
     logger.info(
-        "%s: %d scenes, %d subclouds, %d classes; %d %s devices; work directory %s",
+        "%s: %d scenes, %d balls, %d classes; %d %s devices; work directory %s",
         store.path,
         len(train.scenes),
         len(train),

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mprm_jax.batches.balls import Balls
-from mprm_jax.batches.bare_buckets import RawBatch, RawBucketBuilder
+from mprm_jax.batches.bare_buckets import BareBatch, BareBucketBuilder
 from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.plan import epoch_order, epoch_plan
 from mprm_jax.batches.shapes import calibrate, calibrate_lists
@@ -139,7 +139,7 @@ def calibrate_candidates(config: Config, balls: Balls) -> Config:
     pyramid = config.pyramid
     if pyramid.builder != "device" or (pyramid.candidates and pyramid.upsample_candidates):
         return config
-    builder = RawBucketBuilder(balls, config)
+    builder = BareBucketBuilder(balls, config)
     plan = epoch_plan(
         balls.passes,
         balls.num_points,
@@ -195,7 +195,7 @@ def _round_down(rows: float) -> int:
     return int(rows // _MULTIPLE * _MULTIPLE)
 
 
-def _count(bucket: RawBatch) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+def _count(bucket: BareBatch) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     recipe = bucket.recipe
     return count_pyramid_candidates(
         moved_points(bucket),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mprm_jax.batches.bare_buckets import RawBatch
+from mprm_jax.batches.bare_buckets import BareBatch
 from mprm_jax.config import Config
 from mprm_jax.training.inputs import complete, overflow_metrics
 from mprm_jax.training.stages import Stage
@@ -58,7 +58,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
     config: Config,
-) -> Callable[[TrainState, Batch | RawBatch], tuple[TrainState, dict[str, Array]]]:
+) -> Callable[[TrainState, Batch | BareBatch], tuple[TrainState, dict[str, Array]]]:
     """Returns step(state, buckets) -> (state, metrics); the given state is consumed.
 
     The result does not depend on the number of devices, but for the rounding of sums.
@@ -69,7 +69,7 @@ def make_train_step(
     """
     buckets_per_device = config.pyramid.buckets_per_step // mesh.size
 
-    def step(state: TrainState, bucket: Batch | RawBatch) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, bucket: Batch | BareBatch) -> tuple[TrainState, dict[str, Array]]:
         batch, overflow = complete(bucket, buckets_per_device)
 
         def loss_fn(params: Any) -> tuple[Array, _Losses]:
@@ -138,14 +138,14 @@ class Predicted(NamedTuple):
 
 def make_predict_step(
     predict: Callable[[Any, Batch], Any], mesh: jax.sharding.Mesh
-) -> Callable[[TrainState, Batch | RawBatch], Predicted]:
+) -> Callable[[TrainState, Batch | BareBatch], Predicted]:
     """Returns predict(state, buckets), which takes one bucket per device.
 
     Args:
       predict: (variables, bucket) -> arrays with rows or clouds of the bucket first.
     """
 
-    def step(state: TrainState, bucket: Batch | RawBatch) -> Predicted:
+    def step(state: TrainState, bucket: Batch | BareBatch) -> Predicted:
         batch, overflow = complete(bucket, 1)
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         counts = {name: count[None] for name, count in overflow_metrics(overflow).items()}

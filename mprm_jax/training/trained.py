@@ -1,7 +1,6 @@
 """Opens a trained network from its work directory, to use it."""
 
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +13,7 @@ from mprm_jax.errors import MissingError, UserError
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.parallel import replicated_shapes
-from mprm_jax.training.stages import Stage
+from mprm_jax.training.stages import Stage, make_stage
 from mprm_jax.training.steps import TrainState, state_shapes
 from mprm_jax.training.workdir import read_workdir
 
@@ -31,16 +30,14 @@ class TrainedNetwork(NamedTuple):
 
 def open_network(
     workdir: pathlib.Path,
-    name: str,
-    make_stage: Callable[[Config, int], Stage],
+    name: str | None,
     checkpoint: str,
     mesh: jax.sharding.Mesh,
 ) -> TrainedNetwork:
     """Restores a network on every device of a mesh.
 
     Args:
-      name: of the stage the run must be of, "cls" or "seg".
-      make_stage: (config, number of classes) -> stage.
+      name: of the stage the run must be of, "cls" or "seg"; None for either.
       checkpoint: "last", "best" or a step.
 
     Raises:
@@ -48,7 +45,7 @@ def open_network(
       ValueError: a run of the other stage, or files that cannot be read.
     """
     config, data = read_workdir(workdir)
-    if data.get("stage") != name:
+    if data.get("stage") != (name or data.get("stage", "")):
         raise UserError(
             f"{workdir}: a run of stage {data.get('stage')}, needed is one of stage {name}; "
             "give another --workdir."
@@ -57,7 +54,7 @@ def open_network(
     if not directory.is_dir():
         raise MissingError(f"{directory}: no checkpoint; train first with train.py.")
     num_classes = len(data["classes"])
-    stage = make_stage(config, num_classes)
+    stage = make_stage(data["stage"], config, num_classes)
     example = pack([], bucket_shape(config, num_classes)).batch
     # The optimizer's part of the state is of no use here, so that it need not be read.
     shapes = state_shapes(stage, optax.identity(), example)

@@ -59,11 +59,11 @@ class Window:
         """Means over the stretch, and its speed; starts the next stretch.
 
         Args:
-          name: subcloud -> text for messages.
+          name: ball -> text for messages.
 
         Raises:
           ValueError: a loss, or the parameters after a step, are not finite; names the first such
-            step and its subclouds.
+            step and its balls.
         """
         pending = jax.device_get([entry.metrics for entry in self._pending])
         for entry, metrics in zip(self._pending, pending, strict=True):
@@ -97,5 +97,5 @@ def _check_finite(entry: _Pending, metrics: dict[str, Any], name: Callable[[int]
     clouds = "; ".join(name(index) for bucket in entry.members for index in bucket)
     raise UserError(
         f"step {entry.step}: {bad[0]} is {metrics[bad[0]]}. Lower optim.learning_rate in a new "
-        f"--workdir, or look at the subclouds of this step: {clouds}."
+        f"--workdir, or look at the balls of this step: {clouds}."
     )

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from prepared import CONFIG, make_store
 
-from mprm_jax.batches.bare_buckets import AT_REST, RawBatch, RawBucketBuilder
+from mprm_jax.batches.bare_buckets import AT_REST, BareBatch, BareBucketBuilder
 from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.batches.tagged_balls import BallArrays, Subclouds, write_ball_arrays
+from mprm_jax.batches.tagged_balls import BallArrays, TaggedBalls, write_ball_arrays
 from mprm_jax.overrides import override
 from mprm_jax.types import IGNORED
 
@@ -18,7 +18,7 @@ MEMBERS = [[2, 0], [], [1]]
 
 @pytest.fixture(scope="module")
 def subclouds(tmp_path_factory):
-    return Subclouds(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
+    return TaggedBalls(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,12 @@ def config(subclouds):
     return calibrate(override(CONFIG, ["pyramid.builder=device"]), subclouds)
 
 
-def fields(batch: RawBatch):
+def fields(batch: BareBatch):
     return {name: value for name, value in vars(batch).items() if name != "recipe"}
 
 
 def test_balls_lie_end_to_end_and_the_rest_is_padding(subclouds, config):
-    batch = RawBucketBuilder(subclouds, config)(MEMBERS, None)
+    batch = BareBucketBuilder(subclouds, config)(MEMBERS, None)
     rows, places = config.pyramid.bucket_points, config.pyramid.max_clouds
     for bucket, members in enumerate(MEMBERS):
         balls = [subclouds.read(index) for index in members]
@@ -53,14 +53,14 @@ def test_balls_lie_end_to_end_and_the_rest_is_padding(subclouds, config):
 
 
 def test_a_moving_bucket_names_its_epoch(subclouds, config):
-    np.testing.assert_array_equal(RawBucketBuilder(subclouds, config)(MEMBERS, 7).epoch, [7] * 3)
+    np.testing.assert_array_equal(BareBucketBuilder(subclouds, config)(MEMBERS, 7).epoch, [7] * 3)
 
 
 def test_balls_cut_out_before_are_the_same(subclouds, config, tmp_path):
-    first = RawBucketBuilder(subclouds, config)(MEMBERS, None)
-    kept = Subclouds(subclouds.store, "train", CONFIG)
+    first = BareBucketBuilder(subclouds, config)(MEMBERS, None)
+    kept = TaggedBalls(subclouds.store, "train", CONFIG)
     kept.keep_arrays(tmp_path / "input")
-    again = RawBucketBuilder(kept, config)(MEMBERS, None)
+    again = BareBucketBuilder(kept, config)(MEMBERS, None)
     for name, value in fields(first).items():
         np.testing.assert_array_equal(fields(again)[name], value)
 
@@ -90,7 +90,7 @@ def test_the_loader_sends_bare_points_if_the_device_builds(subclouds, config, wo
     settings = override(config, [f"data.workers={workers}"])
     with Loader(subclouds, settings) as loader:
         (loaded,) = loader.load([MEMBERS], epoch=2)
-    expected = RawBucketBuilder(subclouds, config)(MEMBERS, 2)
+    expected = BareBucketBuilder(subclouds, config)(MEMBERS, 2)
     for name, value in fields(expected).items():
         np.testing.assert_array_equal(fields(loaded.batch)[name], value)
     assert loaded.cut_rows is None

@@ -11,13 +11,13 @@ from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.packing import pack
 from mprm_jax.batches.plan import group_plan
 from mprm_jax.batches.shapes import calibrate, pyramid_spec
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.overrides import override
 
 
 @pytest.fixture(scope="module")
 def subclouds(tmp_path_factory):
-    return Subclouds(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
+    return TaggedBalls(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
 
 
 @pytest.fixture(scope="module")

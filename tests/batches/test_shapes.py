@@ -9,14 +9,14 @@ from prepared import CONFIG, make_store
 from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.plan import epoch_plan
 from mprm_jax.batches.shapes import bucket_shape, calibrate, pyramid_spec
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.geometry.pyramid import neighbor_counts
 from mprm_jax.overrides import override
 
 
 @pytest.fixture(scope="module")
 def subclouds(tmp_path_factory):
-    return Subclouds(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
+    return TaggedBalls(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
 
 
 @pytest.fixture(scope="module")

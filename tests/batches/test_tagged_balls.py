@@ -1,4 +1,4 @@
-"""Subclouds: the points, tags and motion of one ball, as training sees them."""
+"""TaggedBalls: the points, tags and motion of one ball, as training sees them."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prepared import CONFIG, make_store
 
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.geometry.pyramid import PyramidSpec
 from mprm_jax.overrides import override
 
@@ -27,7 +27,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subclouds(store):
-    return Subclouds(store, "train", CONFIG)
+    return TaggedBalls(store, "train", CONFIG)
 
 
 def finest(subclouds, index, epoch):
@@ -60,7 +60,7 @@ def test_tags_are_those_of_the_scene_store(store, subclouds):
 
 
 def test_scene_tags_stand_for_every_ball_of_the_scene(store):
-    by_scene = Subclouds(store, "train", override(CONFIG, ["data.labels=scene"]))
+    by_scene = TaggedBalls(store, "train", override(CONFIG, ["data.labels=scene"]))
     for index, tags in enumerate(by_scene.tags):
         scene = by_scene.scenes[by_scene.scene_of[index]]
         np.testing.assert_array_equal(tags, store.weak_labels("train", scene).scene_tags)
@@ -75,7 +75,7 @@ def test_features_are_one_and_the_color(subclouds):
 
 
 def test_height_is_measured_from_the_lowest_point(store):
-    tall = Subclouds(store, "train", override(CONFIG, ["model.height=True"]))
+    tall = TaggedBalls(store, "train", override(CONFIG, ["model.height=True"]))
     cloud = tall.cloud(0, SPEC, None)
     heights = cloud.pyramid.points[0][:, 2]
     np.testing.assert_allclose(cloud.features[:, 4], heights - heights.min())
@@ -90,19 +90,19 @@ def test_a_training_epoch_moves_the_points(subclouds):
 
 
 def test_the_motion_can_be_switched_off(store):
-    still = Subclouds(store, "train", STILL)
+    still = TaggedBalls(store, "train", STILL)
     np.testing.assert_array_equal(finest(still, 2, 0), still.read(2).points)
 
 
 def test_equal_epochs_move_a_subcloud_equally(store, subclouds):
-    again = Subclouds(store, "train", CONFIG)
+    again = TaggedBalls(store, "train", CONFIG)
     np.testing.assert_array_equal(finest(subclouds, 2, 5), finest(again, 2, 5))
 
 
 @pytest.mark.parametrize("change", ["epoch", "seed"])
 def test_the_motion_differs_with(store, subclouds, change):
     other = dataclasses.replace(CONFIG, seed=1) if change == "seed" else CONFIG
-    moved = finest(Subclouds(store, "train", other), 2, epoch=6 if change == "epoch" else 5)
+    moved = finest(TaggedBalls(store, "train", other), 2, epoch=6 if change == "epoch" else 5)
     assert np.any(moved != finest(subclouds, 2, 5))
 
 
@@ -112,7 +112,7 @@ def test_the_motion_differs_between_subclouds(subclouds):
 
 
 def test_a_ball_larger_than_the_bucket_is_thinned_to_it(store, subclouds):
-    small = Subclouds(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
+    small = TaggedBalls(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
     largest = int(np.argmax(subclouds.num_points))
     rows = small.read(largest).rows
     assert len(rows) == small.num_points[largest] == 60
@@ -120,12 +120,12 @@ def test_a_ball_larger_than_the_bucket_is_thinned_to_it(store, subclouds):
 
 
 def test_thinned_balls_are_counted(store, subclouds):
-    small = Subclouds(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
+    small = TaggedBalls(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
     assert small.num_thinned == np.sum(subclouds.num_points > 60) > 0
 
 
 def test_a_ball_is_thinned_to_the_same_points_every_time(store, subclouds):
-    small = Subclouds(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
+    small = TaggedBalls(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
     largest = int(np.argmax(subclouds.num_points))
     np.testing.assert_array_equal(small.read(largest).rows, small.read(largest).rows)
 
@@ -137,4 +137,4 @@ def test_names_tell_scene_and_center(subclouds):
 
 def test_a_split_that_does_not_exist_names_the_others(store):
     with pytest.raises(ValueError, match="train, val"):
-        Subclouds(store, "test", CONFIG)
+        TaggedBalls(store, "test", CONFIG)

@@ -13,7 +13,6 @@ from mprm_jax.commands import evaluate, export, predict, train
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.store.targets import open_targets
 from mprm_jax.training.parallel import make_mesh
-from mprm_jax.training.stages import cls_stage, seg_stage
 from mprm_jax.training.trained import open_network
 
 pytestmark = pytest.mark.usefixtures("same_process_afterwards")
@@ -57,8 +56,7 @@ def test_an_older_network_opens_though_its_settings_are_fewer(kept, stage, check
     del values["pyramid"]["builder"], values["seg"], values["model"]["dtype"]
     path.write_text(json.dumps(values))
     mesh = make_mesh(jax.devices()[:1])
-    make_stage = {"cls": cls_stage, "seg": seg_stage}[stage]
-    network = open_network(kept / stage, stage, make_stage, checkpoint, mesh)
+    network = open_network(kept / stage, stage, checkpoint, mesh)
     assert network.step == int(network.state.step) == int(*runs.saved_steps(kept / stage))
     assert network.config.pyramid.builder == "host"
 

@@ -256,7 +256,7 @@ def many(tmp_path):
         ),
     ],
 )
-@pytest.mark.parametrize("step", ["load_raw_cloud", "write_labeled"])
+@pytest.mark.parametrize("step", ["load_scan", "write_labeled"])
 def test_whatever_happens_to_a_scan_the_others_are_done(
     labeled, many, tmp_path, monkeypatch, step, error, named
 ):
@@ -280,7 +280,7 @@ def test_a_bug_is_not_taken_for_a_bad_scan(labeled, many, monkeypatch):
     def load(*_, **__):
         raise IndexError("bug")
 
-    monkeypatch.setattr(predicting_run, "load_raw_cloud", load)
+    monkeypatch.setattr(predicting_run, "load_scan", load)
     with pytest.raises(IndexError, match="bug"):
         labeled(many)
 

@@ -11,7 +11,7 @@ from fake_source import FakeSource, box_room, scene_tags
 from prepared import CONFIG, make_store
 
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.evaluation.pictures import draw_showcase
 from mprm_jax.evidence.candidates import allowed_classes
 from mprm_jax.labeling.choice import (
@@ -25,6 +25,7 @@ from mprm_jax.labeling.mining import MINED, export_pseudo_labels
 from mprm_jax.overrides import override
 from mprm_jax.store.exports import Export, as_labels
 from mprm_jax.store.prepare import prepare
+from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.steps import Predicted
 
@@ -40,12 +41,12 @@ def subclouds(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
     rooms = {"train/full": box_room(), "train/none": box_room(1)._replace(weak_labels=scene_tags())}
     store = prepare(FakeSource(path / "scans", rooms), path / "store", CONFIG.data, workers=0).store
-    return Subclouds(store, "train", CONFIG)
+    return TaggedBalls(store, "train", CONFIG)
 
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory):
-    return Subclouds(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
+    return TaggedBalls(make_store(tmp_path_factory.mktemp("data")), "train", CONFIG)
 
 
 def exported(
@@ -59,8 +60,8 @@ def exported(
 ):
     config = override(calibrate(CONFIG, subclouds), settings)
     mesh = make_mesh(jax.devices()[:num_devices])
-    run_of = (predict, None, subclouds, config, mesh)
-    return export_pseudo_labels(*run_of, folder, {"of": origin}, is_own=is_own)
+    network = ReadyNetwork(predict, None, config, mesh)
+    return export_pseudo_labels(network, subclouds, folder, {"of": origin}, is_own=is_own)
 
 
 def contents(folder):

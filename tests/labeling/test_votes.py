@@ -6,11 +6,12 @@ import pytest
 from prepared import CONFIG, make_store
 
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.config import MiningConfig, ModelConfig
 from mprm_jax.labeling.mining import make_mining, num_votes, scene_votes
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.overrides import override
+from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.steps import Predicted
 
@@ -22,16 +23,16 @@ def store(tmp_path_factory):
 
 def votes_of(store, num_devices=2, changes=(), progress=lambda _: None, scenes=None):
     """Votes of a network that says each point's color: as many channels as classes."""
-    subclouds = Subclouds(store, "train", CONFIG)
+    subclouds = TaggedBalls(store, "train", CONFIG)
     config = override(calibrate(CONFIG, subclouds), changes)
-    subclouds = Subclouds(store, "train", config)
+    subclouds = TaggedBalls(store, "train", config)
     mesh = make_mesh(jax.devices()[:num_devices])
     scenes = range(len(subclouds.scenes)) if scenes is None else scenes
 
     def predict(_, batch):
         return Predicted(batch.features[:, 1:], {})
 
-    votes = scene_votes(predict, None, subclouds, config, mesh, scenes, progress)
+    votes = scene_votes(ReadyNetwork(predict, None, config, mesh), subclouds, scenes, progress)
     return subclouds, list(votes)
 
 

@@ -1,5 +1,7 @@
 """Prediction of whole clouds: tiles change nothing, and every point has an answer."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -7,9 +9,11 @@ from prepared import CONFIG, make_store
 
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.prediction.predictor import NOWHERE, Predictor, PredictSettings, RawCloud, spread
+from mprm_jax.prediction.network import most_probable
+from mprm_jax.prediction.predictor import NOWHERE, Predictor, PredictSettings, VoxelizedScan
 from mprm_jax.prediction.scenes import segment
 from mprm_jax.store.scenes import CloudArrays, LooseClouds, StoredClouds
+from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.steps import Predicted
 
@@ -43,7 +47,9 @@ def surroundings(_, batch):
 
 def predictor(config, network=colors, num_devices=2, **settings):
     mesh = make_mesh(jax.devices()[:num_devices])
-    return Predictor(network, None, 3, config, mesh, PredictSettings(**settings))
+    ready = ReadyNetwork(network, None, config, mesh)
+    choose = functools.partial(most_probable, allowed=np.ones(3, bool))
+    return Predictor(ready, 3, PredictSettings(**settings), choose)
 
 
 def predicted(config, cloud, *arguments, **settings):
@@ -72,7 +78,8 @@ def test_each_voxel_has_its_own_answer(config):
 def test_one_tile_is_what_segment_says(config, votes):
     found = predicted(config, voxels(), surroundings, votes=votes)
     balls = CoveringBalls(LooseClouds({"a": voxels()}, "a.ply"), 3, config, votes)
-    ((_, expected),) = segment(surroundings, None, balls, config, make_mesh(jax.devices()[:2]))
+    ready = ReadyNetwork(surroundings, None, config, make_mesh(jax.devices()[:2]))
+    ((_, expected),) = segment(ready, balls)
     np.testing.assert_array_equal(found.label, expected.probabilities.argmax(axis=1))
     np.testing.assert_allclose(found.confidence, expected.probabilities.max(axis=1), atol=1e-6)
 
@@ -101,8 +108,8 @@ def test_every_point_has_the_answer_of_its_voxel(config):
     cloud = voxels()
     point_voxel = np.random.default_rng(1).integers(0, 700, 2000).astype(np.int32)
     point_voxel[5] = NOWHERE
-    raw = RawCloud(None, cloud, point_voxel)
-    found = predictor(config).points(raw, "a.ply", lambda _: None)
+    scan = VoxelizedScan(None, cloud, point_voxel)
+    found = predictor(config).points(scan, "a.ply", lambda _: None)
     of_voxels = predicted(config, cloud)
     for i, voxel in enumerate(point_voxel):
         expected = (of_voxels.label[voxel], of_voxels.confidence[voxel]) if i != 5 else (-1, 0)
@@ -111,7 +118,8 @@ def test_every_point_has_the_answer_of_its_voxel(config):
 
 
 def test_types_stay_small(config):
-    found = spread(predicted(config, voxels()), np.array([0, NOWHERE], np.int32))
+    scan = VoxelizedScan(None, voxels(), np.array([0, NOWHERE], np.int32))
+    found = predictor(config).points(scan, "a.ply", lambda _: None)
     assert (found.label.dtype, found.confidence.dtype) == (np.int16, np.float32)
 
 

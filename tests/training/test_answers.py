@@ -12,13 +12,13 @@ from prepared import CONFIG
 
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.ops.pooling import nearest_upsample
 from mprm_jax.overrides import override
 from mprm_jax.scans.scene import Scene
 from mprm_jax.store.prepare import prepare
 from mprm_jax.store.scenes import StoredClouds
-from mprm_jax.training.answers import Answers
+from mprm_jax.training.answers import Answers, ReadyNetwork
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.static_sizes import calibrate_candidates
 from mprm_jax.training.steps import make_predict_step
@@ -81,7 +81,7 @@ def answers_of(balls, config, groups, num_devices=2, epoch=None):
     mesh = make_mesh(jax.devices()[:num_devices])
     predict = make_predict_step(lambda variables, batch: heard(variables, batch), mesh)
     state = jax.device_put(NoState(), jax.NamedSharding(mesh, jax.P()))
-    with Answers(predict, state, balls, config, mesh) as answers:
+    with Answers(ReadyNetwork(predict, state, config, mesh), balls) as answers:
         return list(answers.of_rows(groups, epoch))
 
 
@@ -153,7 +153,7 @@ def test_a_scene_answers_the_same_to_the_bit_with_others_and_on_more_devices(sto
 
 def test_clouds_answer_one_by_one(store):
     config = override(trained(store, "host"), ["pyramid.coarse_points=(16, 8)"])
-    balls = Subclouds(store, "train", config)
+    balls = TaggedBalls(store, "train", config)
     mesh = make_mesh(jax.devices()[:2])
 
     def places(variables, batch):
@@ -164,7 +164,7 @@ def test_clouds_answer_one_by_one(store):
 
     predict = make_predict_step(places, mesh)
     state = jax.device_put(NoState(), jax.NamedSharding(mesh, jax.P()))
-    with Answers(predict, state, balls, config, mesh) as answers:
+    with Answers(ReadyNetwork(predict, state, config, mesh), balls) as answers:
         found = dict(answers.of_clouds([np.arange(len(balls))]))
     assert {index: int(count[0]) for index, count in found.items()} == {
         i: int(count) for i, count in enumerate(balls.num_points)

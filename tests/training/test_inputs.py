@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from prepared import CONFIG, make_store
 
-from mprm_jax.batches.bare_buckets import RawBucketBuilder
+from mprm_jax.batches.bare_buckets import BareBucketBuilder
 from mprm_jax.batches.loader import BucketBuilder
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.overrides import override
 from mprm_jax.training import inputs as overflow
 from mprm_jax.training.inputs import check_overflow, complete
@@ -23,7 +23,7 @@ BARE = override(CONFIG, ["pyramid.builder=device", "model.height=True"])
 
 @pytest.fixture(scope="module")
 def subclouds(tmp_path_factory):
-    return Subclouds(make_store(tmp_path_factory.mktemp("data")), "train", BARE)
+    return TaggedBalls(make_store(tmp_path_factory.mktemp("data")), "train", BARE)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def compiled():
 @pytest.fixture(scope="module")
 def at_rest(config, subclouds):
     """Input of the same bucket: the host's, and the step's."""
-    raw = RawBucketBuilder(subclouds, config)(MEMBERS, None)
+    raw = BareBucketBuilder(subclouds, config)(MEMBERS, None)
     host = BucketBuilder(subclouds, config)(MEMBERS, None).batch
     return host, jax.device_get(compiled()(raw, 1))
 
@@ -48,7 +48,8 @@ def test_a_bucket_at_rest_is_that_of_the_host(at_rest):
     host, (batch, cut) = at_rest
     assert not any(np.any(x) for x in cut)
     np.testing.assert_allclose(batch.features, host.features, atol=1e-6)
-    for name in ("cloud_labels", "real", "point_labels"):
+    np.testing.assert_array_equal(batch.pyramid.real, host.pyramid.real)
+    for name in ("cloud_labels", "point_labels"):
         np.testing.assert_array_equal(getattr(batch, name), getattr(host, name))
     for found, expected in zip(batch.pyramid.clouds, host.pyramid.clouds, strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -65,14 +66,14 @@ def test_lists_at_rest_are_those_of_the_host(at_rest):
 
 
 def test_clouds_move_anew_in_every_epoch(config, subclouds):
-    build = RawBucketBuilder(subclouds, config)
+    build = BareBucketBuilder(subclouds, config)
     first, again, later = (compiled()(build(MEMBERS, epoch), 1).batch for epoch in (0, 0, 1))
     np.testing.assert_array_equal(first.pyramid.points[0], again.pyramid.points[0])
     assert np.abs(np.asarray(first.pyramid.points[0] - later.pyramid.points[0])).max() > 0.05
 
 
 def test_calibrated_candidates_hold_moved_clouds(config, subclouds):
-    build = RawBucketBuilder(subclouds, config)
+    build = BareBucketBuilder(subclouds, config)
     for epoch in range(3):
         cut = compiled()(build(MEMBERS, epoch), 1).overflow
         assert not np.any(cut.candidates) and not np.any(cut.rows)
@@ -81,7 +82,7 @@ def test_calibrated_candidates_hold_moved_clouds(config, subclouds):
 @pytest.mark.parametrize("builder", ["host", "device"])
 def test_two_buckets_on_a_device_are_each_what_they_are_alone(config, subclouds, builder):
     """Rows lie end to end, numbers are counted through, padding stays padding."""
-    build = {"host": BucketBuilder, "device": RawBucketBuilder}[builder](subclouds, config)
+    build = {"host": BucketBuilder, "device": BareBucketBuilder}[builder](subclouds, config)
 
     def built(members):
         made = build(members, 0)
@@ -121,7 +122,7 @@ def test_candidates_that_are_given_stay(config, subclouds):
 
 def test_too_many_balls_for_a_bucket_are_an_error(config, subclouds):
     with pytest.raises(ValueError, match="do not fit a bucket"):
-        RawBucketBuilder(subclouds, config)([[0] * 50], None)
+        BareBucketBuilder(subclouds, config)([[0] * 50], None)
 
 
 def test_overflow_is_said_once_for_each_kind_and_level(caplog):

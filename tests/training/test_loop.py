@@ -11,7 +11,7 @@ import runs
 from small_stage import SMALL_STAGE
 
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.errors import UserError
 from mprm_jax.training import loop
 from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE
@@ -32,7 +32,7 @@ def fit(store, tmp_path):
 
     def fit(num_devices, *settings, run="run", validation=None):
         config = runs.small_config("pyramid.buckets_per_step=4", *settings)
-        balls = Subclouds(store, "train", config)
+        balls = TaggedBalls(store, "train", config)
         config = calibrate_candidates(calibrate(config, balls), balls)
         mesh = step_mesh(jax.devices()[:num_devices], config.pyramid.buckets_per_step)
         return loop.fit(SMALL_STAGE, balls, validation, config, mesh, tmp_path / run)

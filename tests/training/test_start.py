@@ -7,7 +7,7 @@ from small_stage import SMALL_STAGE
 
 from mprm_jax.batches import shapes
 from mprm_jax.batches.covering import CoveringBalls
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.config import from_json
 from mprm_jax.store.scenes import StoredClouds
 from mprm_jax.training import static_sizes
@@ -43,7 +43,7 @@ def start(store, tmp_path):
 
 def balls_of(store, name, config):
     if name == "cls":
-        return Subclouds(store, "train", config)
+        return TaggedBalls(store, "train", config)
     return CoveringBalls(StoredClouds(store, "train"), len(store.classes), config, 1)
 
 

@@ -8,7 +8,7 @@ import runs
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.shapes import calibrate
-from mprm_jax.batches.tagged_balls import Subclouds
+from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.store.scenes import StoredClouds
 from mprm_jax.store.targets import TrueLabels
 from mprm_jax.training.optimizer import make_optimizer
@@ -24,7 +24,7 @@ STAGES = {"cls": cls_stage, "seg": seg_stage}
 
 
 def tagged_balls(store, config):
-    return Subclouds(store, "train", config)
+    return TaggedBalls(store, "train", config)
 
 
 def labeled_balls(store, config):

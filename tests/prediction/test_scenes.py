@@ -9,6 +9,7 @@ from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.shapes import calibrate
 from mprm_jax.prediction.scenes import segment
 from mprm_jax.store.scenes import CloudArrays, LooseClouds, StoredClouds
+from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.steps import Predicted
 
@@ -31,7 +32,7 @@ def colors(_, batch):
 def segmented(clouds, config, rounds=1, num_devices=2, **changes):
     balls = CoveringBalls(clouds, 3, config, rounds)
     mesh = make_mesh(jax.devices()[:num_devices])
-    return dict(segment(colors, None, balls, config, mesh, **changes))
+    return dict(segment(ReadyNetwork(colors, None, config, mesh), balls, **changes))
 
 
 def test_scenes_come_in_order(store, config):

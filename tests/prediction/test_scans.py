@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from mprm_jax.prediction.predictor import NOWHERE, load_raw_cloud
+from mprm_jax.prediction.predictor import NOWHERE, load_scan
 from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.scene import Scene
 from mprm_jax.store.manifest import StoreSettings
@@ -26,69 +26,71 @@ def save(path, coords, colors=None, **arrays):
 
 
 def load(path, settings=SETTINGS, use_colors=True):
-    return load_raw_cloud(path, settings, use_colors=use_colors, unit_flag="--scale 0.001")
+    return load_scan(path, settings, use_colors=use_colors, unit_flag="--scale 0.001")
 
 
-def nearest_voxel(coords, raw):
+def nearest_voxel(coords, scan):
     """The naive way."""
-    return np.linalg.norm(coords[:, None] - raw.voxels.coords[None], axis=2).argmin(axis=1)
+    return np.linalg.norm(coords[:, None] - scan.voxels.coords[None], axis=2).argmin(axis=1)
 
 
 def test_voxels_are_those_of_preparation(tmp_path):
     coords, colors = points()
-    raw = load(save(tmp_path / "a.npz", coords, colors))
+    scan = load(save(tmp_path / "a.npz", coords, colors))
     prepared = prepare_scene(Scene(coords, colors, None, None, None), SETTINGS, 3)
-    np.testing.assert_array_equal(raw.voxels.coords, prepared.voxels.coords)
-    np.testing.assert_array_equal(raw.voxels.colors, prepared.voxels.colors)
-    np.testing.assert_array_equal(raw.point_voxel, prepared.point_voxel)
+    np.testing.assert_array_equal(scan.voxels.coords, prepared.voxels.coords)
+    np.testing.assert_array_equal(scan.voxels.colors, prepared.voxels.colors)
+    np.testing.assert_array_equal(scan.point_voxel, prepared.point_voxel)
 
 
 def test_points_without_a_position_have_no_voxel_and_all_others_their_nearest(tmp_path):
     coords, colors = points()
     coords[[3, 77]] = [[np.nan, 1, 1], [1, np.inf, 1]]
     coords[200:260] = coords[100]
-    raw = load(save(tmp_path / "a.npz", coords, colors))
-    assert raw.point_voxel[[3, 77]].tolist() == [NOWHERE, NOWHERE]
+    scan = load(save(tmp_path / "a.npz", coords, colors))
+    assert scan.point_voxel[[3, 77]].tolist() == [NOWHERE, NOWHERE]
     real = np.isfinite(coords).all(axis=1)
-    np.testing.assert_array_equal(raw.point_voxel[real], nearest_voxel(coords[real], raw))
+    np.testing.assert_array_equal(scan.point_voxel[real], nearest_voxel(coords[real], scan))
 
 
 def test_repeated_points_weigh_once(tmp_path):
     coords, colors = points(20)
-    raw = load(save(tmp_path / "a.npz", np.repeat(coords, 3, axis=0), np.repeat(colors, 3, axis=0)))
+    scan = load(
+        save(tmp_path / "a.npz", np.repeat(coords, 3, axis=0), np.repeat(colors, 3, axis=0))
+    )
     once = load(save(tmp_path / "b.npz", coords, colors))
-    np.testing.assert_array_equal(raw.voxels.coords, once.voxels.coords)
-    np.testing.assert_array_equal(raw.point_voxel, np.repeat(once.point_voxel, 3))
+    np.testing.assert_array_equal(scan.voxels.coords, once.voxels.coords)
+    np.testing.assert_array_equal(scan.point_voxel, np.repeat(once.point_voxel, 3))
 
 
 def test_far_points_repeated_find_their_voxel(tmp_path):
     """Scans in map coordinates are moved to an origin of their own."""
     coords, colors = points()
     coords = np.concatenate([coords, coords[:5]]) + np.array([431234.0, 5412345.0, 0.0])
-    raw = load(save(tmp_path / "a.npz", coords, np.concatenate([colors, colors[:5]])))
-    np.testing.assert_array_equal(raw.point_voxel[:5], raw.point_voxel[-5:])
+    scan = load(save(tmp_path / "a.npz", coords, np.concatenate([colors, colors[:5]])))
+    np.testing.assert_array_equal(scan.point_voxel[:5], scan.point_voxel[-5:])
 
 
 def test_the_cloud_is_kept_as_it_was_without_its_labels(tmp_path):
     coords, colors = points()
     path = save(tmp_path / "a.npz", coords * 1000, colors, label=np.arange(500))
-    raw = load(path, SETTINGS.__class__(0.16, 1.2, "ends", scale=0.001))
-    np.testing.assert_array_equal(raw.cloud.coords, read_cloud(path).coords)
-    assert raw.cloud.labels is None
-    np.testing.assert_array_equal(raw.point_voxel, nearest_voxel(coords, raw))
+    scan = load(path, SETTINGS.__class__(0.16, 1.2, "ends", scale=0.001))
+    np.testing.assert_array_equal(scan.cloud.coords, read_cloud(path).coords)
+    assert scan.cloud.labels is None
+    np.testing.assert_array_equal(scan.point_voxel, nearest_voxel(coords, scan))
 
 
 def test_labels_of_any_kind_do_not_matter(tmp_path):
     coords, colors = points()
-    raw = load(save(tmp_path / "a.npz", coords, colors, label=np.full(500, np.nan)))
-    assert raw.cloud.labels is None
+    scan = load(save(tmp_path / "a.npz", coords, colors, label=np.full(500, np.nan)))
+    assert scan.cloud.labels is None
 
 
 def test_colors_count_only_for_a_network_that_knows_them(tmp_path):
     coords, colors = points()
-    raw = load(save(tmp_path / "a.npz", coords, colors), use_colors=False)
-    assert not raw.voxels.colors.any()
-    np.testing.assert_array_equal(raw.cloud.colors, colors)
+    scan = load(save(tmp_path / "a.npz", coords, colors), use_colors=False)
+    assert not scan.voxels.colors.any()
+    np.testing.assert_array_equal(scan.cloud.colors, colors)
     assert load(save(tmp_path / "b.npz", coords), use_colors=False).cloud.colors is None
 
 

@@ -1,0 +1,207 @@
+"""Clouds as networks read them, for notebooks and training loops of one's own.
+
+voxels = voxelize(coords, 0.04, colors)
+pyramid = pyramid(voxels.coords, voxel_size=0.04, num_levels=3)
+features = np.column_stack([np.ones(len(voxels.coords)), voxels.colors])
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mprm_jax.batches.packing import BucketShape, Cloud, pack
+from mprm_jax.errors import UserError
+from mprm_jax.geometry.pyramid import (
+    Capacities,
+    CloudPyramid,
+    PyramidSpec,
+    build_pyramid,
+    neighbor_counts,
+)
+from mprm_jax.geometry.voxels import voxel_grid, voxel_means
+from mprm_jax.ops.pyramid import build_bucket_pyramid, count_pyramid_candidates
+from mprm_jax.types import IGNORED, Array, PointPyramid
+
+
+class Voxels(NamedTuple):
+    """One point for every occupied voxel of a cloud."""
+
+    coords: Array  # [V, 3] float32 meters, means of the points of a voxel
+    colors: Array | None  # [V, C] float32, means
+    point_voxel: Array  # [N] int32, voxel of each point
+
+
+def voxelize(coords: Array, voxel_size: float = 0.04, colors: Array | None = None) -> Voxels:
+    """Reduces a cloud to the barycenters of its voxels.
+
+    Args:
+      coords: [N, 3] meters, finite.
+      voxel_size: meters.
+      colors: [N, C] of the points, e.g. in [0, 1].
+
+    Raises:
+      ValueError: the cloud spans too many voxels.
+
+    >>> voxelize(np.array([[0.01, 0, 0], [0.03, 0, 0], [0.5, 0, 0]])).point_voxel
+    array([0, 0, 1], dtype=int32)
+    """
+    coords = np.asarray(coords)
+    grid = voxel_grid(coords, voxel_size)
+    means = None if colors is None else voxel_means(np.asarray(colors), grid).astype(np.float32)
+    return Voxels(voxel_means(coords, grid).astype(np.float32), means, grid.inverse)
+
+
+def pyramid(
+    coords: Array | Sequence[Array],
+    voxel_size: float = 0.04,
+    num_levels: int = 3,
+    *,
+    conv_radius: float = 2.5,
+    deform_radius: float = 5.0,
+    first_deformable: int | None = 1,
+    max_neighbors: int | None = None,
+    rows: tuple[int, ...] | None = None,
+    builder: str = "host",
+) -> PointPyramid:
+    """Builds the resolutions of clouds, and the lists that connect them.
+
+    Without `rows` the pyramid is just as large as its clouds: a new size for every bucket, for
+    each of which a jitted function compiles again.
+
+    Args:
+      coords: [N, 3] float32 meters, at most one point per voxel (see `voxelize`) and near the
+        origin, or several such clouds, which never see each other.
+      voxel_size: meters, of level 0; doubles from level to level.
+      conv_radius: reach of rigid kernels, in voxels of their level.
+      deform_radius: the same of deformable kernels.
+      first_deformable: level from which on kernels deform, as in `ModelConfig`; None: no level.
+      max_neighbors: longest list; farther neighbors are cut. None cuts nothing.
+      rows: of each level; what the clouds leave is padding.
+      builder: "host" uses NumPy and SciPy and returns NumPy arrays; "device" runs on JAX's default
+        device.
+
+    Raises:
+      ValueError: a cloud is empty or of another shape, or needs more rows than given.
+
+    Source: Wei et al. 2020, 5.2; mprm `datasets/common.py`.
+
+    >>> cloud = np.random.default_rng(0).uniform(0, 0.4, (100, 3))
+    >>> found = pyramid(voxelize(cloud).coords, num_levels=2)
+    >>> len(found.points), found.num_clouds
+    (2, 1)
+    """
+    clouds = [np.asarray(x, np.float32) for x in (coords if _is_list(coords) else [coords])]
+    for cloud in clouds:
+        if cloud.ndim != 2 or cloud.shape[1] != 3 or not len(cloud):
+            raise UserError(f"a cloud has shape {cloud.shape}; give [N, 3] with N >= 1.")
+    if builder not in ("host", "device"):
+        raise UserError(f"builder is {builder!r}; choose host or device.")
+    first = num_levels if first_deformable is None else first_deformable
+    reach = [deform_radius if level >= first else conv_radius for level in range(num_levels)]
+    radii = tuple(voxel_size * 2**level * r for level, r in enumerate(reach))
+    spec = PyramidSpec(voxel_size, radii, radii[:-1], (), ())
+    build = _on_device if builder == "device" else _on_host
+    return build(clouds, spec, max_neighbors, rows)
+
+
+def _is_list(coords: Array | Sequence[Array]) -> bool:
+    return isinstance(coords, (list, tuple)) and np.ndim(coords[0]) == 2
+
+
+def _on_host(
+    clouds: list[Array], spec: PyramidSpec, most: int | None, rows: tuple[int, ...] | None
+) -> PointPyramid:
+    counts = [neighbor_counts(cloud, spec) for cloud in clouds]
+    convs, pools = (
+        tuple(_width([int(np.max(x)) for x in level], most) for level in zip(*kind, strict=True))
+        for kind in zip(*counts, strict=True)
+    )
+    spec = spec._replace(conv_neighbors=convs, pool_neighbors=pools)
+    built = [build_pyramid(cloud, spec) for cloud in clouds]
+    needed = tuple(sum(map(len, level)) for level in zip(*(x.points for x in built), strict=True))
+    shape = BucketShape(_rows(needed, rows), len(clouds), convs, pools, 0, 0)
+    return pack([_bare(cloud) for cloud in built], shape).batch.pyramid
+
+
+def _bare(cloud: CloudPyramid) -> Cloud:
+    """A cloud with neither features nor tags."""
+    num_points = len(cloud.points[0])
+    labels = np.full(num_points, IGNORED, np.int32)
+    return Cloud(cloud, np.zeros((num_points, 0), np.float32), np.zeros(0, bool), labels)
+
+
+def _on_device(
+    clouds: list[Array], spec: PyramidSpec, most: int | None, rows: tuple[int, ...] | None
+) -> PointPyramid:
+    num_clouds, num_levels = len(clouds), len(spec.conv_radii)
+    size = sum(map(len, clouds)) if rows is None else rows[0]
+    points, owners = np.zeros((size, 3), np.float32), np.full(size, num_clouds, np.int32)
+    joined = np.concatenate(clouds)
+    _rows((len(joined),), None if rows is None else rows[:1])
+    points[: len(joined)] = joined
+    owners[: len(joined)] = np.repeat(np.arange(num_clouds), list(map(len, clouds)))
+    coarse = (size,) * (num_levels - 1) if rows is None else tuple(rows[1:])
+    lists, upsamples = jax.device_get(
+        _count(points, owners, spec=spec, coarse_rows=coarse, num_clouds=num_clouds)
+    )
+    candidates = tuple(max(int(count), 1) for count in lists)
+    widths = tuple(min(count, most or count) for count in candidates)
+    spec = spec._replace(conv_neighbors=widths, pool_neighbors=widths[:-1])
+    capacities = Capacities(coarse, candidates, tuple(max(int(x), 1) for x in upsamples))
+    built = _build(points, owners, spec=spec, capacities=capacities, num_clouds=num_clouds)
+    cut = jax.device_get(built.overflow)
+    if cut.too_wide or cut.rows.any():
+        raise UserError(
+            f"the clouds span too many cells, or need {cut.rows.max()} rows more at a level than "
+            f"{(size, *coarse)}; give more rows, or builder='host'."
+        )
+    return _trimmed(built.pyramid, keep_rows=rows is not None)
+
+
+_count = functools.partial(jax.jit, static_argnames=("spec", "coarse_rows", "num_clouds"))(
+    count_pyramid_candidates
+)
+_build = functools.partial(jax.jit, static_argnames=("spec", "capacities", "num_clouds"))(
+    build_bucket_pyramid
+)
+
+
+def _trimmed(built: PointPyramid, *, keep_rows: bool) -> PointPyramid:
+    """Without slots that are empty in every list, and without rows of padding unless kept."""
+    num_levels, num_clouds = len(built.points), built.num_clouds
+    used = [int(jnp.sum(clouds < num_clouds)) for clouds in built.clouds]
+    rows = [len(points) if keep_rows else n for points, n in zip(built.points, used, strict=True)]
+
+    def lists(index: Array, level: int, into: int) -> Array:
+        index = index[: rows[level]]
+        filled = index < len(built.points[into])
+        if index.ndim == 2:
+            width = max(int(jnp.max(jnp.sum(filled, axis=1))), 1)
+            index, filled = index[:, :width], filled[:, :width]
+        return jnp.where(filled, index, rows[into])
+
+    levels, coarse = range(num_levels), range(1, num_levels)
+    return PointPyramid(
+        points=tuple(built.points[i][: rows[i]] for i in levels),
+        clouds=tuple(built.clouds[i][: rows[i]] for i in levels),
+        neighbors=tuple(lists(built.neighbors[i], i, i) for i in levels),
+        pools=tuple(lists(built.pools[i - 1], i, i - 1) for i in coarse),
+        upsamples=tuple(lists(built.upsamples[i - 1], i - 1, i) for i in coarse),
+        real=built.real,
+    )
+
+
+def _width(longest: Sequence[int], most: int | None) -> int:
+    return max(longest) if most is None else min(max(longest), most)
+
+
+def _rows(needed: tuple[int, ...], given: tuple[int, ...] | None) -> tuple[int, ...]:
+    if given is None:
+        return needed
+    if len(given) != len(needed) or any(n > g for n, g in zip(needed, given, strict=True)):
+        raise UserError(f"rows={tuple(given)}: the clouds need {needed}; give as many or more.")
+    return tuple(given)
