@@ -40,7 +40,7 @@ def explain_lost_workers(where: str, remedy: str) -> Iterator[None]:
         ) from None
 
 
-def spread(
+def share_out(
     pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]
 ) -> Iterator[Any]:
     """Yields `function(item)` of all items, whichever is done first, and shuts the pool down."""

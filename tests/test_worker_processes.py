@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mprm_jax.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.worker_processes import explain_lost_workers, make_pool, share_out
 
 # Waits for ever with a process at its side, whose id it prints.
 PARENT = """
@@ -21,9 +21,9 @@ if __name__ == "__main__":
 
 LOST = "mprm_jax.worker_processes.LostWorkersError: here: "
 FROM_INPUT = """
-from mprm_jax.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.worker_processes import explain_lost_workers, make_pool, share_out
 with explain_lost_workers("here", "do that"):
-    list(spread(make_pool(1), abs, [-1]))
+    list(share_out(make_pool(1), abs, [-1]))
 """
 
 
@@ -58,12 +58,12 @@ def test_a_main_script_that_cannot_be_imported_is_an_error():
 
 
 def test_all_items_are_done():
-    assert sorted(spread(make_pool(2), abs, [-1, 2, -3])) == [1, 2, 3]
+    assert sorted(share_out(make_pool(2), abs, [-1, 2, -3])) == [1, 2, 3]
 
 
 def test_an_error_in_a_worker_is_raised():
     with pytest.raises(TypeError):
-        list(spread(make_pool(1), len, [3]))
+        list(share_out(make_pool(1), len, [3]))
 
 
 def test_a_killed_worker_is_one_line():
@@ -72,4 +72,4 @@ def test_a_killed_worker_is_one_line():
         pytest.raises(ChildProcessError, match=message),
         explain_lost_workers("here", "do that"),
     ):
-        list(spread(make_pool(1), os._exit, [1]))
+        list(share_out(make_pool(1), os._exit, [1]))

@@ -1,17 +1,14 @@
 """Balls cut out of voxel clouds: the clouds that networks are trained on and asked about."""
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from mprm_jax.batches.packing import Cloud
 from mprm_jax.config import Config
 from mprm_jax.geometry.augmentation import jitter, random_transform
 from mprm_jax.geometry.balls import ball_rows
-from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid, coarsen
 from mprm_jax.store.scenes import VoxelClouds
 from mprm_jax.types import IGNORED, Array
@@ -86,7 +83,7 @@ class Balls:
         """Ascending rows of all voxels of one ball, also of one too large for a bucket; int32."""
         scene = int(self.scene_of[index])
         coords, _ = self.clouds.cloud(scene)
-        return ball_rows(coords, self._tree(scene), self.centers[index], self.radii[index])
+        return ball_rows(coords, self.clouds.tree(scene), self.centers[index], self.radii[index])
 
     def read(self, index: int) -> Ball:
         """The points of one ball; of a thinned one those that are kept."""
@@ -146,10 +143,6 @@ class Balls:
         rng = np.random.default_rng((self.config.seed, 1, epoch, index))
         points = points @ random_transform(rng, self.config.augment)
         return jitter(points, rng, self.config.augment)
-
-    @functools.lru_cache(maxsize=256)  # noqa: B019  one instance lives as long as the process
-    def _tree(self, scene: int) -> cKDTree:
-        return make_tree(self.clouds.cloud(scene).coords)
 
 
 class BallParts(Balls):

@@ -1,14 +1,10 @@
 """Balls that hold every voxel of scenes, or of one tile of a large cloud."""
 
-import functools
-
 import numpy as np
-from scipy.spatial import cKDTree
 
 from mprm_jax.batches.balls import Balls, Places
 from mprm_jax.config import Config
 from mprm_jax.geometry.balls import cover
-from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.progress import progress_bar
 from mprm_jax.store.scenes import CloudArrays, LooseClouds, VoxelClouds
 from mprm_jax.store.targets import Targets
@@ -86,11 +82,3 @@ class TileBalls(Balls):
         joined = [np.concatenate(parts) for parts in zip(*covers, strict=True)]
         places = Places(np.zeros(len(joined[0]), int), *joined)
         super().__init__(LooseClouds({"tile": cloud}, origin), places, num_classes, config)
-
-    def _tree(self, scene: int) -> cKDTree:
-        return self._own_tree
-
-    @functools.cached_property
-    def _own_tree(self) -> cKDTree:
-        # Not in the cache of all balls, which would keep the tiles of a cloud in memory.
-        return make_tree(self.clouds.cloud(0).coords)

@@ -76,8 +76,8 @@ class Evaluation:
         of_points = point_labels(self.store, self.split, scene)
         of_voxels = voxel_labels(self.store, self.split, scene)
         for tags, label in labels.items():
-            spread = spread_to_points(label, point_voxel)
-            self._count(f"{self.points} {tags}", of_points, spread)
+            labels_of_points = spread_to_points(label, point_voxel)
+            self._count(f"{self.points} {tags}", of_points, labels_of_points)
             self._count(f"voxels {tags}", of_voxels, label)
         if scene == self._drawn:
             draw_evaluation(self.picture, self.store, self.split, scene, labels)

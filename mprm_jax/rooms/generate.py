@@ -14,7 +14,7 @@ from mprm_jax.machine import usable_cpus
 from mprm_jax.progress import progress_bar
 from mprm_jax.rooms.labels import TABLE_COLUMNS, table_rows
 from mprm_jax.rooms.scan import Detail, Scan, make_scan
-from mprm_jax.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.worker_processes import explain_lost_workers, make_pool, share_out
 from mprm_jax.writing import explain_failed_write, write_whole
 
 VERSION = 2  # of the content; raise it with every change that alters a scene
@@ -165,7 +165,7 @@ def _written(jobs: list[_Job], workers: int) -> Iterator[str]:
         return
     remedy = "free some and run again: finished scenes are kept"
     with explain_lost_workers(str(jobs[0].root), remedy):
-        yield from spread(make_pool(workers), _write_scene, jobs)
+        yield from share_out(make_pool(workers), _write_scene, jobs)
 
 
 def _write_scene(job: _Job) -> str:

@@ -40,7 +40,7 @@ from mprm_jax.store.prepared_scene import (
 )
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.types import MAX_CLASSES
-from mprm_jax.worker_processes import explain_lost_workers, make_pool, spread
+from mprm_jax.worker_processes import explain_lost_workers, make_pool, share_out
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def outcomes(job: Job, tasks: Sequence[Task], workers: int | None) -> Iterator[O
         return
     remedy = "run experiments/prepare.py with fewer --workers: finished scenes are kept"
     with explain_lost_workers(str(job.store), remedy):
-        yield from spread(make_pool(workers, _start_worker, (job,)), _worker_outcome, tasks)
+        yield from share_out(make_pool(workers, _start_worker, (job,)), _worker_outcome, tasks)
 
 
 def stamp_files(files: Sequence[str]) -> Stamps:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from mprm_jax.errors import MissingError, UserError, explain_damage
 from mprm_jax.evidence.weak_labels import WeakLabelArrays
+from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.store.manifest import Manifest, SceneInfo, read_manifest
 from mprm_jax.types import Array
 
@@ -80,10 +82,7 @@ class SceneStore:
 
     def voxel_cloud(self, split: str, scene: str) -> CloudArrays:
         """One point per occupied voxel."""
-        folder = self.folder(split, scene)
-        return CloudArrays(
-            read_array(folder / VOXEL_COORD_FILE), read_array(folder / VOXEL_COLOR_FILE)
-        )
+        return _read_voxels(self.folder(split, scene))
 
     def points(self, split: str, scene: str) -> CloudArrays:
         """The points or mesh vertices of the scan, in its order."""
@@ -127,6 +126,9 @@ class VoxelClouds(Protocol):
     def cloud(self, scene: int) -> CloudArrays:
         """Positions and colors of the voxels of a scene."""
 
+    def tree(self, scene: int) -> cKDTree:
+        """What finds the voxels of a scene that are near a point."""
+
 
 class StoredClouds:
     """Scenes of a split, read when needed; all of them if not told which."""
@@ -139,9 +141,17 @@ class StoredClouds:
     def num_voxels(self, scene: int) -> int:
         return self.store.info(self.split, self.scenes[scene]).voxels
 
-    @functools.lru_cache(maxsize=_KEPT)  # noqa: B019  one instance lives as long as the process
     def cloud(self, scene: int) -> CloudArrays:
-        return self.store.voxel_cloud(self.split, self.scenes[scene])
+        return _kept_cloud(*self._version(scene))
+
+    def tree(self, scene: int) -> cKDTree:
+        return _kept_tree(*self._version(scene))
+
+    def _version(self, scene: int) -> tuple[pathlib.Path, str]:
+        """Where a scene lies, and what tells its voxels from those of another preparation."""
+        name = self.scenes[scene]
+        info = self.store.info(self.split, name)
+        return self.store.folder(self.split, name), info.fingerprint
 
 
 class LooseClouds:
@@ -150,12 +160,32 @@ class LooseClouds:
     def __init__(self, clouds: Mapping[str, CloudArrays], origin: str):
         self._clouds, self.origin = tuple(clouds.values()), origin
         self.scenes: Sequence[str] = tuple(clouds)
+        self._trees: dict[int, cKDTree] = {}
 
     def num_voxels(self, scene: int) -> int:
         return len(self._clouds[scene].coords)
 
     def cloud(self, scene: int) -> CloudArrays:
         return self._clouds[scene]
+
+    def tree(self, scene: int) -> cKDTree:
+        if scene not in self._trees:
+            self._trees[scene] = make_tree(self._clouds[scene].coords)
+        return self._trees[scene]
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _kept_cloud(folder: pathlib.Path, _fingerprint: str) -> CloudArrays:
+    return _read_voxels(folder)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _kept_tree(folder: pathlib.Path, fingerprint: str) -> cKDTree:
+    return make_tree(_kept_cloud(folder, fingerprint).coords)
+
+
+def _read_voxels(folder: pathlib.Path) -> CloudArrays:
+    return CloudArrays(read_array(folder / VOXEL_COORD_FILE), read_array(folder / VOXEL_COLOR_FILE))
 
 
 def read_array(path: pathlib.Path) -> Array:

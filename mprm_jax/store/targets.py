@@ -46,7 +46,6 @@ class TrueLabels:
                     "exported pseudo-labels instead of truth."
                 )
 
-    @functools.lru_cache(maxsize=_KEPT)  # noqa: B019  one instance lives as long as the process
     def labels(self, scene: str) -> Array:
         return voxel_labels(self._store, self._split, scene).astype(np.int32)
 
@@ -76,9 +75,9 @@ class PseudoLabels:
             )
         self._path, self.name, self.scenes = export.path, str(path), export.scenes
 
-    @functools.lru_cache(maxsize=_KEPT)  # noqa: B019  one instance lives as long as the process
     def labels(self, scene: str) -> Array:
-        return as_labels(load_scene(scene_file(self._path, scene), _Label).label)
+        path = scene_file(self._path, scene)
+        return _kept_labels(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
 class Survey(NamedTuple):
@@ -115,6 +114,11 @@ def survey(targets: Targets, clouds: VoxelClouds, num_classes: int) -> Survey:
     if not counts.any():
         raise UserError(f"{targets.name}: no voxel of any scene has a label to learn.")
     return Survey(counts, num_voxels, digest.hexdigest()[:16])
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _kept_labels(path: pathlib.Path, _changed: int) -> Array:
+    return as_labels(load_scene(path, _Label).label)
 
 
 class _Label(NamedTuple):

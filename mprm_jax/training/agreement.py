@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mprm_jax.training.parallel import spread
+from mprm_jax.training.parallel import shard_rows
 from mprm_jax.types import Array
 
 NOTHING, SAVE, INTERRUPT, TERMINATE = range(4)  # the larger comes first
@@ -38,7 +38,7 @@ class Agreement:
         if self._alone:
             return wish
         wishes = np.full(self._num_local, wish, np.int32)
-        self._asked.append(self._largest(spread(wishes, self._mesh)))
+        self._asked.append(self._largest(shard_rows(wishes, self._mesh)))
         if len(self._asked) <= _STEPS:
             return NOTHING
         return int(jax.device_get(self._asked.popleft()))

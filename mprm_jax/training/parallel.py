@@ -90,9 +90,9 @@ def local_buckets(
     return [part(step) for step in steps]
 
 
-def local_rows(spread: jax.Array) -> Array:
+def local_rows(sharded: jax.Array) -> Array:
     """The rows of an array over all devices that lie on this host."""
-    parts = sorted(spread.addressable_shards, key=lambda part: part.index[0].start or 0)
+    parts = sorted(sharded.addressable_shards, key=lambda part: part.index[0].start or 0)
     return np.concatenate([np.asarray(part.data) for part in parts])
 
 
@@ -112,10 +112,10 @@ def use_cpu_cores(num_devices: int) -> None:
 
 def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     """Puts this host's buckets on its devices, equally many each."""
-    return jax.tree.map(lambda rows: spread(rows, mesh), batch)
+    return jax.tree.map(lambda rows: shard_rows(rows, mesh), batch)
 
 
-def spread(rows: Array, mesh: jax.sharding.Mesh) -> jax.Array:
+def shard_rows(rows: Array, mesh: jax.sharding.Mesh) -> jax.Array:
     """Puts this host's rows on its devices, in equal parts; all hosts' make one array."""
     devices = list(mesh.local_devices)
     # Not make_array_from_process_local_data: on several hosts a transfer guard forbids it.

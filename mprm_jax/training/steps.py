@@ -94,8 +94,8 @@ def make_train_step(
         }
         return TrainState(state.step + 1, params, found.batch_stats, opt_state), metrics
 
-    spread, whole = jax.P(DATA_AXIS), jax.P()
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=whole)
+    sharded, whole = jax.P(DATA_AXIS), jax.P()
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, sharded), out_specs=whole)
     return jax.jit(mapped, donate_argnums=0)
 
 
@@ -151,8 +151,8 @@ def make_predict_step(
         counts = {name: count[None] for name, count in overflow_metrics(overflow).items()}
         return Predicted(predict(variables, batch), counts)
 
-    spread, whole = jax.P(DATA_AXIS), jax.P()
-    return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(whole, spread), out_specs=spread))
+    sharded, whole = jax.P(DATA_AXIS), jax.P()
+    return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(whole, sharded), out_specs=sharded))
 
 
 def device_means(terms: dict[str, Ratio]) -> dict[str, Array]:

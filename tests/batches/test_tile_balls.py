@@ -1,12 +1,13 @@
 """Balls of a tile hold what they would hold in the whole cloud, and every voxel of the tile."""
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
 from prepared import CONFIG
 
-from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.covering import TileBalls
 from mprm_jax.config import PyramidConfig
 from mprm_jax.geometry.balls import in_ball
@@ -55,7 +56,9 @@ def test_every_own_voxel_lies_in_a_ball_of_each_cover(num_covers):
 
 
 def test_tiles_do_not_pile_up_in_memory():
-    """The cache of search trees that all other balls share would hold them for ever."""
-    before = Balls._tree.cache_info().currsize
-    TileBalls(voxels(), np.ones(900, bool), "", 3, CONFIG, 1).read(0)
-    assert Balls._tree.cache_info().currsize == before
+    balls = TileBalls(voxels(), np.ones(900, bool), "", 3, CONFIG, 1)
+    balls.read(0)
+    clouds = weakref.ref(balls.clouds)  # holds points and search tree
+    del balls
+    gc.collect()
+    assert clouds() is None

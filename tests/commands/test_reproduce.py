@@ -31,9 +31,9 @@ from mprm_jax.commands.reproduction.tables import (
     class_table,
     coverage,
     label_table,
+    over_seeds,
     path_table,
     rule_table,
-    spread,
     supervision_table,
     tag_table,
     validation_table,
@@ -104,9 +104,9 @@ def test_a_failed_job_is_named_and_leaves_no_result(tmp_path):
 
 
 def test_spread_is_mean_and_sample_deviation():
-    assert spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
-    assert spread([4.0]) == "4.0 (1 seed)"
-    assert spread([]) == ""
+    assert over_seeds([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
+    assert over_seeds([4.0]) == "4.0 (1 seed)"
+    assert over_seeds([]) == ""
 
 
 def test_labels_are_summed_up_over_the_seeds_that_are_done(tmp_path):

@@ -65,7 +65,7 @@ def coverage(*counts: Sequence[float], of: int) -> str:
     return f"{few} of {of}" if few == many else f"{few} to {many} of {of}"
 
 
-def spread(numbers: Sequence[float]) -> str:
+def over_seeds(numbers: Sequence[float]) -> str:
     """Mean and sample deviation; empty if there is no number."""
     if not numbers:
         return ""
@@ -109,10 +109,10 @@ def label_table(results: Results, with_paper: bool) -> list[Block]:
         for network in NETWORKS:
             name = f"{network}-{tags}-{{seed}}"
             cells = {
-                way: spread(results.numbers(f"cls/{name}/results.json", _measure_of(way)))
+                way: over_seeds(results.numbers(f"cls/{name}/results.json", _measure_of(way)))
                 for way in ways
             }
-            refined = spread(results.numbers(f"crf/{name}.json", _refined))
+            refined = over_seeds(results.numbers(f"crf/{name}.json", _refined))
             row = [f"{network}, {tags} tags", cells["calibrated"], refined, cells["raw"]]
             row += [cells[way] for way in ways[2:]]
             rows.append(row + ([_paper_label(network, tags)] if with_paper else []))
@@ -137,7 +137,7 @@ def class_table(results: Results) -> list[Block]:
             # Of classes that do not occur there is no IoU, once it was looked for.
             done = results.numbers(file, lambda x, pick=pick: float(bool(pick(x))))
             ious = results.numbers(file, lambda x, pick=pick, n=number: pick(x)["iou"][n])
-            row.append(spread(ious) if ious or not any(done) else ABSENT)
+            row.append(over_seeds(ious) if ious or not any(done) else ABSENT)
         rows.append(row)
     return [
         Heading("Table 2, by class (subcloud tags, calibrated)", 3),
@@ -157,7 +157,7 @@ def path_table(results: Results, with_paper: bool) -> list[Block]:
     for fusion in FUSIONS:
         name = fusion.replace(", ", "-")
         cells = [
-            spread(results.numbers(f"paths/{name}-{split}-{{seed}}.json", _exported))
+            over_seeds(results.numbers(f"paths/{name}-{split}-{{seed}}.json", _exported))
             for split in ("train", "val")
         ]
         row = [fusion, *cells]
@@ -176,7 +176,9 @@ def rule_table(results: Results) -> list[Block]:
     rows = []
     for rule in RULES:
         files = [f"rules/{rule}-{calibration}-{{seed}}.json" for calibration in CALIBRATIONS]
-        rows.append([names[rule], *(spread(results.numbers(file, _exported)) for file in files)])
+        rows.append(
+            [names[rule], *(over_seeds(results.numbers(file, _exported)) for file in files)]
+        )
     columns = ["classes a point may take", "calibrated", "raw (paper's argmax)"]
     return [Heading("Rules for tags", 3), Text(_ONE_NETWORK), Table(columns, rows)]
 
@@ -193,8 +195,8 @@ def validation_table(results: Results, with_paper: bool) -> list[Block]:
     }
     rows = []
     for name, (file, pick, without) in lines.items():
-        bare = spread(results.numbers(file, _column(without))) if without else "needs tags"
-        row = [name, spread(results.numbers(file, pick)), bare]
+        bare = over_seeds(results.numbers(file, _column(without))) if without else "needs tags"
+        row = [name, over_seeds(results.numbers(file, pick)), bare]
         rows.append(row + ([str(PAPER["validation"].get(name, ""))] if with_paper else []))
     columns = ["mIoU on val", "with tags", "without tags", *(["paper"] if with_paper else [])]
     note = "A class counts if it occurs in the truth or among the labels."
@@ -212,8 +214,8 @@ def supervision_table(results: Results, with_paper: bool) -> list[Block]:
     ours, theirs = mean(tags), mean(full)
     share = "" if ours is None or theirs is None else f"{100 * ours / theirs:.0f} %"
     rows = [
-        ["retrained on MPRM, CRF", spread(tags)],
-        ["fully supervised", spread(full)],
+        ["retrained on MPRM, CRF", over_seeds(tags)],
+        ["fully supervised", over_seeds(full)],
         ["share reached by tags", share],
     ]
     if with_paper:
@@ -240,7 +242,14 @@ def cost_table(results: Results) -> list[Block]:
         found = (results.load(f"{run}/results.json".format(seed=seed)) for seed in results.seeds)
         devices = {values["devices"] for values in found if values}
         name = run.removesuffix("-{seed}")
-        rows.append([name, spread(seconds), spread(speeds), ", ".join(sorted(devices))])
+        rows.append(
+            [
+                name,
+                over_seeds(seconds),
+                over_seeds(speeds),
+                ", ".join(sorted(devices)),
+            ]
+        )
     note = "Minutes of the whole command; speed of its training steps."
     columns = ["training", "minutes", "thousand points/s", "devices"]
     return [Heading("Cost"), Text(note), Table(columns, rows)]
