@@ -20,16 +20,16 @@ import jax
 import numpy as np
 from crf_clouds import Cloud, make_cloud
 
-from mprm_jax.crf.dense_crf import dense_crf, infer
-from mprm_jax.crf.point_kernels import build_kernels
-from mprm_jax.crf.refine import unary_energies
+from mprm_jax.crf.inference import build_kernels, dense_crf, infer
+from mprm_jax.crf.refinement import unary_energies
 from mprm_jax.crf.settings import RELEASED
 from mprm_jax.machine import describe_machine
 from mprm_jax.types import Array
 
 HERE = pathlib.Path(__file__).parent
 RESULT = HERE / "results" / "crf.json"
-POSITION = dataclasses.replace(RELEASED, kernels=RELEASED.kernels[:1])
+SETTINGS = RELEASED.crf
+POSITION = dataclasses.replace(SETTINGS, kernels=SETTINGS.kernels[:1])
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     report = {
         "command": "python benchmarks/crf.py",
         "machine": describe_machine() | {"devices": str(jax.devices()), "peer": bool(args.peer)},
-        "settings": dataclasses.asdict(RELEASED),
+        "settings": dataclasses.asdict(SETTINGS),
         "classes": 20,
         "accuracy": [],
         "speed": [],
@@ -71,7 +71,7 @@ def measure_accuracy(size: int, args: argparse.Namespace) -> list[dict]:
     rows = []
     for seed in range(args.seeds):
         cloud = make_cloud(size, seed, "quick")
-        for name, settings in (("d=3", POSITION), ("d=3 and 6", RELEASED)):
+        for name, settings in (("d=3", POSITION), ("d=3 and 6", SETTINGS)):
             features, unary = inputs(cloud)
             exact = dense_crf(features, unary, settings, method="exact")
             ours = dense_crf(features, unary, settings)
@@ -94,7 +94,7 @@ def measure_speed(size: int, args: argparse.Namespace) -> list[dict]:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         cloud = make_cloud(size, seed=0)
-        store(cloud, folder / "inputs.npz", RELEASED)
+        store(cloud, folder / "inputs.npz", SETTINGS)
         for _ in range(args.repeats):
             runs["ours"].append(run_ours(folder, args.iterations))
             if args.peer:
@@ -160,7 +160,7 @@ def work(path: pathlib.Path, outputs: pathlib.Path, iterations: list[int]) -> No
 
     def run(num_iterations: int) -> dict[str, float]:
         start = time.perf_counter()
-        kernels = jax.block_until_ready(build_kernels(features, RELEASED))
+        kernels = jax.block_until_ready(build_kernels(features, SETTINGS))
         built = time.perf_counter()
         infer(kernels, unary, weights=weights, num_iterations=num_iterations)
         return {"build": built - start, "iterate": time.perf_counter() - built}

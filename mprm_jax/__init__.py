@@ -11,7 +11,7 @@ _MODULES = {
     "prediction.network": ("Network", "load"),
     "prediction.predictor": ("Prediction",),
     "clouds": ("Voxels", "pyramid", "voxelize"),
-    "crf": ("CrfResult", "CrfSettings", "KernelSettings", "dense_crf", "refine"),
+    "crf": ("CrfResult", "CrfSettings", "KernelSettings", "Smoothing", "dense_crf", "refine"),
     "models.mprm": ("Mprm",),
     "models.unet": ("UNet",),
     "config": ("Config", "ModelConfig"),

@@ -13,8 +13,8 @@ import tempfile
 
 import numpy as np
 
-from mprm_jax.crf.dense_crf import dense_crf
-from mprm_jax.crf.refine import unary_energies
+from mprm_jax.crf.inference import dense_crf
+from mprm_jax.crf.refinement import unary_energies
 from mprm_jax.crf.settings import RELEASED
 
 FILE = pathlib.Path(__file__).parent / "crf" / "exact_vectors.npz"
@@ -24,9 +24,9 @@ NUM_STORED = 200  # points whose marginals are stored; of all points, the labels
 
 # Position alone has 3 dimensions, position and color 6.
 SETTINGS = {
-    "d3": dataclasses.replace(RELEASED, kernels=RELEASED.kernels[:1]),
-    "d6": dataclasses.replace(RELEASED, kernels=RELEASED.kernels[1:]),
-    "both": RELEASED,
+    "d3": dataclasses.replace(RELEASED.crf, kernels=RELEASED.crf.kernels[:1]),
+    "d6": dataclasses.replace(RELEASED.crf, kernels=RELEASED.crf.kernels[1:]),
+    "both": RELEASED.crf,
 }
 # Points and seed; at 4 cm, 2000 points cover 3 m², 8000 points 13 m².
 CASES = [(2000, 0), (2000, 1), (8000, 2)]

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from mprm_jax.commands.commandline import Parser, add_hosts_flags, together
+from mprm_jax.crf.settings import RELEASED
 
 DESCRIPTION = """\
 Smooths pseudo-labels with a fully connected CRF over position and color, within the classes that
@@ -22,21 +23,15 @@ examples:
       --classes all
   python experiments/refine_pseudo_labels.py --export labels/lidar --color-width 0"""
 
-# Of the settings of the CRF; the defaults are those of `RefineSettings`.
+# Of the settings of the CRF; defaults are added where they are declared.
 HELP = {
-    "position_width": ("METERS", "reach of the kernel on position (default: 0.2)"),
-    "position_weight": ("X", "weight of it (default: 3.0)"),
-    "pair_width": ("METERS", "reach of the kernel on position and color (default: 0.2)"),
-    "color_width": (
-        "X",
-        "its reach in colors of [0, 1]; 0: look at positions alone (default: 0.04)",
-    ),
-    "pair_weight": ("X", "weight of it (default: 10.0)"),
-    "trust": (
-        "SHARE",
-        "of the network's probabilities in the evidence, the rest is uniform (default: 0.5)",
-    ),
-    "iterations": ("N", "of the mean field (default: 5)"),
+    "position_width": ("METERS", "reach of the kernel on position"),
+    "position_weight": ("X", "weight of it"),
+    "pair_width": ("METERS", "reach of the kernel on position and color"),
+    "color_width": ("X", "its reach in colors of [0, 1]; 0: look at positions alone"),
+    "pair_weight": ("X", "weight of it"),
+    "trust": ("SHARE", "of the network's probabilities in the evidence, the rest is uniform"),
+    "iterations": ("N", "of the mean field"),
     "classes": (
         "WHICH",
         "classes a point may have: allowed (as exported), scene (those of its scene),\n"
@@ -111,6 +106,8 @@ def make_parser() -> Parser:
     add_hosts_flags(parser)
     crf = parser.add_argument_group("the CRF")
     for name, (metavar, text) in HELP.items():
+        if name != "classes":
+            text = f"{text} (default: {getattr(RELEASED, name)})"
         kind = str if name == "classes" else int if name == "iterations" else float
         crf.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
     return parser

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mprm_jax.crf.lattice import Lattice, slice_scale
+from mprm_jax.crf.lattice_device import Lattice
+from mprm_jax.crf.simplex import slice_scale
 from mprm_jax.types import Array
 
 BLOCK_ROWS = 256  # rows of the exact filter computed at a time: [BLOCK_ROWS, N] in memory

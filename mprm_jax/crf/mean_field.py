@@ -1,4 +1,4 @@
-"""Mean-field inference of the fully connected CRF, as pure functions.
+"""Mean-field inference of the fully connected CRF: pure functions in JAX, and NumPy for a CPU.
 
 Energies are negative log evidence. An infinite energy rules a class out at a point; a sender of 0
 makes a point send no message (padding, or a point whose own evidence is not to be trusted).
@@ -7,26 +7,20 @@ Source: Krähenbühl, Koltun 2011, algorithm 1, with two habits of their code: a
 own message too, and kernels are normalized.
 """
 
-import types
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mprm_jax.crf.filtering import Filter, gaussian_filter
+from mprm_jax.crf.lattice_host import HostKernels, Rows, call, make_filter
+from mprm_jax.crf.normalization import kernel_scales
+from mprm_jax.crf.threads import in_threads
 from mprm_jax.types import Array
 
-# Powers of the row sums D that scale what is sent and what is received: of K, K / D, ...
-NORMALIZATIONS = {
-    "none": (0.0, 0.0),
-    "before": (-1.0, 0.0),
-    "after": (0.0, -1.0),
-    "symmetric": (-0.5, -0.5),
-}
-# A point whose sum of kernel values over all senders is smaller hears nothing: normalization would
-# blow up the tail of the kernel. One sender 3 widths away comes to 0.011; who sends hears itself,
-# which is 1, in a lattice of d dimensions at least half of 1 / (d + 1).
-FAINTEST = 0.01
+# Sums of exponentials within these bounds have lost no digit.
+SMALLEST_SUM, LARGEST_SUM = np.float32(1e-20), np.float32(1e30)
 
 
 class Kernel(NamedTuple):
@@ -42,31 +36,10 @@ def make_kernel(operator: Filter, sender: Array, normalization: str = "symmetric
 
     Args:
       sender: [N] in [0, 1]; must be 0 on padding.
-      normalization: "none", "before" (each point sends 1 in total), "after" (each point receives
-        a mean) or "symmetric" (the square root of both).
+      normalization: see `kernel_scales`.
     """
     sums = gaussian_filter(operator, sender[:, None])[:, 0]
     return Kernel(operator, *kernel_scales(sums, sender, normalization, jnp))
-
-
-def kernel_scales(
-    sums: Array, sender: Array, normalization: str, xp: types.ModuleType
-) -> tuple[Array, Array]:
-    """What normalization multiplies messages by, when sent and when received, [N] each.
-
-    Args:
-      sums: [N] of what all senders send to each point.
-      xp: numpy or jax.numpy.
-
-    Returns:
-      Both scales; what is received is 0 where the sum is below `FAINTEST`.
-    """
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(f"normalization is {normalization!r}; give one of {[*NORMALIZATIONS]}.")
-    sending, receiving = NORMALIZATIONS[normalization]
-    heard = sums >= FAINTEST
-    sums = xp.where(heard, sums, 1.0)
-    return sender * sums**sending, xp.where(heard, sums**receiving, 0.0)
 
 
 def messages(kernel: Kernel, marginals: Array) -> Array:
@@ -120,3 +93,60 @@ def mean_field(
         return gibbs(updated_energies(unary, heard, compatibility)), None
 
     return jax.lax.scan(iterate, gibbs(unary), length=num_iterations)[0]
+
+
+def mean_field_on_host(
+    kernels: HostKernels,
+    unary: Array,
+    weights: Array,
+    *,
+    num_iterations: int,
+    compatibility: Array | None = None,
+) -> Array:
+    """Computes `mean_field` with NumPy and SciPy, on all cores of a CPU.
+
+    A block of points stays in the cache of a core from its messages to its marginals.
+
+    Args:
+      unary: [N, C] float32 energies; infinite where a class is not allowed.
+      weights, compatibility: see `mean_field`.
+
+    Returns:
+      [N, C] marginals.
+    """
+    marginals = np.empty(unary.shape, np.float32)
+    # Compatibility acts on classes and a filter on points, so either can come first.
+    sent = marginals if compatibility is None else np.empty_like(marginals)
+    work = make_filter(kernels, sent, weights=weights)
+
+    def begin(rows: Rows) -> None:
+        _softmax(-unary[rows.places], marginals[rows.places])
+
+    def update(rows: Rows) -> None:
+        evidence = rows.matrix @ work.blurred
+        evidence -= unary[rows.places]
+        _softmax(evidence, marginals[rows.places])
+
+    in_threads(begin, kernels.slices)
+    for _ in range(num_iterations):
+        if compatibility is not None:
+            np.matmul(marginals, -compatibility.T, out=sent)
+        for stage in work.stages:
+            in_threads(call, stage)
+        in_threads(update, kernels.slices)
+    return marginals
+
+
+def _softmax(evidence: Array, marginals: Array) -> None:
+    """Writes marginals [n, C] proportional to exp(evidence)."""
+    with np.errstate(over="ignore"):
+        np.exp(evidence, out=marginals)
+    sums = np.einsum("nc->n", marginals)
+    # Only few points, if any, need their evidence shifted, and to find its maximum is slow.
+    extreme = ~((sums > SMALLEST_SUM) & (sums < LARGEST_SUM))
+    if extreme.any():
+        rest = evidence[extreme]
+        rest = np.exp(rest - rest.max(axis=1, keepdims=True))
+        marginals[extreme] = rest
+        sums[extreme] = rest.sum(axis=1)
+    marginals /= sums[:, None]

@@ -60,6 +60,11 @@ def lattice_scales(num_dims: int) -> list[float]:
     return [math.sqrt(2 / 3) / math.sqrt((i + 1) * (i + 2)) for i in range(num_dims)]
 
 
+def slice_scale(num_dims: int) -> float:
+    """Scale of what points read: a blur sums to 2^(d+1), and the kernel's volume asks for this."""
+    return 1.0 / (1.0 + 2.0**-num_dims)
+
+
 def elevate(features: list[Array], xp: types.ModuleType) -> list[Array]:
     """Scales d coordinates to lattice cells, as d+1 coordinates that sum to 0."""
     # Sums instead of a matrix product, which accelerators round to bfloat16 by default.

@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import json
 import logging
-import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +14,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
-from mprm_jax.crf.refine import refine_marginals
-from mprm_jax.crf.settings import POSITION, POSITION_AND_COLOR, CrfSettings, KernelSettings
+from mprm_jax.crf.refinement import refine
+from mprm_jax.crf.settings import Smoothing
 from mprm_jax.errors import UserError
 from mprm_jax.evaluation.pictures import Panel, draw_panels
 from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
@@ -51,42 +50,19 @@ GRID = {
 
 
 @dataclasses.dataclass(frozen=True)
-class RefineSettings:
-    """How labels are smoothed; the defaults are those of the released `crf_postprocessing.py`.
+class RefineSettings(Smoothing):
+    """How labels of an export are smoothed, and within which classes.
 
     `classes` says which classes a point may have: "allowed", those of the export; "scene", those
     that the export allows anywhere in the scene; "all", as the released code.
     """
 
-    position_width: float = 0.2  # meters, of the kernel on position
-    position_weight: float = 3.0
-    pair_width: float = 0.2  # meters, of the kernel on position and color
-    color_width: float = 0.04  # of it, colors in [0, 1]; 0: no kernel looks at colors
-    pair_weight: float = 10.0
-    trust: float = 0.5  # share of the network's probabilities in the evidence, the rest uniform
-    iterations: int = 5
     classes: str = "allowed"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.classes not in CHOICES:
             raise UserError(f"classes is {self.classes!r}; choose one of {', '.join(CHOICES)}.")
-        for name in ("position_width", "pair_width"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{name} is {getattr(self, name)}; give meters above 0.")
-        for name in ("color_width", "position_weight", "pair_weight", "iterations"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"{name} is {getattr(self, name)}; give 0 or more.")
-        if not 0 <= self.trust <= 1:
-            raise UserError(f"trust is {self.trust}; give a share in [0, 1].")
-
-    @property
-    def crf(self) -> CrfSettings:
-        """The kernels."""
-        kernels = [KernelSettings(POSITION, (self.position_width,) * 3, self.position_weight)]
-        if self.color_width:
-            widths = (self.pair_width,) * 3 + (self.color_width,) * 3
-            kernels.append(KernelSettings(POSITION_AND_COLOR, widths, self.pair_weight))
-        return CrfSettings(tuple(kernels), self.iterations)
 
 
 def refine_export(
@@ -118,7 +94,7 @@ def refine_export(
     cpu = jax.default_backend() == "cpu"
     devices = [None] if cpu else jax.local_devices()
 
-    def refine(job: tuple[int, str]) -> int:
+    def refine_one(job: tuple[int, str]) -> int:
         number, name = job
         scene = refine_scene(export, store, name, settings, devices[number % len(devices)])
         save_scene(scene_file(directory, name), scene)
@@ -128,7 +104,7 @@ def refine_export(
         progress_bar(total, "points", "refining") as bar,
         concurrent.futures.ThreadPoolExecutor(len(devices)) as pool,
     ):
-        for num_points in pool.map(refine, enumerate(left)):
+        for num_points in pool.map(refine_one, enumerate(left)):
             bar.update(num_points)
     return finish_together(directory, manifest)
 
@@ -166,15 +142,14 @@ def refine_scene(
                 f"{scene_file(export.path, name)}: the {what.format(wrong.argmax())}; "
                 "export the pseudo-labels again."
             )
-    result = refine_marginals(
+    result = refine(
         cloud.coords,
-        cloud.colors / np.float32(255),
+        cloud.colors,
         probabilities,
-        settings.crf,
+        settings,
         allowed=allowed,
         ignored=ignored,
         labels=labels,
-        trust=settings.trust,
         device=device,
     )
     confidence = np.where(result.labels == IGNORED, 0, result.marginals.max(axis=1))

@@ -3,15 +3,19 @@
 import json
 import logging
 import math
+import os
 import pathlib
+import threading
 from collections.abc import Mapping
 
+from tensorboardX import SummaryWriter
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mprm_jax.progress import progress_bar
-from mprm_jax.training.tensorboard import TensorBoard
 from mprm_jax.types import Array
 from mprm_jax.writing import explain_failed_write, write_whole
+
+_FLUSH_SECONDS = 10  # between visits of TensorBoard's file to the disk
 
 
 class Recorder:
@@ -26,7 +30,7 @@ class Recorder:
         _truncate(self._path, step)
         with explain_failed_write(self._path):
             self._file = self._path.open("a", encoding="utf-8")
-            self._board = TensorBoard(workdir / "tensorboard", step + 1)
+            self._board = _Board(workdir / "tensorboard", step + 1)
         self._bar = progress_bar(num_steps, "steps", "training", done=step)
         self._redirect = logging_redirect_tqdm()
 
@@ -64,6 +68,59 @@ class Recorder:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
             self._board.write(step, defined)
+
+
+class _Board:
+    """Scalars for TensorBoard in `directory`; what is there from `first_step` on is hidden.
+
+    `SummaryWriter` writes in a thread of its own. On a full disk that thread ends, its traceback
+    comes between our lines, and who fills its queue waits for ever. So the queue has no end here,
+    and what ended the thread is raised by the next call. In names of scalars, TensorBoard shows
+    blanks and the like as "_".
+    """
+
+    def __init__(self, directory: pathlib.Path, first_step: int):
+        logging.getLogger("tensorboardX").setLevel(logging.WARNING)  # of each such name
+        self._directory = directory
+        self._error: BaseException | None = None
+        self._outer_hook = threading.excepthook
+        threading.excepthook = self._note
+        try:
+            self._writer = SummaryWriter(
+                str(directory),
+                purge_step=first_step,
+                max_queue=0,
+                flush_secs=_FLUSH_SECONDS,
+                filename_suffix=f".{os.getpid()}",
+            )
+        except BaseException:
+            threading.excepthook = self._outer_hook
+            raise
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Records scalars of one step."""
+        with explain_failed_write(self._directory):
+            self._require_thread()
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        with explain_failed_write(self._directory):
+            self._require_thread()
+            self._writer.close()
+            self._require_thread()
+        threading.excepthook = self._outer_hook  # after an error, the thread may be yet to end
+
+    def _note(self, end: threading.ExceptHookArgs) -> None:
+        if type(end.thread).__module__.partition(".")[0] == "tensorboardX":
+            self._error = end.exc_value
+        else:
+            self._outer_hook(end)
+
+    def _require_thread(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 class NoRecorder:

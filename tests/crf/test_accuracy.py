@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from crf_vectors import CASES, FILE, SETTINGS, errors, room, stored_rows
 
-from mprm_jax.crf.dense_crf import dense_crf
+from mprm_jax.crf.inference import dense_crf
 
 STORED = np.load(FILE)
 PARAMETERS = [

@@ -7,8 +7,8 @@ from jax.test_util import check_grads
 
 from mprm_jax.crf import mean_field as module
 from mprm_jax.crf.filtering import Pairs, gaussian_filter
-from mprm_jax.crf.host_lattice import build_lattice
-from mprm_jax.crf.mean_field import NORMALIZATIONS
+from mprm_jax.crf.lattice_device import build_lattice_on_host
+from mprm_jax.crf.normalization import FAINTEST, NORMALIZATIONS
 
 infer = jax.jit(module.mean_field, static_argnames="num_iterations")
 make_kernel = jax.jit(module.make_kernel, static_argnames="normalization")
@@ -93,13 +93,13 @@ def test_who_does_not_send_changes_nobody(case):
 def test_who_hears_nobody_keeps_its_own_mind():
     features = np.array([[0.0], [1000.0]], np.float32)
     unary = np.array([[1.0, 2.0], [1.0, 3.0]], np.float32)
-    kernel = make_kernel(build_lattice(features), np.array([1.0, 0.0], np.float32))
+    kernel = make_kernel(build_lattice_on_host(features), np.array([1.0, 0.0], np.float32))
     result = infer(unary, (kernel,), np.ones(1, np.float32), num_iterations=3)
     np.testing.assert_allclose(result[1], jax.nn.softmax(-unary[1]), atol=1e-6)
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize("make", [build_lattice, lambda f: Pairs(f, np.ones(len(f), bool))])
+@pytest.mark.parametrize("make", [build_lattice_on_host, lambda f: Pairs(f, np.ones(len(f), bool))])
 def test_the_tail_of_the_kernel_is_not_heard(make, normalization):
     """Points 2, 3.5 and 5 widths from the only sender; its tail of 0.01 ends 3 widths away."""
     features = np.array([[0.0], [2.0], [3.5], [5.0]], np.float32)
@@ -113,22 +113,22 @@ def test_the_tail_of_the_kernel_is_not_heard(make, normalization):
 def test_every_sender_hears_itself(num_dims):
     rng = np.random.default_rng(0)
     features = (30 * rng.normal(size=(200, num_dims))).astype(np.float32)
-    kernel = make_kernel(build_lattice(features), np.ones(200, np.float32))
+    kernel = make_kernel(build_lattice_on_host(features), np.ones(200, np.float32))
     sums = gaussian_filter(kernel.operator, np.ones((200, 1), np.float32))
-    assert sums.min() > 5 * module.FAINTEST
+    assert sums.min() > 5 * FAINTEST
     assert kernel.receive.min() > 0
 
 
 def test_after_normalization_hears_means():
     features = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-    kernel = make_kernel(build_lattice(features), np.ones(40, np.float32), "after")
+    kernel = make_kernel(build_lattice_on_host(features), np.ones(40, np.float32), "after")
     heard = jax.jit(module.messages)(kernel, np.full((40, 2), 0.25, np.float32))
     np.testing.assert_allclose(heard, 0.25, rtol=1e-5)
 
 
 def test_gradients_of_unary_weights_and_compatibility(case):
     *features, unary, sender = case
-    lattice = make_kernel(build_lattice(features[1]), sender)
+    lattice = make_kernel(build_lattice_on_host(features[1]), sender)
     kernels = (exact_kernels(case)[0], lattice)
 
     def run(unary, weights, compatibility):

@@ -9,7 +9,7 @@ import pytest
 from fake_source import FakeSource, box_room
 from prepared import CONFIG
 
-from mprm_jax.crf.refine import refine_marginals
+from mprm_jax.crf.refinement import refine
 from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.refining import (
     RefineSettings,
@@ -150,8 +150,8 @@ def test_a_corner_in_no_ball_gets_no_class_that_nobody_tagged(
         )
 
     monkeypatch.setattr(
-        "mprm_jax.labeling.refining.refine_marginals",
-        functools.partial(refine_marginals, builder=builder),
+        "mprm_jax.labeling.refining.refine",
+        functools.partial(refine, builder=builder),
     )
     settings = dataclasses.replace(RefineSettings(), classes=choice)
     export = noisy_export(store, tmp_path / "labels", change=forget)

@@ -4,11 +4,13 @@ import functools
 import json
 import logging
 import struct
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
-from tensorboardX.proto.event_pb2 import Event
 
 from mprm_jax.training.recorder import Recorder
 
@@ -27,13 +29,43 @@ def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+def fields(message):
+    """Number and value of each field of a protocol buffer: numbers, and bytes of what is nested."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value, shift = 0, 0
+        while True:
+            byte, at = message[at], at + 1
+            value, shift = value | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                return value
+
+    def take(size):
+        nonlocal at
+        at += size
+        return message[at - size : at]
+
+    while at < len(message):
+        number, kind = divmod(varint(), 8)
+        if kind == 0:
+            yield number, varint()
+        elif kind == 1:
+            yield number, struct.unpack("<d", take(8))[0]
+        elif kind == 5:
+            yield number, struct.unpack("<f", take(4))[0]
+        else:
+            yield number, take(varint())
+
+
 def events(workdir):
-    """Events of the only file: length, checksum, event, checksum each."""
+    """Fields of all events of the only file: length, checksum, event, checksum each."""
     (path,) = (workdir / "tensorboard").iterdir()
     data, found = path.read_bytes(), []
     while data:
         (length,) = struct.unpack("Q", data[:8])
-        found.append(Event.FromString(data[12 : 12 + length]))
+        found.append(dict(fields(data[12 : 12 + length])))
         data = data[16 + length :]
     return found
 
@@ -105,22 +137,58 @@ def test_a_full_disk_is_one_line(tmp_path):
         recorder.write(1, {"loss": 0.5})
 
 
-@needs_full_disk
-def test_a_full_disk_does_not_make_the_run_wait_for_tensorboard(tmp_path, monkeypatch):
-    monkeypatch.setattr("tensorboardX.record_writer.open_file", lambda _: open_full("wb"))
-    full = pytest.raises(OSError, match=r"cannot be written \(No space left")
-    with full, Recorder(tmp_path, 0, 10) as recorder:
-        for step in range(1000):
+ON_A_FULL_DISK = """
+import os, pathlib, socket, sys, time
+from mprm_jax.training.recorder import Recorder
+workdir = pathlib.Path(sys.argv[1])
+(workdir / "tensorboard").mkdir()
+for second in range(100):  # whenever the file is opened
+    name = f"events.out.tfevents.{int(time.time()) + second}.{socket.gethostname()}.{os.getpid()}"
+    (workdir / "tensorboard" / name).symlink_to("/dev/full")
+try:
+    with Recorder(workdir, 0, 10) as recorder:
+        for step in range(int(sys.argv[2])):
             recorder.write(step, {"loss": 0.5})
+except OSError as error:
+    print(error)
+"""
+
+
+@needs_full_disk
+@pytest.mark.parametrize("num_steps", [0, 1, 3000])
+def test_a_full_disk_does_not_make_the_run_wait_for_tensorboard(tmp_path, num_steps):
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path), str(num_steps)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    (line,) = ended.stdout.splitlines()
+    assert line.startswith(f"{tmp_path / 'tensorboard'}: cannot be written (No space left")
+    assert "Exception in thread" not in ended.stderr
+
+
+EVENT_STEP, EVENT_SUMMARY, EVENT_SESSION = 2, 5, 7  # numbers of fields
+VALUE_TAG, VALUE_NUMBER = 1, 2
 
 
 def test_tensorboard_gets_the_scalars(tmp_path):
     write(tmp_path, [1])
-    assert [(e.step, v.tag, v.simple_value) for e in events(tmp_path) for v in e.summary.value] == [
-        (1, "loss", 0.5)
-    ]
+    found = []
+    for event in events(tmp_path):
+        for _, value in fields(event.get(EVENT_SUMMARY, b"")):
+            value = dict(fields(value))
+            found.append((event[EVENT_STEP], value[VALUE_TAG], value[VALUE_NUMBER]))
+    assert found == [(1, b"loss", 0.5)]
 
 
 def test_tensorboard_hides_steps_taken_again(tmp_path):
     write(tmp_path, [4], start=3)
-    assert [e.step for e in events(tmp_path) if e.HasField("session_log")] == [4]
+    assert [e[EVENT_STEP] for e in events(tmp_path) if EVENT_SESSION in e] == [4]
+
+
+def test_errors_of_other_threads_are_shown_as_before(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    with Recorder(tmp_path, 0, 10):
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    assert [type(end.exc_value) for end in seen] == [ZeroDivisionError]
+    assert threading.excepthook == seen.append

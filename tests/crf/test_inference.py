@@ -5,11 +5,9 @@ import jax
 import numpy as np
 import pytest
 
-from mprm_jax.crf import dense_crf as dense_crf_module
-from mprm_jax.crf import point_kernels
-from mprm_jax.crf.dense_crf import dense_crf, infer
+from mprm_jax.crf import inference, lattice_device
+from mprm_jax.crf.inference import build_kernels, dense_crf, infer
 from mprm_jax.crf.mean_field import mean_field
-from mprm_jax.crf.point_kernels import build_kernels
 from mprm_jax.crf.settings import CrfSettings, KernelSettings
 
 SETTINGS = CrfSettings(
@@ -60,7 +58,7 @@ def test_both_builders_agree():
 def test_a_lattice_that_does_not_fit_is_built_again(monkeypatch):
     features, unary = cloud(400)
     settings = dataclasses.replace(SETTINGS, kernels=(KernelSettings((0, 1, 2), (0.02,) * 3, 1.0),))
-    monkeypatch.setattr(point_kernels, "GUESSED_VERTICES", {3: 0.1})
+    monkeypatch.setattr(lattice_device, "GUESSED_VERTICES", {3: 0.1})
     device = dense_crf(features, unary, settings, builder="device")
     assert_close(device, dense_crf(features, unary, settings, builder="host"))
 
@@ -227,7 +225,7 @@ def test_clouds_of_similar_size_compile_once():
     sizes = []
     for size in (1180, 1200, 1220):
         dense_crf(*cloud(size, seed=size), SETTINGS, builder="device")
-        sizes.append(dense_crf_module._mean_field._cache_size())
+        sizes.append(inference._mean_field._cache_size())
     assert sizes[1:] == sizes[:1] * 2
 
 

@@ -1,23 +1,29 @@
 """Dense CRF inference on NumPy arrays: checks the input, runs, returns NumPy arrays.
 
-On a CPU, NumPy and SciPy do the work. For an accelerator arrays are padded to buckets, so that
-clouds of similar size share compiled programs.
+Kernels depend on features alone and serve any number of runs. On a CPU, NumPy and SciPy do the
+work. For an accelerator arrays are padded to buckets, so that clouds of similar size share compiled
+programs.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from mprm_jax.crf.host_mean_field import mean_field_on_host
-from mprm_jax.crf.mean_field import Kernel, mean_field
-from mprm_jax.crf.point_kernels import PointKernels, build_kernels
-from mprm_jax.crf.settings import CrfSettings
-from mprm_jax.crf.sparse_kernel import BLOCK_POINTS, SparseKernel
+from mprm_jax.crf.filtering import Pairs
+from mprm_jax.crf.lattice_device import bucket, build_lattice_on_host, fitting_lattice
+from mprm_jax.crf.lattice_host import BLOCK_POINTS, HostKernels, build_host_kernels, point_order
+from mprm_jax.crf.mean_field import Kernel, make_kernel, mean_field, mean_field_on_host
+from mprm_jax.crf.settings import CrfSettings, KernelSettings
 from mprm_jax.crf.threads import in_threads
 from mprm_jax.errors import UserError
 from mprm_jax.types import IGNORED, Array
 
+METHODS = ("lattice", "exact")
+BUILDERS = ("auto", "host", "device")
+# Beyond, a float32 coordinate is off by more than 1/500 of a kernel width.
+MAX_SPAN = 32768  # kernel widths
 # Marginals that differ by less are equal: float32 sums of a few hundred messages.
 ROUNDING = np.float32(1e-6)
 
@@ -27,6 +33,18 @@ class CrfResult(NamedTuple):
 
     marginals: Array  # [N, C] float32, rows sum to 1; exactly 0 for a class that is not allowed
     labels: Array  # [N] int32, class of the largest marginal; of equals, see `dense_crf`
+
+
+class PointKernels(NamedTuple):
+    """The kernels of a cloud, in an order in which neighbors are close in memory.
+
+    They depend on the features and on who is ignored; any number of inferences can use them.
+    """
+
+    # On a CPU; or on the device, padded to a bucket of rows.
+    kernels: HostKernels | tuple[Kernel, ...]
+    order: Array  # [N] int, row of the cloud that each kernel row stands for; on the host
+    ignored: Array  # [N] bool, in the order of the cloud; on the host
 
 
 def dense_crf(
@@ -78,6 +96,57 @@ def dense_crf(
     )
 
 
+def build_kernels(
+    features: Array,
+    settings: CrfSettings,
+    *,
+    ignored: Array | None = None,
+    method: str = "lattice",
+    builder: str = "auto",
+    device: jax.Device | None = None,
+) -> PointKernels:
+    """Builds the kernels of a cloud.
+
+    Args:
+      features: [N, F] finite numbers, any origin; float64 where float32 would lose detail.
+      ignored: [N] bool; these points send no messages.
+      method: "lattice", or "exact" in time O(N²).
+      builder: of lattices; "host" with NumPy, "device" in JAX; "auto" is "host" for a CPU and
+        "device" for an accelerator. On a CPU, inference takes place where they are built.
+      device: where to keep the kernels and to run; by default JAX's.
+
+    Raises:
+      ValueError: a feature is not finite, a column is missing, or the columns span too much.
+    """
+    features, ignored = _checked_features(features, settings, ignored)
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; give one of {METHODS}.")
+    if builder not in BUILDERS:
+        raise ValueError(f"builder is {builder!r}; give one of {BUILDERS}.")
+    device = device or jax.local_devices()[0]
+    on_cpu = device.platform == "cpu"
+    if builder == "auto":
+        builder = "host" if on_cpu else "device"
+    scaled = [_scaled(features, kernel) for kernel in settings.kernels]
+    if method == "exact":
+        order = np.arange(len(features))
+    else:
+        order = point_order(max(scaled, key=lambda columns: columns.shape[1]))
+    sender = (~ignored[order]).astype(np.float32)
+    ordered = (np.take(columns, order, axis=0) for columns in scaled)
+    if on_cpu and method == "lattice" and builder == "host":
+        kernels = build_host_kernels(ordered, sender, settings.normalization)
+        return PointKernels(kernels, order, ignored)
+    build = functools.partial(
+        _jax_kernel,
+        sender=sender,
+        normalization=settings.normalization,
+        method=builder if method == "lattice" else method,
+        device=device,
+    )
+    return PointKernels(tuple(map(build, ordered)), order, ignored)
+
+
 def infer(
     kernels: PointKernels,
     unary: Array,
@@ -101,8 +170,10 @@ def infer(
             f"compatibility has shape {np.shape(compatibility)} for {num_classes} classes; "
             "give one row and one column for each."
         )
-    if len(weights) != len(kernels.kernels):
-        raise UserError(f"{len(weights)} weights for {len(kernels.kernels)} kernels.")
+    on_host = isinstance(kernels.kernels, HostKernels)
+    num_kernels = len(kernels.kernels.lattices if on_host else kernels.kernels)
+    if len(weights) != num_kernels:
+        raise UserError(f"{len(weights)} weights for {num_kernels} kernels.")
     if not num_points:
         return CrfResult(np.zeros((0, num_classes), np.float32), np.zeros(0, np.int32))
     used = np.flatnonzero(_lowest(energies) < np.inf)
@@ -110,7 +181,6 @@ def infer(
         energies = np.take(energies, used, axis=1)
     if compatibility is not None:
         compatibility = np.asarray(compatibility, np.float32)[np.ix_(used, used)]
-    on_host = isinstance(kernels.kernels[0], SparseKernel)
     run = mean_field_on_host if on_host else _mean_field_on_device
     marginals = run(
         kernels.kernels,
@@ -128,6 +198,76 @@ def allowed_classes(allowed: Array, shape: tuple[int, int]) -> Array:
     if allowed.dtype != bool or allowed.shape not in (shape, shape[1:]):
         raise UserError(f"allowed is {allowed.dtype} {allowed.shape}; give bool {shape} or a row.")
     return np.broadcast_to(allowed, shape)
+
+
+def _checked_features(
+    features: Array, settings: CrfSettings, ignored: Array | None
+) -> tuple[Array, Array]:
+    features = np.asarray(features)
+    if features.ndim != 2:
+        raise ValueError(f"Features have shape {features.shape}; give [points, columns].")
+    last = max(column for kernel in settings.kernels for column in kernel.columns)
+    if last >= features.shape[1]:
+        raise ValueError(
+            f"A kernel needs feature column {last}, but there are {features.shape[1]} columns."
+        )
+    finite = np.isfinite(features)
+    if not finite.all():
+        bad = np.flatnonzero(~finite.all(axis=1))
+        raise ValueError(f"Features of {len(bad)} points are not finite, first of point {bad[0]}.")
+    ignored = np.zeros(len(features), bool) if ignored is None else np.asarray(ignored)
+    if ignored.shape != (len(features),) or ignored.dtype != bool:
+        raise ValueError(
+            f"ignored is {ignored.dtype} {ignored.shape}; give bool ({len(features)},)."
+        )
+    return features, ignored
+
+
+def _scaled(features: Array, kernel: KernelSettings) -> Array:
+    """Feature columns in kernel widths from the middle of the cloud: [N, d] float32."""
+    scaled = np.empty((len(features), len(kernel.columns)), np.float32)
+    if not len(features):
+        return scaled
+
+    def scale(place: int) -> None:
+        column, width = kernel.columns[place], kernel.widths[place]
+        values = features[:, column].astype(np.float64)
+        low, high = values.min(), values.max()
+        if high - low > MAX_SPAN * width:
+            raise ValueError(
+                f"Feature column {column} spans {high - low:g}, over {MAX_SPAN} kernel widths of "
+                f"{width:g}; check its unit, remove stray points, or split the cloud."
+            )
+        # In float64, so that a cloud far from the origin keeps its detail.
+        scaled[:, place] = (values - (low + high) / 2) / width
+
+    in_threads(scale, range(len(kernel.columns)))
+    return scaled
+
+
+def _jax_kernel(
+    scaled: Array, *, sender: Array, normalization: str, method: str, device: jax.Device
+) -> Kernel:
+    """A kernel on a device, padded; method is "exact", or who builds the lattice."""
+    num_rows = bucket(len(scaled))
+    if method == "exact":
+        operator = Pairs(*_padded(scaled, num_rows, device))
+    elif method == "host":
+        operator = jax.device_put(build_lattice_on_host(scaled, num_rows=num_rows), device)
+    else:
+        operator = fitting_lattice(*_padded(scaled, num_rows, device))
+    sender = jax.device_put(np.pad(sender, (0, num_rows - len(sender))), device)
+    return _make_kernel(operator, sender, normalization)
+
+
+_make_kernel = jax.jit(make_kernel, static_argnames="normalization")
+
+
+def _padded(scaled: Array, num_rows: int, device: jax.Device) -> tuple[Array, Array]:
+    """Features with rows of padding, and which rows are no padding, on a device."""
+    padded = np.zeros((num_rows, scaled.shape[1]), np.float32)
+    padded[: len(scaled)] = scaled
+    return jax.device_put((padded, np.arange(num_rows) < len(scaled)), device)
 
 
 def _checked_labels(labels: Array | None, shape: tuple[int, int]) -> Array:
@@ -221,20 +361,25 @@ def _result(
     rows[order] = np.arange(num_points, dtype=np.int32)
     result = np.empty((num_points, num_classes), np.float32)
     labels = np.empty(num_points, np.int32)
+    numbers = np.arange(len(used), dtype=np.int32)[:, None]
 
     def fill(start: int) -> None:
         points = slice(start, start + BLOCK_POINTS)
         block = np.take(marginals, rows[points], axis=0)
-        best, largest = used[block.argmax(axis=1)], block.max(axis=1, keepdims=True)
+        # Where the classes of a point lie apart, NumPy compares many points at a time.
+        columns = np.ascontiguousarray(block.T)
+        largest = columns.max(axis=0)
+        is_largest = columns == largest[None]
+        tied = is_largest.sum(axis=0, dtype=np.int32) > 1
+        best = used[(is_largest * numbers).max(axis=0)]  # unless tied
         if len(used) < num_classes:
             result[points] = 0
             result[points, used] = block
         else:
             result[points] = block
-        tied = np.count_nonzero(block == largest, axis=1) > 1
         own = np.maximum(came_with[points], 0)
         own_marginal = np.take_along_axis(result[points], own[:, None], axis=1)
-        keeps = (came_with[points] != IGNORED) & (own_marginal >= largest - ROUNDING)[:, 0]
+        keeps = (came_with[points] != IGNORED) & (own_marginal[:, 0] >= largest - ROUNDING)
         labels[points] = np.where(keeps, own, np.where(tied, IGNORED, best))
 
     in_threads(fill, range(0, num_points, BLOCK_POINTS))

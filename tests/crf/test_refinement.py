@@ -1,13 +1,17 @@
-import dataclasses
+import doctest
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from mprm_jax.crf.refine import refine_marginals, unary_energies
-from mprm_jax.crf.settings import RELEASED, RELEASED_FLOOR, RELEASED_TRUST
+from mprm_jax import crf
+from mprm_jax.crf import refinement
+from mprm_jax.crf.refinement import refine, unary_energies
+from mprm_jax.crf.settings import RELEASED, RELEASED_FLOOR, Smoothing
 
 FIVE = np.array([[0.7, 0.1, 0.1, 0.1, 0.0]], np.float32)
-POSITION_ONLY = dataclasses.replace(RELEASED, kernels=RELEASED.kernels[:1])
+POSITION_ONLY = Smoothing(color_width=0)
 
 
 def room(num_points=300):
@@ -22,12 +26,35 @@ def room(num_points=300):
 
 def test_preset_is_that_of_the_released_code():
     # crf_postprocessing.py, lines 104-114
-    position, color = RELEASED.kernels
+    position, color = RELEASED.crf.kernels
     assert (position.columns, position.widths, position.weight) == ((0, 1, 2), (0.2,) * 3, 3)
     assert color.columns == (0, 1, 2, 3, 4, 5)
     assert (color.widths, color.weight) == ((0.2, 0.2, 0.2, 0.04, 0.04, 0.04), 10)
-    assert (RELEASED.num_iterations, RELEASED.normalization) == (5, "symmetric")
-    assert (RELEASED_TRUST, RELEASED_FLOOR) == (0.5, 1e-5)
+    assert (RELEASED.crf.num_iterations, RELEASED.crf.normalization) == (5, "symmetric")
+    assert (RELEASED.trust, RELEASED_FLOOR) == (0.5, 1e-5)
+
+
+def test_the_example_runs():
+    assert doctest.testmod(refinement).failed == 0
+
+
+def test_colors_of_eight_bits_are_those_of_shares():
+    coords, colors, probabilities, _ = room()
+    stored = np.round(255 * colors).astype(np.uint8)
+    expected = refine(coords, stored / np.float32(255), probabilities)
+    result = refine(coords, stored, probabilities)
+    np.testing.assert_array_equal(result.marginals, expected.marginals)
+
+
+def test_importing_the_settings_loads_no_jax():
+    code = "import sys, mprm_jax.crf, mprm_jax.crf.settings; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there():
+    assert all(hasattr(crf, name) for name in crf.__all__)
+    with pytest.raises(AttributeError, match="'refined'"):
+        crf.refined  # noqa: B018
 
 
 def test_unary_mixes_with_a_uniform_guess():
@@ -61,17 +88,17 @@ def test_full_trust_is_bounded_by_the_floor():
 
 def test_refining_repairs_scattered_errors():
     coords, colors, probabilities, classes = room()
-    result = refine_marginals(coords, colors, probabilities)
+    result = refine(coords, colors, probabilities)
     assert (probabilities.argmax(axis=1) == classes).mean() < 0.8
     np.testing.assert_array_equal(result.labels, classes)
 
 
 def test_colors_may_be_left_out_only_with_their_kernel():
     coords, _, probabilities, _ = room()
-    result = refine_marginals(coords, None, probabilities, POSITION_ONLY)
+    result = refine(coords, None, probabilities, POSITION_ONLY)
     assert np.isfinite(result.marginals).all()
     with pytest.raises(ValueError, match="compares colors, but there are none"):
-        refine_marginals(coords, None, probabilities)
+        refine(coords, None, probabilities)
 
 
 def test_bad_input_is_one_clear_line():
@@ -79,17 +106,11 @@ def test_bad_input_is_one_clear_line():
     broken = probabilities.copy()
     broken[3, 1] = np.nan
     for message, run in {
-        "divide colors of 8 bits by 255": lambda: refine_marginals(
-            coords, 255 * colors, probabilities
-        ),
-        "negative or not finite, first of point 3": lambda: refine_marginals(
-            coords, colors, broken
-        ),
-        "negative or not finite, first of point 0": lambda: refine_marginals(
-            coords, colors, -probabilities
-        ),
-        "colors for": lambda: refine_marginals(coords, colors[:4], probabilities),
-        "trust is 2": lambda: refine_marginals(coords, colors, probabilities, trust=2),
+        "divide colors of 8 bits by 255": lambda: refine(coords, 255 * colors, probabilities),
+        "negative or not finite, first of point 3": lambda: refine(coords, colors, broken),
+        "negative or not finite, first of point 0": lambda: refine(coords, colors, -probabilities),
+        "colors for": lambda: refine(coords, colors[:4], probabilities),
+        "trust is 2": lambda: refine(coords, colors, probabilities, Smoothing(trust=2)),
     }.items():
         with pytest.raises(ValueError, match=message) as error:
             run()
@@ -106,7 +127,7 @@ def test_ignored_points_keep_to_their_allowed_classes_and_labels(builder):
     ignored[:10] = True
     allowed = np.tile([False, True, True], (300, 1))
     came_with = np.full(300, 2)
-    result = refine_marginals(
+    result = refine(
         coords,
         colors,
         probabilities,
@@ -124,5 +145,5 @@ def test_ignored_points_may_hold_anything():
     coords, colors, probabilities, classes = room()
     ignored = np.arange(300) % 5 == 0
     probabilities[ignored] = np.nan
-    result = refine_marginals(coords, colors, probabilities, ignored=ignored)
+    result = refine(coords, colors, probabilities, ignored=ignored)
     assert (result.labels == classes)[ignored].mean() > 0.95
