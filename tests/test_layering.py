@@ -113,9 +113,16 @@ def test_every_module_belongs_to_a_layer():
     assert {layer_of(module) for module in MODULES} - {""} <= RANKS.keys()
 
 
-def test_only_checkpoints_import_orbax():
+def test_only_checkpoints_and_hosts_import_orbax():
     users = {name for name in MODULES if any(x.startswith("orbax") for x in imports(name))}
-    assert users == {"mprm_jax.training.checkpoints"}
+    names = ("checkpoints", "hosts", "joining")
+    assert users == {f"mprm_jax.training.{name}" for name in names}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "training"])
+def test_no_private_module_of_a_library_is_imported_to_train(module):
+    parts = [part for name in imports(module) - MODULES.keys() for part in name.split(".")]
+    assert not [part for part in parts if part.startswith("_") and part != "__future__"]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "training"])

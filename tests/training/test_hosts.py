@@ -1,13 +1,13 @@
-"""What hosts say to each other. Threads stand for hosts; a dictionary for JAX's key-value store."""
+"""What hosts say to each other. Threads stand for hosts, and meet as JAX's processes do."""
 
 import concurrent.futures
 import itertools
 import threading
-import types
 
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from mprm_jax.training import hosts
 from mprm_jax.training.hosts import (
@@ -17,31 +17,48 @@ from mprm_jax.training.hosts import (
     require_equal,
     require_shared,
     sum_over_hosts,
+    tell_failure,
 )
 
+PATIENCE = 20.0  # seconds; more than any of these tests takes
 
-class KeyValueStore:
-    """The part of JAX's client that is used here."""
 
-    def __init__(self):
-        self._values = {}
+class Meetings:
+    """Barriers by name, and arrays of all hosts: what JAX and Orbax offer to processes."""
 
-    def key_value_set(self, key, value):
-        assert key not in self._values
-        self._values[key] = value
+    def __init__(self, count, here):
+        self._count, self._here, self._lock = count, here, threading.Lock()
+        self._barriers, self._arrays = {}, {}
 
-    def key_value_dir_get(self, folder):
-        return [(key, x) for key, x in self._values.copy().items() if key.startswith(folder)]
+    def get_barrier_sync_fn(self, processes=None):
+        def wait(key, timeout_ms):
+            with self._lock:
+                barrier = self._barriers.setdefault(
+                    key, threading.Barrier(len(processes or range(self._count)))
+                )
+            barrier.wait(PATIENCE)
+
+        return wait
+
+    def process_allgather(self, array):
+        number = self._here.next_array()
+        with self._lock:
+            self._arrays[number, self._here.index] = array
+        self.get_barrier_sync_fn()(f"array {number}", 0)
+        return np.stack([self._arrays[number, index] for index in range(self._count)])
 
 
 class Host(threading.local):
     """Which host a thread is, and how often it has called the others."""
 
     def become(self, index):
-        self.index, self._calls = index, itertools.count()
+        self.index, self._calls, self._arrays = index, itertools.count(), itertools.count()
 
     def __next__(self):
         return next(self._calls)
+
+    def next_array(self):
+        return next(self._arrays)
 
 
 @pytest.fixture
@@ -50,9 +67,11 @@ def on_hosts(monkeypatch):
 
     def on_hosts(count, work):
         here = Host()
-        state = types.SimpleNamespace(global_state=types.SimpleNamespace(client=KeyValueStore()))
-        monkeypatch.setattr(hosts, "distributed", state)
-        monkeypatch.setattr(hosts, "_calls", here)
+        meetings = Meetings(count, here)
+        monkeypatch.setattr(hosts, "get_barrier_sync_fn", meetings.get_barrier_sync_fn)
+        monkeypatch.setattr(multihost_utils, "process_allgather", meetings.process_allgather)
+        monkeypatch.setattr(hosts, "_meetings", here)
+        monkeypatch.setattr(hosts, "_LOOK_SECONDS", 0.01)
         monkeypatch.setattr(jax, "process_count", lambda: count)
         monkeypatch.setattr(jax, "process_index", lambda: here.index)
 
@@ -102,6 +121,25 @@ def test_who_does_not_come_in_time_is_named(on_hosts):
     )
 
 
+def test_host_0_is_named_to_those_whom_it_lets_wait(on_hosts):
+    def work(index):
+        return index and exchange("", "the meeting", seconds=0.1)
+
+    assert on_hosts(3, work)[2].startswith("host 0 did not come to 'the meeting' within 0.1 s")
+
+
+def test_what_a_failed_host_says_ends_all_that_wait(on_hosts):
+    def work(index):
+        return tell_failure("scene 7 is damaged", 10) if index == 1 else exchange("", "mined")
+
+    assert on_hosts(3, work) == ["host 1 ended: scene 7 is damaged"] * 3
+
+
+def test_sums_are_exact_in_any_dtype(on_hosts):
+    counts = on_hosts(3, lambda index: sum_over_hosts(np.array([[2**60 + index]])))
+    assert [(x.dtype, x.tolist()) for x in counts] == [(np.int64, [[3 * 2**60 + 3]])] * 3
+
+
 def test_waiting_is_said(on_hosts, monkeypatch, caplog):
     monkeypatch.setattr(hosts, "_SAY_AFTER", 0.01)
 
@@ -114,6 +152,14 @@ def test_waiting_is_said(on_hosts, monkeypatch, caplog):
 
 def test_equal_facts_pass(on_hosts):
     assert on_hosts(3, lambda _: require_equal({"a": "1\n2", "b": ""}, "here")) == [None] * 3
+
+
+def test_many_differences_are_cut_short(on_hosts):
+    def work(index):
+        require_equal({f"setting{i}": str(index) for i in range(9)}, "here")
+
+    text = on_hosts(2, work)[0]
+    assert "setting3" in text and "setting4" not in text and "; ...)" in text
 
 
 @pytest.mark.parametrize(
