@@ -5,6 +5,7 @@ import json
 import pathlib
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from mprm_jax.commands.commandline import (
     add_devices_flag,
@@ -19,11 +20,12 @@ from mprm_jax.errors import UserError
 from mprm_jax.machine import keep_heap, usable_cpus
 from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
-from mprm_jax.store.datasets import ROOMS_ROOT, default_store, ensure_store
-from mprm_jax.store.scenes import SceneStore
 from mprm_jax.training.signals import StoppedError
 from mprm_jax.training.workdir import require_writable
 from mprm_jax.writing import write_whole
+
+if TYPE_CHECKING:
+    from mprm_jax.store.scenes import SceneStore
 
 DEFAULT_WORKDIRS = pathlib.Path("runs")
 
@@ -112,10 +114,13 @@ def train(args: argparse.Namespace, config: Config) -> None:
         print(summary(results, workdir))
 
 
-def open_data(args: argparse.Namespace, config: Config) -> SceneStore:
+def open_data(args: argparse.Namespace, config: Config) -> "SceneStore":
     """The prepared data; what is missing is made, once per disk if several hosts train."""
 
-    def make() -> SceneStore:
+    # Not at the top, as in all commands: --help answers at once.
+    from mprm_jax.store.datasets import ROOMS_ROOT, default_store, ensure_store
+
+    def make() -> "SceneStore":
         return ensure_store(args.data, config, args.store)
 
     if args.hosts is None or args.data.startswith("store:"):
