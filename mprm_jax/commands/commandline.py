@@ -215,7 +215,7 @@ def _wants_traceback() -> bool:
 def _leave(last_line: str, status: int) -> NoReturn:
     """Ends the script; what threads of libraries still complain about is not shown."""
     print(last_line, file=sys.stderr, flush=True)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.__stderr__.fileno())
     sys.exit(status)
 

@@ -63,6 +63,7 @@ def train_classifier(
     if config.pyramid.builder == "device":
         train.keep_arrays(balls)
     state = fit(stage, train, _validation(stage, store, config, everywhere), config, mesh, workdir)
+    train.drop_arrays()
     shutil.rmtree(balls, ignore_errors=True)
     export = export_split(
         *(stage.model, state, train, config, everywhere, workdir / "pseudo_labels"), is_own=True
