@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 WRITER_FILE = ".writer.json"  # who holds the lock, for the message to others
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 # What the system says of a disk without locks.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -70,6 +70,9 @@ def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -
         yield waited
     finally:
         (folder / WRITER_FILE).unlink(missing_ok=True)
+        # One who opened the file before sees that it is gone and opens another. Windows keeps it.
+        with contextlib.suppress(OSError):
+            (folder / LOCK_FILE).unlink(missing_ok=True)
         lock.release()
 
 

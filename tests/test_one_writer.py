@@ -68,7 +68,25 @@ def test_one_after_the_other_is_as_it_should_be(tmp_path):
     for _ in range(2):
         with only_writer(tmp_path / "new" / "run") as waited:
             assert not waited and (tmp_path / "new" / "run" / WRITER_FILE).exists()
-        assert not (tmp_path / "new" / "run" / WRITER_FILE).exists()
+        assert not list((tmp_path / "new" / "run").iterdir())
+
+
+def test_of_many_only_one_writes_at_a_time(tmp_path):
+    busy, at_once = threading.Lock(), []
+
+    def write():
+        for _ in range(20):
+            with only_writer(tmp_path / "run", wait=True):
+                at_once.append(busy.acquire(blocking=False))
+                time.sleep(0.001)
+                busy.release()
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert at_once == [True] * 80
 
 
 def test_an_error_inside_lets_the_folder_go(tmp_path):
