@@ -31,7 +31,7 @@ class BusyError(UserError):
 
 
 @contextlib.contextmanager
-def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -> Iterator[bool]:
+def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -> Iterator[None]:
     """Makes a folder, and this process the only one that writes it, of those that ask.
 
     The lock is one of the system: it ends with the process, however that ends, so a killed run
@@ -39,10 +39,7 @@ def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -
 
     Args:
       remedy: what else the user of a busy folder may do, for the message.
-      wait: for the other process to end; says so.
-
-    Yields:
-      Whether it had to wait, so that what was read before may be old.
+      wait: for the other process to end, and say so; what was read before may be old then.
 
     Raises:
       BusyError: another process is writing it.
@@ -53,7 +50,6 @@ def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -
 
     # Not a soft lock where the disk has no other: that of a killed process would stay.
     lock = FileLock(folder / LOCK_FILE, poll_interval=_POLL_SECONDS, fallback_to_soft=False)
-    waited = False
     with explain_failed_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -64,10 +60,9 @@ def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -
                 raise BusyError(f"{busy}; {remedy}.") from None
             logger.warning("%s; waiting for it to end", busy)
             _acquire(lock, folder, timeout=-1)
-            waited = True
     try:
         write_whole(folder / WRITER_FILE, json.dumps(_myself()))
-        yield waited
+        yield
     finally:
         (folder / WRITER_FILE).unlink(missing_ok=True)
         # One who opened the file before sees that it is gone and opens another. Windows keeps it.

@@ -100,10 +100,12 @@ def test_every_command_explains_itself(installed, tmp_path):
 
 def test_a_network_is_trained_in_an_empty_folder(installed, tmp_path):
     mprm = installed / f"mprm{SUFFIX}"
-    settings = ["--set", *runs.SETTINGS, "optim.epochs=1"]
+    settings = ["--set", *runs.SETTINGS, "optim.epochs=1", "model.paths=plain"]
     data = ["--data", "rooms:tiny", *settings]
     assert "scenes prepared" in call([mprm, "prepare", *data], tmp_path)
-    assert "pseudo-labels" in call([mprm, "train", "--stage", "cls", *data], tmp_path)
+    assert "pseudo-labels" in call(
+        [mprm, "train", "--stage", "cls", "--devices", "1", *data], tmp_path
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared", "rooms", "runs"]
     (results,) = tmp_path.glob("runs/*/results.json")
     assert json.loads(results.read_text(encoding="utf-8"))["measures"]

@@ -191,11 +191,9 @@ def prepare(
     found = _sort(job, previous)
     if not found.tasks:  # as for all hosts but the first, which need not take turns
         return _complete(job, spec, previous, found, on_error, workers)
-    with only_writer(path, wait=True) as waited:
-        if waited:
-            previous = _previous(job)
-            found = _sort(job, previous)
-        return _complete(job, spec, previous, found, on_error, workers)
+    with only_writer(path, wait=True):
+        previous = _previous(job)  # again: another process may have been at work
+        return _complete(job, spec, previous, _sort(job, previous), on_error, workers)
 
 
 def _complete(
@@ -208,6 +206,11 @@ def _complete(
 ) -> Prepared:
     """Prepares what is left to do and writes the manifest."""
     source, path = job.source, job.store
+    if found.left_out:
+        logger.warning(
+            "%d broken scenes stay left out, as decided before; delete %s to try them again.",
+            *(len(found.left_out), path / MANIFEST_FILE),
+        )
     broken = _broken_files(job, found.tasks)
     _list(broken, source.optional)
     if broken.keys() - set(source.optional) and on_error == "stop":
@@ -325,12 +328,6 @@ def _sort(job: Job, previous: Manifest | None) -> _Sorted:
                 found.kept[task.key] = record.info
             else:
                 found.tasks.append(task)
-    if found.left_out:
-        logger.warning(
-            "%d broken scenes stay left out, as decided before; delete %s to try them again.",
-            len(found.left_out),
-            job.store / MANIFEST_FILE,
-        )
     return found
 
 
