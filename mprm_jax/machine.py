@@ -1,6 +1,5 @@
 """The machine: how many cores this process may use, what names it in a measurement, its memory."""
 
-import ctypes
 import functools
 import importlib.metadata
 import math
@@ -49,6 +48,8 @@ def keep_heap() -> bool:
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
+    import ctypes  # not on every system
+
     mallopt = ctypes.CDLL(None).mallopt
     settings = {
         _MMAP_MAX: 0,

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,6 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from mprm_jax.errors import UserError
+
+_MOST_ON_WINDOWS = 61  # processes that one pool can wait for there
 
 
 class LostWorkersError(UserError, ChildProcessError):
@@ -23,6 +26,8 @@ def make_pool(
     """Fresh processes; each runs `initializer(*initargs)` before its first task."""
     # Forking a process that may already run XLA's threads can deadlock.
     context = multiprocessing.get_context("spawn")
+    if sys.platform == "win32":
+        num_workers = min(num_workers, _MOST_ON_WINDOWS)
     return ProcessPoolExecutor(num_workers, context, _start, (initializer, initargs))
 
 

@@ -33,7 +33,7 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def write_whole(path: pathlib.Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 @contextlib.contextmanager

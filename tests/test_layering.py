@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "mprm_jax"
 LAYERS = (
     ("errors",),
     ("types", "machine", "progress", "writing", "worker_processes"),
-    ("palette",),
+    ("palette", "one_writer"),
     ("config", "overrides", "presets"),
     ("geometry",),
     ("ops",),
@@ -34,6 +34,7 @@ SETTINGS = ("config", "overrides", "presets")  # may also import each other
 # Workers start without jax.
 ON_THE_HOST = (
     *("errors", "types", "machine", "progress", "writing", "palette", "worker_processes"),
+    "one_writer",
     *SETTINGS,
     *("geometry", "scans", "rooms", "evidence", "store", "batches"),
 )

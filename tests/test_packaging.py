@@ -3,8 +3,11 @@
 import pathlib
 import tomllib
 
+from mprm_jax.training.parallel import SLOW_ON_GPUS
+
 ROOT = pathlib.Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TABLES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = TABLES["project"]
 
 
 def requirement_lines():
@@ -25,9 +28,18 @@ def test_every_dependency_has_a_lower_and_an_upper_bound():
 
 def test_accelerator_extras_ask_for_the_same_jax():
     (jax,) = [line for line in PROJECT["dependencies"] if line.startswith("jax>")]
-    bounds = jax.removeprefix("jax")
+    low, high = jax.removeprefix("jax").split(",")
+    on_gpus = ",".join([low, *(f"!={version}" for version in SLOW_ON_GPUS), high])
     extras = PROJECT["optional-dependencies"]
-    assert extras["cuda"] + extras["tpu"] == [f"jax[cuda13]{bounds}", f"jax[tpu]{bounds}"]
+    assert extras["tpu"] == [f"jax[tpu]{low},{high}"]
+    for name in ("cuda12", "cuda13"):
+        assert extras[name] == [f"jax[{name}]{on_gpus}", f"jaxlib{on_gpus}"]
+    assert extras["cuda"] == extras["cuda13"]
+
+
+def test_what_builds_the_package_is_there_for_the_tests():
+    dev = PROJECT["optional-dependencies"]["dev"]
+    assert set(TABLES["build-system"]["requires"]) <= set(dev)
 
 
 def test_python_is_new_enough_for_the_syntax_in_use():

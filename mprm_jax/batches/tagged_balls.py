@@ -51,6 +51,10 @@ class TaggedBalls(Balls):
         """
         self._arrays = write_ball_arrays(self, folder)
 
+    def drop_arrays(self) -> None:
+        """Forgets what `keep_arrays` kept; no system but POSIX deletes files that are mapped."""
+        self._arrays = None
+
     def tags_of(self, index: int) -> Array:
         return self.tags[index]
 

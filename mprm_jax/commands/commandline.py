@@ -8,7 +8,7 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError, one_line
@@ -44,6 +44,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see --help.")
+
+
+class TakesFlags(Protocol):
+    """A parser or a group of its flags, for which argparse has no public name in common."""
+
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action:
+        """As of `argparse.ArgumentParser`."""
 
 
 def make_parser(description: str, epilog: str = "") -> Parser:
@@ -106,7 +113,7 @@ def add_store_flag(parser: Parser) -> None:
     )
 
 
-def add_devices_flag(parser: Parser | argparse._ArgumentGroup) -> None:
+def add_devices_flag(parser: TakesFlags) -> None:
     """The flag that limits the devices."""
     parser.add_argument(
         "--devices",
@@ -116,7 +123,7 @@ def add_devices_flag(parser: Parser | argparse._ArgumentGroup) -> None:
     )
 
 
-def add_hosts_flags(parser: Parser | argparse._ArgumentGroup) -> None:
+def add_hosts_flags(parser: TakesFlags) -> None:
     """The flags of scripts that several hosts can run as one."""
     parser.add_argument("--hosts", metavar="HOSTS", help=HOSTS_HELP)
     parser.add_argument(
@@ -208,7 +215,7 @@ def _wants_traceback() -> bool:
 def _leave(last_line: str, status: int) -> NoReturn:
     """Ends the script; what threads of libraries still complain about is not shown."""
     print(last_line, file=sys.stderr, flush=True)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.__stderr__.fileno())
     sys.exit(status)
 

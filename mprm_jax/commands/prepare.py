@@ -1,12 +1,13 @@
 """Prepares a data set from the command line; see --help."""
 
 import json
+from typing import TYPE_CHECKING
 
 from mprm_jax.commands.commandline import make_parser, resolve_config
 from mprm_jax.errors import UserError
-from mprm_jax.store.datasets import default_store, open_dataset, with_tags
-from mprm_jax.store.prepare import Prepared, prepare
-from mprm_jax.store.statistics import store_statistics, to_json, to_table
+
+if TYPE_CHECKING:
+    from mprm_jax.store.prepare import Prepared
 
 DESCRIPTION = """\
 Checks every scan of a data set and prepares it for training: voxels, weak labels, statistics.
@@ -43,6 +44,10 @@ def main() -> None:
     if args.workers is not None and args.workers < 0:
         raise UserError(f"--workers {args.workers}: give 0 or more, or leave it out.")
     config = resolve_config(args)
+    # Not at the top, as in all commands: --help answers at once.
+    from mprm_jax.store.datasets import default_store, open_dataset, with_tags
+    from mprm_jax.store.prepare import prepare
+
     source = with_tags(open_dataset(args.data, config.data), args.tags, config.data.sphere_radius)
     prepared = prepare(
         source,
@@ -57,8 +62,10 @@ def main() -> None:
     print(json.dumps(values, indent=1) if args.json else describe(prepared, values))
 
 
-def summary(prepared: Prepared) -> dict:
+def summary(prepared: "Prepared") -> dict:
     """Scenes, points, subclouds and class frequencies, per split."""
+    from mprm_jax.store.statistics import store_statistics, to_json
+
     store = prepared.store
     splits = {}
     for split in store.splits:
@@ -81,8 +88,10 @@ def summary(prepared: Prepared) -> dict:
     }
 
 
-def describe(prepared: Prepared, values: dict) -> str:
+def describe(prepared: "Prepared", values: dict) -> str:
     """The summary for reading; class frequencies are those of the training scenes."""
+    from mprm_jax.store.statistics import store_statistics, to_table
+
     lines = [f"{values['store']}: {values['new']} scenes prepared, {values['kept']} were ready"]
     for split, counts in values["splits"].items():
         mean = counts["subclouds"] / max(counts["scenes"], 1)

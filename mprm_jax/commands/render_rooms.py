@@ -17,9 +17,6 @@ BACKGROUND = 1.0
 
 def main() -> None:
     """Writes one PNG per room."""
-    # Matplotlib looks at the environment when it is imported, which `run` has mended by then.
-    import matplotlib.image
-
     parser = Parser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the pictures")
     parser.add_argument("--size", choices=SIZES, default="quick")
@@ -27,6 +24,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--pixels", type=int, default=700, help="width of each view")
     arguments = parser.parse_args()
+    # Matplotlib looks at the environment when it is imported, which `run` has mended by then.
+    import matplotlib.image
+
     with explain_failed_write(arguments.out):
         arguments.out.mkdir(parents=True, exist_ok=True)
     for index in arguments.scenes:

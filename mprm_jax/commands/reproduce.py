@@ -4,9 +4,7 @@ import pathlib
 
 from mprm_jax.commands.commandline import check_devices, make_parser, resolve_config
 from mprm_jax.commands.reproduction.jobs import GROUPS, Setting, claim, make_jobs, run_job
-from mprm_jax.commands.reproduction.report import write_report
 from mprm_jax.errors import UserError
-from mprm_jax.store.datasets import ensure_store
 
 DESCRIPTION = """\
 Runs the paper's experiments on a data set and writes one report, as Markdown and as HTML.
@@ -46,6 +44,10 @@ def main() -> None:
     if args.seeds < 1:
         raise UserError(f"--seeds {args.seeds}: give 1 or more.")
     config = resolve_config(args, "cls")
+    # Not at the top, as in all commands: --help answers at once.
+    from mprm_jax.commands.reproduction.report import write_report
+    from mprm_jax.store.datasets import ensure_store
+
     store = ensure_store(args.data, config, args.store)
     root = args.workdir or pathlib.Path("runs") / f"reproduce-{store.manifest.name}-{config.preset}"
     own_store = args.store is not None

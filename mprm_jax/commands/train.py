@@ -1,10 +1,12 @@
 """Trains a network from the command line; see --help."""
 
 import argparse
+import contextlib
 import json
 import pathlib
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from mprm_jax.commands.commandline import (
     add_devices_flag,
@@ -17,13 +19,15 @@ from mprm_jax.commands.commandline import (
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError
 from mprm_jax.machine import keep_heap, usable_cpus
+from mprm_jax.one_writer import only_writer
 from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
-from mprm_jax.store.datasets import ROOMS_ROOT, default_store, ensure_store
-from mprm_jax.store.scenes import SceneStore
 from mprm_jax.training.signals import StoppedError
 from mprm_jax.training.workdir import require_writable
 from mprm_jax.writing import write_whole
+
+if TYPE_CHECKING:
+    from mprm_jax.store.scenes import SceneStore
 
 DEFAULT_WORKDIRS = pathlib.Path("runs")
 
@@ -98,24 +102,29 @@ def train(args: argparse.Namespace, config: Config) -> None:
     from mprm_jax.training.spent import SpentTime
 
     use_cpu_cores(args.devices or usable_cpus())
-    spent = SpentTime(workdir, since=start)
     run_of = (store, config, workdir, args.devices)
-    if args.stage == "cls":
-        results, summary = classification.train_classifier(*run_of), classification.summary
-    else:
-        results = retraining.train_segmenter(*run_of, args.pseudo_labels)
-        summary = retraining.summary
-    spent.note()
-    results["seconds"] = round(spent.seconds, 1)
-    if is_first_host():
-        write_whole(workdir / "results.json", json.dumps(results, indent=1))
-        print(summary(results, workdir))
+    remedy = "wait for it, stop it, or choose another --workdir"
+    with only_writer(workdir, remedy) if is_first_host() else contextlib.nullcontext():
+        spent = SpentTime(workdir, since=start)
+        if args.stage == "cls":
+            results, summary = classification.train_classifier(*run_of), classification.summary
+        else:
+            results = retraining.train_segmenter(*run_of, args.pseudo_labels)
+            summary = retraining.summary
+        spent.note()
+        results["seconds"] = round(spent.seconds, 1)
+        if is_first_host():
+            write_whole(workdir / "results.json", json.dumps(results, indent=1))
+            print(summary(results, workdir))
 
 
-def open_data(args: argparse.Namespace, config: Config) -> SceneStore:
+def open_data(args: argparse.Namespace, config: Config) -> "SceneStore":
     """The prepared data; what is missing is made, once per disk if several hosts train."""
 
-    def make() -> SceneStore:
+    # Not at the top, as in all commands: --help answers at once.
+    from mprm_jax.store.datasets import ROOMS_ROOT, default_store, ensure_store
+
+    def make() -> "SceneStore":
         return ensure_store(args.data, config, args.store)
 
     if args.hosts is None or args.data.startswith("store:"):

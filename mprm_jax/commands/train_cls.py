@@ -64,6 +64,7 @@ def train_classifier(
     if config.pyramid.builder == "device":
         train.keep_arrays(folder)
     state = fit(stage, train, _validation(stage, store, config, everywhere), config, mesh, workdir)
+    train.drop_arrays()
     shutil.rmtree(folder, ignore_errors=True)
     export = export_split(
         *(stage.model, state, train, config, everywhere, workdir / "pseudo_labels"), is_own=True

@@ -7,7 +7,6 @@ import pathlib
 from mprm_jax.commands.commandline import Parser
 from mprm_jax.errors import UserError
 from mprm_jax.scans.typed_files import read_typed
-from mprm_jax.store.statistics import read_statistics, to_json, to_table
 
 DESCRIPTION = """\
 Looks at weak labels. They are counted wherever they lie: in a prepared store, in the released
@@ -17,12 +16,15 @@ EXAMPLES = """\
 examples:
   python experiments/weak_labels.py stats --labels subcloud_label
   python experiments/weak_labels.py stats --labels subcloud_label \\
-      --split mprm_jax/batches/splits/scannetv2_train.txt
+      --split mprm_jax/scans/splits/scannetv2_train.txt
   python experiments/weak_labels.py stats --labels prepared/rooms-quick-8cm-r2-ends --json"""
 
 
 def main() -> None:
     args = make_parser().parse_args()
+    # Not at the top, as in all commands: --help answers at once.
+    from mprm_jax.store.statistics import read_statistics, to_json, to_table
+
     names = None if args.split is None else read_names(args.split)
     counts = read_statistics(args.labels, names)
     print(json.dumps(to_json(counts), indent=1) if args.json else to_table(counts))

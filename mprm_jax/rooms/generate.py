@@ -11,6 +11,7 @@ from plyfile import PlyData, PlyElement
 
 from mprm_jax.errors import UserError
 from mprm_jax.machine import usable_cpus
+from mprm_jax.one_writer import only_writer
 from mprm_jax.progress import progress_bar
 from mprm_jax.rooms.labels import TABLE_COLUMNS, table_rows
 from mprm_jax.rooms.scan import Detail, Scan, make_scan
@@ -60,15 +61,15 @@ def generate(root: pathlib.Path, size: str, *, seed: int = 0, workers: int | Non
     root = pathlib.Path(root)
     _claim(root, size, seed)
     _write_lists(root, size)
-    for leftover in root.glob("scans*/.partial-*"):
-        shutil.rmtree(leftover)
-    jobs = [_Job(root, size, seed, i) for i in range(num_scenes(size))]
-    jobs = [job for job in jobs if not scene_folder(root, size, job.index).exists()]
-    if not jobs:
+    if not _missing(root, size, seed):
         return
-    with progress_bar(len(jobs), "scenes", "making rooms") as bar:
-        for _ in _written(jobs, min(workers or usable_cpus(), len(jobs))):
-            bar.update()
+    with only_writer(root, wait=True):
+        for leftover in root.glob("scans*/.partial-*"):
+            shutil.rmtree(leftover)
+        jobs = _missing(root, size, seed)
+        with progress_bar(len(jobs), "scenes", "making rooms") as bar:
+            for _ in _written(jobs, min(workers or usable_cpus(), len(jobs))):
+                bar.update()
 
 
 def scan_scene(size: str, seed: int, index: int) -> Scan:
@@ -111,13 +112,19 @@ def write_scan(folder: pathlib.Path, name: str, scan: Scan, *, annotated: bool) 
         _write_annotation(folder, name, scan)
         matrix = " ".join(f"{value:.6f}" for value in scan.axis_alignment.ravel())
         info.insert(0, f"axisAlignment = {matrix}")
-    (folder / f"{name}.txt").write_text("\n".join(info) + "\n")
+    (folder / f"{name}.txt").write_text("\n".join(info) + "\n", encoding="utf-8")
 
 
 def label_table() -> str:
     """Returns the text of the table of raw categories."""
     rows = [list(TABLE_COLUMNS), *table_rows()]
     return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def _missing(root: pathlib.Path, size: str, seed: int) -> list[_Job]:
+    """The scenes that are not there yet."""
+    numbers = range(num_scenes(size))
+    return [_Job(root, size, seed, i) for i in numbers if not scene_folder(root, size, i).exists()]
 
 
 def _claim(root: pathlib.Path, size: str, seed: int) -> None:
@@ -154,7 +161,7 @@ def _write_lists(root: pathlib.Path, size: str) -> None:
     for name, text in texts.items():
         path = root / name
         # Readers take a newer file for a changed data set.
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_whole(path, text)
 
 
@@ -204,11 +211,12 @@ def _write_annotation(folder: pathlib.Path, name: str, scan: Scan) -> None:
     segments_file = f"{name}_vh_clean_2.0.010000.segs.json"
     params = {"kThresh": "0.0100", "segMinVerts": "20", "minPoints": "750", "maxPoints": "30000"}
     segments = {"params": params, "sceneId": name, "segIndices": scan.segments.tolist()}
-    (folder / segments_file).write_text(json.dumps(segments, separators=(",", ":")))
+    text = json.dumps(segments, separators=(",", ":"))
+    (folder / segments_file).write_text(text, encoding="utf-8")
     groups = [
         {"id": i, "objectId": i, "segments": list(group.segments), "label": group.category}
         for i, group in enumerate(scan.groups)
     ]
     aggregation = {"sceneId": f"scannet.{name}", "appId": "Rooms", "segGroups": groups}
     aggregation["segmentsFile"] = f"scannet.{segments_file}"
-    (folder / f"{name}.aggregation.json").write_text(json.dumps(aggregation))
+    (folder / f"{name}.aggregation.json").write_text(json.dumps(aggregation), encoding="utf-8")

@@ -18,6 +18,10 @@ from mprm_jax.types import IGNORED, Array
 MAX_BYTES = 200
 _DIGEST = 8  # hexadecimal digits
 MAX_LISTED = 40  # names in an error message
+# What Windows refuses in the name of a file, or takes for a device: learn.microsoft.com, "Naming
+# Files, Paths, and Namespaces".
+_REFUSED = re.compile(r'[<>:"|?*\\/\x00-\x1f]|[. ](?=[. ]*\Z)')
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 NUMBERED = re.compile(r"(-?\d+)\s+(\S.*)")
 
 
@@ -60,9 +64,12 @@ def read_typed(path: Path) -> str:
 def scene_name(path: str) -> str:
     """The name of the scan at a path without suffix, relative to the folder of scans.
 
-    Folders are joined by "_"; a name too long for a file ends in a short hash of the whole.
+    Folders are joined by "_", which also stands for what some system does not take in the name of
+    a file; a name too long for a file ends in a short hash of the whole.
     """
-    name = composed(path).replace("\\", "_").replace("/", "_")
+    name = _REFUSED.sub("_", composed(path))
+    if _DEVICE.match(name):
+        name = f"_{name}"
     whole = name.encode("utf-8", "surrogateescape")
     if len(whole) <= MAX_BYTES:
         return name

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from mprm_jax.config import DataConfig
 from mprm_jax.errors import SCAN_ERRORS, MissingError, UserError, explain
 from mprm_jax.machine import usable_cpus
+from mprm_jax.one_writer import only_writer
 from mprm_jax.progress import progress_bar
 from mprm_jax.scans.formats.notes import Note, log_notes
 from mprm_jax.scans.formats.ply import read_ply_header
@@ -188,6 +189,28 @@ def prepare(
     previous = _previous(job)
     open_for_writing(path)
     found = _sort(job, previous)
+    if not found.tasks:  # as for all hosts but the first, which need not take turns
+        return _complete(job, spec, previous, found, on_error, workers)
+    with only_writer(path, wait=True):
+        previous = _previous(job)  # again: another process may have been at work
+        return _complete(job, spec, previous, _sort(job, previous), on_error, workers)
+
+
+def _complete(
+    job: Job,
+    spec: str,
+    previous: Manifest | None,
+    found: _Sorted,
+    on_error: str,
+    workers: int | None,
+) -> Prepared:
+    """Prepares what is left to do and writes the manifest."""
+    source, path = job.source, job.store
+    if found.left_out:
+        logger.warning(
+            "%d broken scenes stay left out, as decided before; delete %s to try them again.",
+            *(len(found.left_out), path / MANIFEST_FILE),
+        )
     broken = _broken_files(job, found.tasks)
     _list(broken, source.optional)
     if broken.keys() - set(source.optional) and on_error == "stop":
@@ -305,12 +328,6 @@ def _sort(job: Job, previous: Manifest | None) -> _Sorted:
                 found.kept[task.key] = record.info
             else:
                 found.tasks.append(task)
-    if found.left_out:
-        logger.warning(
-            "%d broken scenes stay left out, as decided before; delete %s to try them again.",
-            len(found.left_out),
-            job.store / MANIFEST_FILE,
-        )
     return found
 
 

@@ -170,7 +170,11 @@ class Checkpoints:
         if step not in self._scores:
             late = self.directory / str(step) / _SCORE_FILE
             try:
-                notes = json.loads(late.read_text()) if late.is_file() else self._notes(step)
+                notes = (
+                    json.loads(late.read_text(encoding="utf-8"))
+                    if late.is_file()
+                    else self._notes(step)
+                )
                 self._scores[step] = notes.get(_SCORE)
             except (_DamagedError, json.JSONDecodeError):
                 self._scores[step] = None

@@ -1,8 +1,9 @@
 """Says before the first step what a run will need, and afterwards how it came."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 # Stretches of steps: the first waits for input, the second for what the first log line compiles.
 _WARM_AFTER = 2
+_COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's event of every program
 
 
 class StepCost(NamedTuple):
@@ -34,6 +36,25 @@ def step_cost(step_fn: Callable[..., Any], *arguments: Any) -> StepCost:
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes
     peak = held - memory.alias_size_in_bytes + memory.temp_size_in_bytes
     return StepCost(peak, seconds)
+
+
+@contextlib.contextmanager
+def counted_compiles(name: str) -> Iterator[list[float]]:
+    """A list that grows with every program made of jitted functions of a name: its seconds.
+
+    A program found in the compilation cache counts, too.
+    """
+    found: list[float] = []
+
+    def note(event: str, seconds: float, *, fun_name: str = "", **_: Any) -> None:
+        if event == _COMPILED and name in fun_name:
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
 
 
 def log_plan(shape: BucketShape, plan: list[list[list[int]]]) -> None:

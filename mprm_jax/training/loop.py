@@ -15,7 +15,7 @@ from mprm_jax.config import Config, to_values
 from mprm_jax.errors import UserError
 from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE, SIGNALS, Agreement
 from mprm_jax.training.checkpoints import Checkpoints
-from mprm_jax.training.forecast import Forecast, log_plan, step_cost
+from mprm_jax.training.forecast import Forecast, counted_compiles, log_plan, step_cost
 from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.optimizer import make_optimizer, make_schedule
 from mprm_jax.training.parallel import local_buckets, replicate, shard_batch, spread_shapes
@@ -23,7 +23,7 @@ from mprm_jax.training.recorder import NoRecorder, Recorder
 from mprm_jax.training.signals import StoppedError, StopRequest
 from mprm_jax.training.spent import SpentTime
 from mprm_jax.training.stages import Stage
-from mprm_jax.training.steps import TrainState, init_state, make_train_step
+from mprm_jax.training.steps import STEP_NAME, TrainState, init_state, make_train_step
 from mprm_jax.training.window import Window
 from mprm_jax.training.workdir import require_same_settings
 
@@ -70,8 +70,9 @@ def fit(
         StopRequest() as stop,
         Loader(train, config) as loader,
         Checkpoints(workdir / "checkpoints", config.log.keep_last) as checkpoints,
+        counted_compiles(STEP_NAME) as compiles,
     ):
-        run = _Run(stage, train, config, mesh, loader, checkpoints, stop, workdir)
+        run = _Run(stage, train, config, mesh, loader, checkpoints, stop, workdir, compiles)
         run.restore()
         if run.position.epoch < config.optim.epochs:
             progress = run.position.step, run.total_steps
@@ -93,9 +94,11 @@ class _Run:
         checkpoints: Checkpoints,
         stop: StopRequest,
         workdir: pathlib.Path,
+        compiles: list[float],
     ):
         self.config, self.mesh, self.train_set = config, mesh, train
         self.loader, self.checkpoints, self.stop = loader, checkpoints, stop
+        self.compiles = compiles  # of the step, one entry each
         self.total_steps = self._count_steps()
         steps_per_epoch = self.total_steps / config.optim.epochs
         self.schedule = make_schedule(config, steps_per_epoch)
@@ -215,7 +218,7 @@ class _Run:
         self.forecast.after_steps(num_steps, values["speed/seconds_per_step"])
         values["learning_rate"] = float(self.schedule(self.position.step - 1))
         values["epoch"] = self.position.epoch + 1
-        values["compiles"] = self.step_fn._cache_size()
+        values["compiles"] = len(self.compiles)
         recorder.write(self.position.step, values)
         recorder.show(
             f"loss {values['loss']:.3f}  {values['speed/points_per_second'] / 1000:.1f}k points/s  "

@@ -1,5 +1,6 @@
 """Spreads buckets over all devices of all hosts and keeps one copy of the state on each."""
 
+import importlib.metadata
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from mprm_jax.types import DATA_AXIS, Array, Batch
 logger = logging.getLogger(__name__)
 
 _MAX_NAMED = 8  # devices
+# They compile scatter-adds, of which our gradients are made, to a loop that is hundreds of times
+# slower on CUDA: openxla/xla#46225, jax#38806. The extras of pyproject.toml leave them out.
+SLOW_ON_GPUS = ("0.10.2", "0.11.0")
 
 
 def choose_devices(count: int | None) -> list[jax.Device]:
@@ -22,6 +26,7 @@ def choose_devices(count: int | None) -> list[jax.Device]:
     Raises:
       ValueError: there are fewer.
     """
+    _warn_of_slow_gradients()
     here = jax.local_device_count()
     if count is not None and count > here:
         raise UserError(
@@ -31,6 +36,16 @@ def choose_devices(count: int | None) -> list[jax.Device]:
         )
     hosts = range(jax.process_count())
     return [device for host in hosts for device in jax.local_devices(process_index=host)[:count]]
+
+
+def _warn_of_slow_gradients() -> None:
+    version = importlib.metadata.version("jaxlib")
+    if jax.default_backend() == "gpu" and version in SLOW_ON_GPUS:
+        logger.warning(
+            "jaxlib %s trains many times slower on GPUs than others: install mprm_jax[cuda12] or "
+            "mprm_jax[cuda13] again, which choose another version",
+            version,
+        )
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:

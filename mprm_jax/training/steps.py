@@ -14,6 +14,8 @@ from mprm_jax.training.inputs import complete, overflow_metrics
 from mprm_jax.training.stages import Stage
 from mprm_jax.types import DATA_AXIS, Array, Batch, Ratio
 
+STEP_NAME = "train_step"  # of the program, for logs and for counting its compilations
+
 
 class TrainState(NamedTuple):
     """All that changes during training; with the seed, `step` determines every random key."""
@@ -69,7 +71,9 @@ def make_train_step(
     """
     buckets_per_device = config.pyramid.buckets_per_step // mesh.size
 
-    def step(state: TrainState, bucket: Batch | BareBatch) -> tuple[TrainState, dict[str, Array]]:
+    def train_step(
+        state: TrainState, bucket: Batch | BareBatch
+    ) -> tuple[TrainState, dict[str, Array]]:
         batch, overflow = complete(bucket, buckets_per_device)
 
         def loss_fn(params: Any) -> tuple[Array, _Losses]:
@@ -95,7 +99,7 @@ def make_train_step(
         return TrainState(state.step + 1, params, found.batch_stats, opt_state), metrics
 
     sharded, whole = jax.P(DATA_AXIS), jax.P()
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, sharded), out_specs=whole)
+    mapped = jax.shard_map(train_step, mesh=mesh, in_specs=(whole, sharded), out_specs=whole)
     return jax.jit(mapped, donate_argnums=0)
 
 

@@ -1,5 +1,6 @@
 """The loader: the batches of a plan, in order, whoever builds them."""
 
+import multiprocessing
 import os
 import signal
 
@@ -126,8 +127,8 @@ def test_processes_load_what_a_thread_loads_even_when_interrupted(subclouds, con
     with Loader(subclouds, override(config, ["data.workers=1", "data.prefetch=2"])) as loader:
         for loaded in loader.load(plan, epoch=4):
             found.append(loaded)
-            for worker in loader._pool._processes:
-                os.kill(worker, signal.SIGINT)
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGINT)
     assert_equal_batches(found, expected)
 
 
@@ -135,7 +136,7 @@ def test_a_killed_process_is_one_line(subclouds, config, plan):
     with Loader(subclouds, override(config, ["data.workers=1"])) as loader:
         batches = loader.load(plan * 50)
         next(batches)
-        for worker in loader._pool._processes:
-            os.kill(worker, signal.SIGKILL)
+        for worker in multiprocessing.active_children():
+            worker.kill()
         with pytest.raises(ChildProcessError, match=r"lower data\.workers"):
             list(batches)

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -86,6 +87,22 @@ def test_a_killed_run_goes_on_with_other_devices_as_if_undisturbed(store, tmp_pa
     for ours, theirs in pairs:
         # Sums over devices are taken in another order, and a dozen steps pass the difference on.
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
+
+
+def test_a_second_run_on_the_same_work_directory_ends_with_one_line(store, finished, tmp_path):
+    workdir = runs.begun(tmp_path / "run", finished)
+    command = runs.command(store.path, workdir)
+    with runs.started(command, tmp_path) as first:
+        deadline = time.monotonic() + 240
+        while not (workdir / "metrics.jsonl").exists():
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        first.send_signal(signal.SIGSTOP)  # else it may be done too soon
+        message = runs.error_of(runs.run(command, tmp_path))
+        assert f"{workdir}: is being written by another process (pid {first.pid} on" in message
+        assert "--workdir" in message
+        first.send_signal(signal.SIGCONT)
+        assert first.wait(timeout=240) == 0
 
 
 def test_sigterm_saves_and_ends_cleanly(store, finished, tmp_path):

@@ -117,6 +117,30 @@ def test_a_long_path_gives_a_short_name_that_can_be_typed_in_full(root):
     assert name != scene_name(f"{path}2")
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("floor1/office", "floor1_office"),
+        ("scan 10:21:05", "scan 10_21_05"),
+        ('a<b>c"d|e?f*g\n', "a_b_c_d_e_f_g_"),
+        ("room. .", "room___"),
+        ("room 1.5 m", "room 1.5 m"),
+        ("aux", "_aux"),
+        ("COM1.left", "_COM1.left"),
+        ("auxiliary", "auxiliary"),
+        ("left/con", "left_con"),
+    ],
+)
+def test_a_scene_has_a_name_that_every_system_takes(path, name):
+    assert scene_name(path) == name and scene_name(name) == name
+
+
+def test_what_has_a_name_that_some_systems_refuse_can_be_typed_as_it_is(root):
+    write_scan(root / "scan 10:21.npz")
+    write_tags(root, "scene,wall", "scan 10:21,1")
+    assert Folder(root).splits["train"] == ["scan 10_21"]
+
+
 def test_unnamed_files_are_optional_and_unknown_to_splits(root, caplog):
     (root / "control_points.csv").write_text("id,x,y,z\n1,0.1,0.2,0.3\n")
     source = Folder(root)

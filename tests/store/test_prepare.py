@@ -3,6 +3,9 @@
 import dataclasses
 import errno
 import logging
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from fake_source import DeadlySource, FakeSource, box_room, scene_tags
 
 from mprm_jax.config import DataConfig
 from mprm_jax.errors import UserError
+from mprm_jax.one_writer import only_writer
 from mprm_jax.store.prepare import prepare
 from mprm_jax.store.scenes import SceneStore
 
@@ -30,6 +34,19 @@ def run(source, tmp_path, data=DATA, **settings):
 def nothing_half_written(tmp_path):
     store = tmp_path / "store"
     return not list(store.glob(".*")) and not list(store.glob("*/*/.*"))
+
+
+def test_what_another_process_is_preparing_is_waited_for_and_found(tmp_path):
+    source = make_source(tmp_path, val_b=box_room(1))
+    run(source, tmp_path / "other")
+    with ThreadPoolExecutor(1) as pool:
+        with only_writer(tmp_path / "store"):
+            late = pool.submit(run, source, tmp_path)
+            time.sleep(0.5)  # it finds nothing there yet
+            assert not late.done()
+            shutil.copytree(tmp_path / "other" / "store", tmp_path / "store", dirs_exist_ok=True)
+        assert late.result()[1:] == (0, 2)
+    assert nothing_half_written(tmp_path)
 
 
 def test_finished_scenes_are_not_prepared_again(tmp_path):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mprm_jax.training.forecast import Forecast, StepCost, step_cost
+from mprm_jax.training.forecast import Forecast, StepCost, counted_compiles, step_cost
 from mprm_jax.training.parallel import (
     make_mesh,
     replicate,
@@ -19,21 +19,13 @@ from mprm_jax.training.parallel import (
 from mprm_jax.types import DATA_AXIS
 
 ROWS = np.ones((256, 64), np.float32)  # 64 kB on each device
-COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 @pytest.fixture
 def compiles():
     """A list that grows with every program that XLA compiles."""
-    found = []
-
-    def note(name, seconds, **_):
-        if name == COMPILED:
-            found.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield found
-    jax.monitoring.unregister_event_duration_listener(note)
+    with counted_compiles("") as found:
+        yield found
 
 
 def make_step(mesh):
@@ -52,7 +44,24 @@ def test_the_program_whose_cost_is_told_is_the_one_that_runs(compiles):
     state = replicate(state, mesh)
     for _ in range(2):
         state = step(state, shard_batch(np.tile(ROWS, (mesh.size, 1)), mesh))
-    assert len(compiles) == 1 and step._cache_size() == 1
+    assert len(compiles) == 1
+
+
+def test_compilations_are_counted_by_name_and_a_new_shape_is_one_more():
+    def wanted(x):
+        return x + 1
+
+    def other(x):
+        return x + 2
+
+    first, second = np.ones(3, np.float32), np.ones(4, np.float32)
+    with counted_compiles("wanted") as found:
+        step = jax.jit(wanted)
+        for rows in (first, first, second):
+            step(rows)
+        jax.jit(other)(first)
+    step(np.ones(5, np.float32))
+    assert len(found) == 2 and min(found) >= 0
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])

@@ -1,5 +1,6 @@
 """Which devices compute a step: as many as share its buckets evenly, on every host."""
 
+import importlib.metadata
 import logging
 import types
 
@@ -7,7 +8,7 @@ import jax
 import pytest
 
 from mprm_jax.training import parallel
-from mprm_jax.training.parallel import local_buckets, make_mesh, step_mesh
+from mprm_jax.training.parallel import choose_devices, local_buckets, make_mesh, step_mesh
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,14 @@ def test_hosts_that_cannot_share_the_buckets_are_an_error_with_the_remedy():
 def test_buckets_stay_in_order_whatever_computes_them(num_devices):
     steps = [[[0], [1, 2], [3], []], [[4], [], [], []]]
     assert local_buckets(steps, make_mesh(jax.devices()[:num_devices])) == steps
+
+
+@pytest.mark.parametrize("version", ["0.10.1", "0.10.2", "0.11.0", "0.11.1"])
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_versions_that_are_slow_on_gpus_are_named_there(monkeypatch, caplog, backend, version):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(importlib.metadata, "version", {"jaxlib": version}.get)
+    choose_devices(None)
+    is_slow = backend == "gpu" and version in ("0.10.2", "0.11.0")
+    said = [f"jaxlib {version}" in x and "mprm_jax[cuda13]" in x for x in caplog.messages]
+    assert said == [True] * is_slow

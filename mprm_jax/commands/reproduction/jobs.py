@@ -10,12 +10,14 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence, Set
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mprm_jax.errors import UserError
-from mprm_jax.store.scenes import SceneStore
 from mprm_jax.types import PATHS
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
+
+if TYPE_CHECKING:  # it brings SciPy, for which --help should not wait
+    from mprm_jax.store.scenes import SceneStore
 
 NETWORKS = {"PCAM": ("model.paths=plain",), "MPRM": ()}
 TAGS = ("scene", "subcloud")
@@ -63,7 +65,7 @@ class Setting(NamedTuple):
     own_store: bool = False  # the prepared data are not where train.py would look for them
 
 
-def claim(setting: Setting, store: SceneStore) -> None:
+def claim(setting: Setting, store: "SceneStore") -> None:
     """Notes what the results of a work directory are of, and lists the training scenes.
 
     Raises:

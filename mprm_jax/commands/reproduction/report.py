@@ -1,6 +1,7 @@
 """Puts tables and pictures together into `report.md` and `report.html`, numbers into JSON."""
 
 import json
+import os
 import pathlib
 import shlex
 import shutil
@@ -68,9 +69,9 @@ def write_report(
     ]
     numbers = _numbers(setting, seeds, results, jobs, blocks)
     # A report names no machine's folders.
-    text = json.dumps(numbers, indent=1).replace(f"{setting.root}/", "")
+    text = json.dumps(numbers, indent=1).replace(_in_json(f"{setting.root}{os.sep}"), "")
     for place in (setting.store.absolute(), setting.store):
-        text = text.replace(str(place), setting.store.name)
+        text = text.replace(_in_json(str(place)), setting.store.name)
     write_whole(setting.root / "report.json", text)
     write_whole(setting.root / "report.html", to_html(blocks))
     write_whole(setting.root / "report.md", to_markdown(blocks))
@@ -83,6 +84,11 @@ def command(setting: Setting, seeds: Sequence[int]) -> str:
     words += ["--preset", setting.preset, "--seeds", str(len(seeds))]
     words += [] if setting.devices is None else ["--devices", str(setting.devices)]
     return shlex.join([*words, *(["--set", *setting.overrides] if setting.overrides else [])])
+
+
+def _in_json(path: str) -> str:
+    """The path as it stands inside of a JSON string, where backslashes are doubled."""
+    return json.dumps(path)[1:-1]
 
 
 def _introduction(setting: Setting, store: SceneStore, seeds: Sequence[int]) -> list[Block]:

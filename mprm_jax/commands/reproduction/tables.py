@@ -260,7 +260,9 @@ def _speed(workdir: pathlib.Path) -> float | None:
     path = workdir / "metrics.jsonl"
     if not path.exists():
         return None
-    lines: Sequence[dict] = [json.loads(line) for line in path.read_text().splitlines()]
+    lines: Sequence[dict] = [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     found = [x["speed/points_per_second"] for x in lines if "speed/points_per_second" in x]
     return statistics.median(found) / 1000 if found else None
 
