@@ -51,6 +51,13 @@ def test_help_lists_every_setting(capsys):
     assert all(f"  {name}=" in listed for name in setting_names(resolve()))
 
 
+def test_help_on_a_section_lists_its_settings_only(capsys):
+    with pytest.raises(SystemExit):
+        resolve("--set", "help", "seg")
+    listed = capsys.readouterr().out
+    assert "  seg.radius=" in listed and "  optim.epochs=" not in listed
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
