@@ -280,6 +280,13 @@ class OptimConfig(_Checked):
         0, "linear warm-up before either schedule", NOT_NEGATIVE, unit="steps"
     )
     epochs: int = setting(400, "length of a run", POSITIVE, unit="epochs")
+    min_steps: int = setting(
+        0,
+        "epochs are added until a run has so many steps, and the schedule is stretched over them; "
+        "none are if optim.epochs is set by name",
+        NOT_NEGATIVE,
+        unit="steps",
+    )
     weight_decay: float = setting(
         1e-3, "decay of the weights of convolutions and linear layers", NOT_NEGATIVE
     )
@@ -344,7 +351,12 @@ class LogConfig(_Checked):
         10.0, "time between checkpoints; the end of an epoch has one too", POSITIVE, unit="minutes"
     )
     keep_last: int = setting(2, "checkpoints kept beside the best one", POSITIVE)
-    eval_epochs: int = setting(1, "time between validations", POSITIVE, unit="epochs")
+    eval_epochs: int = setting(
+        1,
+        "time between validations; more where optim.min_steps adds epochs",
+        POSITIVE,
+        unit="epochs",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

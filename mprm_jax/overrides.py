@@ -20,11 +20,15 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     """Returns `config` with each `section.field=value` applied, left to right.
 
     A value is a Python literal; anything else is taken as a string. It is checked against the
-    declared type, and every section checks itself again.
+    declared type, and every section checks itself again. Who names `optim.epochs` gets so many:
+    `optim.min_steps` adds none, if it is not named as well.
 
     Raises:
       ValueError: an unknown setting, a missing `=`, a value of the wrong type or out of range.
     """
+    names = {assignment.partition("=")[0] for assignment in assignments}
+    if "optim.epochs" in names and "optim.min_steps" not in names:
+        assignments = ["optim.min_steps=0", *assignments]
     for assignment in assignments:
         path, sep, text = assignment.partition("=")
         if not sep:

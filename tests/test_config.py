@@ -146,6 +146,26 @@ def test_the_last_override_wins():
     assert override(CONFIG, ["seed=1", "seed=2"]).seed == 2
 
 
+@pytest.mark.parametrize(
+    ("assignments", "min_steps"),
+    [
+        (["seed=1"], 1200),
+        (["optim.epochs=2"], 0),
+        (["optim.epochs=2", "optim.min_steps=300"], 300),
+        (["optim.min_steps=300", "optim.epochs=2"], 300),
+    ],
+)
+def test_who_names_epochs_gets_so_many(assignments, min_steps):
+    assert override(PRESETS["quick"](), assignments).optim.min_steps == min_steps
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_quick_adds_epochs_and_not_on_rooms(stage):
+    """On rooms:quick it has 1240 steps or more (benchmarks/results/rooms_quick/report.json)."""
+    least = {name: preset(stage).optim.min_steps for name, preset in PRESETS.items()}
+    assert least == {"tiny": 0, "quick": 1200, "paper": 0}
+
+
 def test_a_setting_without_a_section_can_be_overridden():
     assert override(CONFIG, ["seed=3"]).seed == 3
 

@@ -139,3 +139,51 @@ def test_nothing_moves_to_a_device_without_being_sent(fit, monkeypatch):
     monkeypatch.setattr(loop, "shard_batch", lambda batch, mesh: batch)
     with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
         fit(4)
+
+
+FEW = ("optim.epochs=2", "optim.warmup_steps=0")
+MORE = (*FEW, "optim.min_steps=20")  # several epochs for each one of the settings
+
+
+def test_epochs_are_added_until_there_are_enough_steps(fit, tmp_path):
+    few, enough = int(fit(4, *FEW, run="few").step), int(fit(4, *MORE, run="more").step)
+    assert few < 10 and 20 <= enough < 20 + few
+    rates = learned(tmp_path / "more")[:, 2] / learned(tmp_path / "more")[0, 2]
+    steps = np.arange(enough)
+    np.testing.assert_allclose(rates, 0.5 + 0.5 * np.cos(np.pi * steps / enough), atol=1e-6)
+
+
+def test_no_epoch_is_added_where_there_are_enough_steps(fit, tmp_path):
+    states = [fit(4, *FEW, f"optim.min_steps={least}", run=f"run{least}") for least in (0, 3)]
+    for ours, theirs in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("every", "validated"), [(1, 2), (2, 1)])
+def test_added_epochs_add_no_validations_and_no_checkpoints(fit, monkeypatch, every, validated):
+    saved, measured, save = [], [], Checkpoints.save
+
+    def note(checkpoints, step, *rest):
+        saved.append(step)
+        save(checkpoints, step, *rest)
+
+    def measure(state):
+        measured.append(int(state.step))
+        return {"score": 0.5}
+
+    monkeypatch.setattr(Checkpoints, "save", note)
+    eval_epochs = f"log.eval_epochs={every}"
+    state = fit(4, *MORE, eval_epochs, validation=loop.Validation(measure, "score"))
+    assert len(saved) == 2 and len(measured) == validated
+    assert saved[-1] == measured[-1] == int(state.step)
+
+
+@pytest.mark.parametrize("step", [3, 8, 9, 10])
+def test_a_run_of_added_epochs_resumes_as_if_undisturbed(fit, monkeypatch, step):
+    """Inside an epoch, and at the end of one that is none of the settings."""
+    expected = fit(4, *MORE, run="undisturbed")
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        stop_at(patch, step)
+        fit(4, *MORE)
+    for ours, theirs in zip(*map(jax.tree.leaves, (fit(4, *MORE), expected)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
