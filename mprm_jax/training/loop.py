@@ -228,6 +228,7 @@ class _Run:
             buckets=self.position.buckets + self.config.pyramid.buckets_per_step,
             step=self.position.step + 1,
         )
+        self.forecast.after_step(metrics)
         self.window.add(self.position.step, metrics, loaded)
 
     def _log(self, recorder: Recorder) -> None:
