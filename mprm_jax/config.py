@@ -348,7 +348,11 @@ class LogConfig(_Checked):
 
     every_steps: int = setting(20, "time between metrics", POSITIVE, unit="steps")
     save_minutes: float = setting(
-        10.0, "time between checkpoints; the end of an epoch has one too", POSITIVE, unit="minutes"
+        10.0,
+        "time between checkpoints; the end of an epoch has one too, or of several where "
+        "optim.min_steps adds epochs",
+        POSITIVE,
+        unit="minutes",
     )
     keep_last: int = setting(2, "checkpoints kept beside the best one", POSITIVE)
     eval_epochs: int = setting(

@@ -70,7 +70,7 @@ def quick(stage: str = "cls") -> Config:
             learning_rate=4e-3,
             warmup_steps=50,
             epochs=4,
-            # A few rooms learn nothing in as many epochs as the 80 of rooms:quick, 1241 steps.
+            # rooms:quick has 1240 in as many epochs; a few scans would have a fraction of them.
             min_steps=1200,
         ),
         # Three more votes of moved balls make the scores less noisy.

@@ -55,7 +55,7 @@ def make_parser(description: str, epilog: str = "") -> Parser:
     parser.add_argument(
         "--preset",
         choices=sorted(PRESETS),
-        help="settings to start from (default: quick for rooms, paper for the others)",
+        help="settings to start from (default: quick for rooms and folders, paper for the others)",
     )
     parser.add_argument(
         "--store",
@@ -224,4 +224,4 @@ def _default_preset(data: str) -> str:
     kind, _, detail = data.partition(":")
     if kind == "rooms":
         return "tiny" if detail == "tiny" else "quick"
-    return "paper"
+    return "quick" if kind == "folder" else "paper"

@@ -3,10 +3,17 @@
 import pathlib
 
 from mprm_jax.commands.commandline import check_devices, make_parser, resolve_config
-from mprm_jax.commands.reproduction.jobs import GROUPS, Setting, claim, make_jobs, run_job
+from mprm_jax.commands.reproduction.jobs import (
+    GROUPS,
+    Setting,
+    claim,
+    is_report_of,
+    make_jobs,
+    run_job,
+)
 from mprm_jax.commands.reproduction.report import write_report
 from mprm_jax.errors import UserError
-from mprm_jax.store.datasets import ensure_store
+from mprm_jax.store.datasets import ensure_store, place_of_results
 
 DESCRIPTION = """\
 Runs the paper's experiments on a data set and writes one report, as Markdown and as HTML.
@@ -47,7 +54,11 @@ def main() -> None:
         raise UserError(f"--seeds {args.seeds}: give 1 or more.")
     config = resolve_config(args, "cls")
     store = ensure_store(args.data, config, args.store)
-    root = args.workdir or pathlib.Path("runs") / f"reproduce-{store.manifest.name}-{config.preset}"
+    root = args.workdir or place_of_results(
+        store,
+        lambda name: pathlib.Path("runs") / f"reproduce-{name}-{config.preset}",
+        lambda place: is_report_of(place, store),
+    )
     own_store = args.store is not None
     setting = Setting(root, args.data, config.preset, store.path, args.devices, args.set, own_store)
     claim(setting, store)

@@ -31,7 +31,11 @@ def resolve(*arguments):
         (("--data", "rooms:tiny"), "tiny"),
         (("--data", "rooms:full"), "quick"),
         (("--data", "scannet:/scans"), "paper"),
+        (("--data", "s3dis:/scans"), "paper"),
+        (("--data", "pointcept:/scans"), "paper"),
+        (("--data", "folder:/scans"), "quick"),
         (("--data", "folder:/scans", "--preset", "quick"), "quick"),
+        (("--data", "folder:/scans", "--preset", "paper"), "paper"),
     ],
 )
 def test_the_preset_fits_the_data(arguments, preset):
