@@ -1,8 +1,8 @@
-"""Settings of a run: nested frozen dataclasses, checked where they are made.
+"""Settings of a run: nested frozen dataclasses, explained where declared, checked where made.
 
-A config is a value. Presets (`mprm_jax.presets`) return one, `mprm_jax.overrides` changes single
-fields by name. Fields left open are calibrated from the prepared data before training; the
-calibrated config is what the work directory and the checkpoints hold.
+A config is a value. Presets (`mprm_jax.presets`) return one, `mprm_jax.overrides` changes and
+explains single fields by name. Fields left open are calibrated from the prepared data before
+training; the calibrated config is what the work directory and the checkpoints hold.
 
 A config of an older version opens: what it lacks takes the default, or, where that is another
 behavior than the older version's, the value in `AS_BEFORE`.
@@ -11,8 +11,8 @@ behavior than the older version's, the value in `AS_BEFORE`.
 import dataclasses
 import json
 import typing
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from mprm_jax.errors import UserError
 from mprm_jax.types import PATHS
@@ -37,73 +37,161 @@ OPEN = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """How scans are read and which weakly labeled subclouds are drawn."""
+class Range(NamedTuple):
+    """Numbers that a setting may be."""
 
-    scale: float = 1.0  # meters per unit of the scans and tags of a folder; 0.001: millimeters
-    test_area: int = 5  # of S3DIS, validates
-    colors: str = "auto"  # "none" leaves out the colors of scans that have them
-    voxel_size: float = 0.04  # meters, level 0 of every network; fixed by `prepare`
-    sphere_radius: float = 2.0  # meters, radius r of a subcloud (paper 5.1)
-    seeds: str = "ends"  # "ends": grid with both ends (released); "centres": cell centers
-    labels: str = "subcloud"  # "subcloud" or "scene": which tags a subcloud is trained with
-    epoch_subclouds: int = 0  # draws per epoch; 0 means every subcloud once
-    workers: int = 0  # processes that build buckets; 0 means one thread of the main process
-    prefetch: int = 4  # steps built ahead
+    text: str  # completes "give ..."
+    holds: Callable[[float], bool]
+
+
+POSITIVE = Range("a value above 0", lambda value: value > 0)
+NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
+SHARE = Range("a share in [0, 1)", lambda value: 0 <= value < 1)
+PERCENTAGE = Range("a percentage in (0, 100]", lambda value: 0 < value <= 100)
+
+
+class About(NamedTuple):
+    """What is declared of a setting besides its type and its default."""
+
+    meaning: str
+    allowed: Range | None  # any number of its type if None
+    unit: str  # "" if it is a plain number or no number
+    choices: tuple[str, ...]  # words that it may be; of a tuple, each at most once
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    allowed: Range | None = None,
+    *,
+    unit: str = "",
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declares a setting; see `About`."""
+    about = About(meaning, allowed, unit, choices)
+    return dataclasses.field(default=default, metadata={"about": about})
+
+
+class _Checked:
+    """Checks every setting of a section as it is declared."""
 
     def __post_init__(self):
-        _check_positive(self, "scale", "test_area", "voxel_size", "sphere_radius", "prefetch")
-        _check_choice(self, "colors", ("auto", "none"))
-        _check_choice(self, "seeds", ("ends", "centres"))
-        _check_choice(self, "labels", ("subcloud", "scene"))
-        _check_not_negative(self, "epoch_subclouds", "workers")
+        section = type(self).__name__.removesuffix("Config").lower()
+        for field in dataclasses.fields(self):
+            if "about" in field.metadata:
+                name = f"{section}.{field.name}".removeprefix(".")
+                _check(name, getattr(self, field.name), field.metadata["about"])
 
 
 @dataclasses.dataclass(frozen=True)
-class PyramidConfig:
+class DataConfig(_Checked):
+    """How scans are read and which weakly labeled balls are drawn."""
+
+    scale: float = setting(
+        1.0,
+        "length of a unit of the scans and tags of a folder; 0.001 for millimeters",
+        POSITIVE,
+        unit="meters",
+    )
+    test_area: int = setting(5, "area of S3DIS that validates", POSITIVE)
+    colors: str = setting(
+        "auto", "none leaves out the colors of scans that have them", choices=("auto", "none")
+    )
+    voxel_size: float = setting(
+        0.04, "voxels of level 0 of every network; fixed by prepare", POSITIVE, unit="meters"
+    )
+    sphere_radius: float = setting(
+        2.0, "radius r of a tagged ball (paper 5.1)", POSITIVE, unit="meters"
+    )
+    seeds: str = setting(
+        "ends",
+        "centers of the balls: a grid with both ends (released code), or the centers of its cells",
+        choices=("ends", "centres"),
+    )
+    labels: str = setting(
+        "subcloud",
+        "tags that a ball is trained with: its own, or those of its scene",
+        choices=("subcloud", "scene"),
+    )
+    epoch_subclouds: int = setting(0, "balls of an epoch; 0: every ball once", NOT_NEGATIVE)
+    workers: int = setting(
+        0, "processes that build buckets; 0: one thread of the main process", NOT_NEGATIVE
+    )
+    prefetch: int = setting(4, "how far ahead buckets are built", POSITIVE, unit="steps")
+
+
+@dataclasses.dataclass(frozen=True)
+class PyramidConfig(_Checked):
     """Neighborhoods and the static shapes of a bucket; 0 and () are calibrated from the data."""
 
-    num_levels: int = 3
-    conv_radius: float = 2.5  # rigid neighborhood, in voxels of its level
-    deform_radius: float = 5.0  # deformable neighborhood, in voxels of its level
-    bucket_points: int = 24576  # T_0, level-0 rows of a bucket
-    buckets_per_step: int = 4  # whatever computes them: devices share them, or one takes them all
-    memory_gb: float = 0.0  # of a device; not 0: the largest bucket_points that fits is chosen
-    coarse_points: tuple[int, ...] = ()  # T_1 ... T_{L-1}
-    max_clouds: int = 0  # B, clouds per bucket
-    conv_neighbors: tuple[int, ...] = ()  # H_l per level
-    pool_neighbors: tuple[int, ...] = ()  # P_l per strided block
-    percentile: float = 90.0  # of neighbor counts; what lies beyond is cut, farthest first
-    builder: str = "auto"  # of lists: "host", "device" (accelerators), or by what computes
-    candidates: tuple[int, ...] = ()  # per level, points near another that "device" looks at
-    upsample_candidates: tuple[int, ...] = ()  # per strided block, the same for the nearest one
+    num_levels: int = setting(3, "resolutions of a cloud, each half as fine", POSITIVE)
+    conv_radius: float = setting(2.5, "rigid neighborhood", POSITIVE, unit="voxels of its level")
+    deform_radius: float = setting(
+        5.0, "deformable neighborhood", POSITIVE, unit="voxels of its level"
+    )
+    bucket_points: int = setting(24576, "level-0 rows of a bucket, T_0", POSITIVE)
+    buckets_per_step: int = setting(
+        4, "buckets of a step; devices share them, or one computes them all", POSITIVE
+    )
+    memory_gb: float = setting(
+        0.0,
+        "memory of a device; not 0: the largest bucket_points that fits is chosen",
+        NOT_NEGATIVE,
+        unit="GB",
+    )
+    coarse_points: tuple[int, ...] = setting((), "rows of the coarser levels, T_1 ... T_{L-1}")
+    max_clouds: int = setting(0, "clouds of a bucket at most, B", NOT_NEGATIVE)
+    conv_neighbors: tuple[int, ...] = setting((), "width of the lists of each level, H_l")
+    pool_neighbors: tuple[int, ...] = setting((), "width of the lists of each strided block, P_l")
+    percentile: float = setting(
+        90.0,
+        "lists hold this share of all neighbor counts; what exceeds it is cut, farthest first",
+        PERCENTAGE,
+    )
+    builder: str = setting(
+        "auto",
+        "what builds lists: the host, the device, or auto: the device if it is an accelerator",
+        choices=("auto", "host", "device"),
+    )
+    candidates: tuple[int, ...] = setting(
+        (), "points near another that builder=device looks at, per level"
+    )
+    upsample_candidates: tuple[int, ...] = setting(
+        (), "points that it looks at for the nearest coarser one, per strided block"
+    )
 
     def __post_init__(self):
-        _check_positive(self, "num_levels", "conv_radius", "deform_radius", "bucket_points")
-        _check_positive(self, "buckets_per_step")
-        _check_not_negative(self, "max_clouds", "memory_gb")
-        _check_choice(self, "builder", ("auto", "host", "device"))
-        _check_lengths(self, self.num_levels, "conv_neighbors", "candidates")
+        super().__post_init__()
         finer = self.num_levels - 1
-        _check_lengths(self, finer, "coarse_points", "pool_neighbors", "upsample_candidates")
-        if not 0 < self.percentile <= 100:
-            raise UserError(f"pyramid.percentile is {self.percentile}; give one in (0, 100].")
+        for name, length in {
+            "conv_neighbors": self.num_levels,
+            "candidates": self.num_levels,
+            "coarse_points": finer,
+            "pool_neighbors": finer,
+            "upsample_candidates": finer,
+        }.items():
+            found = len(getattr(self, name))
+            if found not in (0, length):
+                raise UserError(
+                    f"pyramid.{name} has {found} entries for {self.num_levels} levels; "
+                    f"give {length}, or () to calibrate."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
-class AugmentConfig:
-    """Random motion of a subcloud (mprm datasets/common.py; mprm training_mprm.py)."""
+class AugmentConfig(_Checked):
+    """Random motion of a ball (mprm datasets/common.py; mprm training_mprm.py)."""
 
-    rotate: bool = True  # about z, uniform
-    min_scale: float = 0.9  # per axis, uniform
-    max_scale: float = 1.1
-    flip_x: bool = True  # with probability 1/2
-    noise: float = 0.001  # meters, standard deviation per coordinate
+    rotate: bool = setting(True, "balls are turned about z, by any angle")
+    min_scale: float = setting(0.9, "each axis is scaled by a random factor from here", POSITIVE)
+    max_scale: float = setting(1.1, "... to here", POSITIVE)
+    flip_x: bool = setting(True, "balls are mirrored along x, with probability 1/2")
+    noise: float = setting(
+        0.001, "standard deviation of the noise on each coordinate", NOT_NEGATIVE, unit="meters"
+    )
 
     def __post_init__(self):
-        _check_positive(self, "min_scale", "max_scale")
-        _check_not_negative(self, "noise")
+        super().__post_init__()
         if self.min_scale > self.max_scale:
             raise UserError(
                 f"augment.min_scale {self.min_scale} exceeds max_scale {self.max_scale}."
@@ -111,121 +199,176 @@ class AugmentConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Checked):
     """The networks; defaults of the classifier (paper 4; widths as in mprm training_mprm.py)."""
 
-    first_features: int = 64  # doubled after the first and the third block, and so on
-    deformable: bool = True  # deformable kernels on the coarse levels
-    first_deformable: int = 1  # the level from which on kernels deform, if they do at all
-    modulated: bool = False  # deformable kernels also weigh their points
-    reach_neighbors: int = 48  # that a deformable kernel reads: the nearest it reaches of its list
-    num_kernel_points: int = 15
-    kernel_extent: float = 1.0  # reach of a kernel point, in voxels of its level
-    paths: tuple[str, ...] = PATHS  # ("plain",) is the PCAM baseline
-    attention_features: int = 64  # C1 of eq. 3
-    # Queries, keys and values: "plain" 1x1 convolutions (paper 4.2.1), or "normed", each with batch
-    # norm and leaky ReLU (released).
-    attention_unary: str = "plain"
-    dropout: float = 0.5  # before each linear classifier (paper 5.2)
-    head_bias: bool = False  # eq. 2 has none
-    pooling: str = "mean"  # "mean" (paper) or "log_mean_exp", over the points of a cloud
-    pooling_sharpness: float = 1.0  # of log_mean_exp; 0 tends to the mean, large to the maximum
-    height: bool = False  # adds the height above the ball's lowest point as an input feature
-    keep: float = 0.98  # share of the running statistics kept by a step
-    negative_slope: float = 0.2  # of the leaky ReLU
-    dtype: str = "float32"  # of the backbone's features and products, or "bfloat16"
+    first_features: int = setting(
+        64, "features of the first block; doubled after it, after the third, and so on", POSITIVE
+    )
+    deformable: bool = setting(True, "deformable kernels on the coarse levels")
+    first_deformable: int = setting(
+        1, "level from which on kernels deform, if they do at all", NOT_NEGATIVE
+    )
+    modulated: bool = setting(False, "deformable kernels also weigh their points")
+    reach_neighbors: int = setting(
+        48, "neighbors that a deformable kernel reads: the nearest it reaches of its list", POSITIVE
+    )
+    num_kernel_points: int = setting(15, "points of a kernel", POSITIVE)
+    kernel_extent: float = setting(
+        1.0, "reach of a kernel point", POSITIVE, unit="voxels of its level"
+    )
+    paths: tuple[str, ...] = setting(
+        PATHS, "attention paths of the classifier; plain alone is the PCAM baseline", choices=PATHS
+    )
+    attention_features: int = setting(64, "features of queries and keys, C1 of eq. 3", POSITIVE)
+    attention_unary: str = setting(
+        "plain",
+        "queries, keys and values: plain 1x1 convolutions (paper 4.2.1), or normed, each with "
+        "batch norm and leaky ReLU (released code)",
+        choices=("plain", "normed"),
+    )
+    dropout: float = setting(0.5, "share dropped before each linear classifier (paper 5.2)", SHARE)
+    head_bias: bool = setting(False, "the classifiers have a bias; eq. 2 has none")
+    pooling: str = setting(
+        "mean",
+        "scores of a cloud from those of its points: their mean (paper) or log_mean_exp",
+        choices=("mean", "log_mean_exp"),
+    )
+    pooling_sharpness: float = setting(
+        1.0,
+        "sharpness of log_mean_exp: small values tend to the mean, large ones to the maximum",
+        POSITIVE,
+    )
+    height: bool = setting(False, "the height above the ball's lowest point is an input feature")
+    keep: float = setting(0.98, "share of the running statistics kept by a step", SHARE)
+    negative_slope: float = setting(0.2, "slope of the leaky ReLU below 0")
+    dtype: str = setting(
+        "float32", "type of the backbone's features and products", choices=("float32", "bfloat16")
+    )
 
     def __post_init__(self):
-        _check_positive(self, "first_features", "num_kernel_points", "kernel_extent")
-        _check_positive(self, "attention_features", "pooling_sharpness", "reach_neighbors")
-        _check_not_negative(self, "first_deformable")
-        _check_choice(self, "attention_unary", ("plain", "normed"))
-        _check_choice(self, "pooling", ("mean", "log_mean_exp"))
-        _check_choice(self, "dtype", ("float32", "bfloat16"))
-        _check_share(self, "dropout", "keep")
-        _check_paths(self)
+        super().__post_init__()
         if not self.paths:
-            raise UserError(f"model.paths is empty; choose from {PATHS}.")
+            raise UserError(f"model.paths is empty; choose from {', '.join(PATHS)}.")
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(_Checked):
     """Optimizer and schedule; the defaults are the paper's (5.2) and the released code's."""
 
-    optimizer: str = "sgd"  # "sgd" with momentum, decay coupled; "adamw", decay decoupled
-    schedule: str = "exponential"  # "exponential" (paper) or "cosine" to 0
-    learning_rate: float = 0.01
-    base_buckets: int = 0  # not 0: buckets_per_step that the rate is meant for; more scale it
-    momentum: float = 0.98  # of sgd
-    decay_epochs: int = 100  # epochs for a tenfold exponential decay
-    warmup_steps: int = 0  # linear, before either schedule
-    epochs: int = 400
-    weight_decay: float = 1e-3
-    clip_norm: float = 100.0  # per variable
-    offset_rate: float = 0.1  # learning rate of deformable offsets, relative
-    offset_loss: float = 0.1  # weight of fitting + repulsion
-
-    def __post_init__(self):
-        _check_choice(self, "optimizer", ("sgd", "adamw"))
-        _check_choice(self, "schedule", ("exponential", "cosine"))
-        _check_positive(self, "learning_rate", "decay_epochs", "epochs", "clip_norm")
-        _check_not_negative(self, "warmup_steps", "weight_decay", "offset_rate", "offset_loss")
-        _check_not_negative(self, "base_buckets")
-        _check_share(self, "momentum")
-
-
-@dataclasses.dataclass(frozen=True)
-class LogConfig:
-    """When the run speaks and saves."""
-
-    every_steps: int = 20  # metrics and progress
-    save_minutes: float = 10.0  # between checkpoints, and at the end of an epoch at the latest
-    keep_last: int = 2  # checkpoints kept beside the best one
-    eval_epochs: int = 1  # between validations
-
-    def __post_init__(self):
-        _check_positive(self, "every_steps", "save_minutes", "keep_last", "eval_epochs")
-
-
-@dataclasses.dataclass(frozen=True)
-class MiningConfig:
-    """How point scores of subclouds become pseudo-labels."""
-
-    paths: tuple[str, ...] = ()  # that are merged; () means all of the network
-    fusion: str = "max"  # over paths: "max" (paper) or "sum"
-    votes: int = 1  # of every ball; the first as it lies, the others moved as in training
-    calibration: str = "class"  # scores standardised per class over the data set; "none": paper
-    allowed: str = "intersection"  # tags of all balls of a point; "ball": of any; "scene"
-
-    def __post_init__(self):
-        _check_choice(self, "fusion", ("max", "sum"))
-        _check_choice(self, "calibration", ("class", "none"))
-        _check_choice(self, "allowed", ("intersection", "ball", "scene"))
-        _check_positive(self, "votes")
-        _check_paths(self)
+    optimizer: str = setting(
+        "sgd",
+        "sgd with momentum, its weight decay coupled; adamw, decay decoupled",
+        choices=("sgd", "adamw"),
+    )
+    schedule: str = setting(
+        "exponential",
+        "learning rate over the run: exponential decay (paper), or a cosine to 0",
+        choices=("exponential", "cosine"),
+    )
+    learning_rate: float = setting(0.01, "highest learning rate of the schedule", POSITIVE)
+    base_buckets: int = setting(
+        0,
+        "buckets_per_step that the learning rate is meant for, more scale it; 0: as it is",
+        NOT_NEGATIVE,
+    )
+    momentum: float = setting(0.98, "share of the last step that sgd keeps", SHARE)
+    decay_epochs: int = setting(
+        100, "time in which exponential decay leaves a tenth", POSITIVE, unit="epochs"
+    )
+    warmup_steps: int = setting(
+        0, "linear warm-up before either schedule", NOT_NEGATIVE, unit="steps"
+    )
+    epochs: int = setting(400, "length of a run", POSITIVE, unit="epochs")
+    min_steps: int = setting(
+        0,
+        "epochs are added until a run has so many steps, and the schedule is stretched over them; "
+        "none are if optim.epochs is set by name",
+        NOT_NEGATIVE,
+        unit="steps",
+    )
+    weight_decay: float = setting(
+        1e-3, "decay of the weights of convolutions and linear layers", NOT_NEGATIVE
+    )
+    clip_norm: float = setting(100.0, "largest norm of the gradient of a variable", POSITIVE)
+    offset_rate: float = setting(
+        0.1, "learning rate of deformable offsets, relative to the others'", NOT_NEGATIVE
+    )
+    offset_loss: float = setting(
+        0.1, "weight of fitting and repulsion of deformable kernels", NOT_NEGATIVE
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class SegConfig:
+class MiningConfig(_Checked):
+    """How point scores of balls become pseudo-labels."""
+
+    paths: tuple[str, ...] = setting(
+        (), "attention paths that are merged; (): all of the network", choices=PATHS
+    )
+    fusion: str = setting(
+        "max", "how paths are merged: by their maximum (paper) or their sum", choices=("max", "sum")
+    )
+    votes: int = setting(
+        1, "votes of every ball: the first as it lies, the others moved as in training", POSITIVE
+    )
+    calibration: str = setting(
+        "class",
+        "class: scores are standardised per class over the data set; none: as they are (paper)",
+        choices=("class", "none"),
+    )
+    allowed: str = setting(
+        "intersection",
+        "classes that a point may take: those in the tags of all of its balls, of any ball, or of "
+        "the scene",
+        choices=("intersection", "ball", "scene"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SegConfig(_Checked):
     """How the segmentation network goes over whole scenes, learns and is judged."""
 
-    radius: float = 2.0  # meters, of a ball
-    covers: int = 4  # sets of balls that hold every voxel of a scene; epochs take them in turn
-    class_weights: str = "none"  # of the loss (paper), or "inverse_sqrt" of the target frequencies
-    validate: bool = True  # between epochs, where the split "val" has point labels
-    rounds: int = 1  # covers of a scene that vote in a validation
-
-    def __post_init__(self):
-        _check_positive(self, "radius", "covers", "rounds")
-        _check_choice(self, "class_weights", ("none", "inverse_sqrt"))
+    radius: float = setting(2.0, "radius of a ball", POSITIVE, unit="meters")
+    covers: int = setting(
+        4, "sets of balls that hold every voxel of a scene; epochs take them in turn", POSITIVE
+    )
+    class_weights: str = setting(
+        "none",
+        "weights of the loss: none (paper), or 1 / square root of how many targets a class has",
+        choices=("none", "inverse_sqrt"),
+    )
+    validate: bool = setting(True, "measure between epochs, where the split val has point labels")
+    rounds: int = setting(1, "covers of a scene that vote in a validation", POSITIVE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class LogConfig(_Checked):
+    """When the run speaks and saves; no result depends on it."""
+
+    every_steps: int = setting(20, "time between metrics", POSITIVE, unit="steps")
+    save_minutes: float = setting(
+        10.0,
+        "time between checkpoints; the end of an epoch has one too, or of several where "
+        "optim.min_steps adds epochs",
+        POSITIVE,
+        unit="minutes",
+    )
+    keep_last: int = setting(2, "checkpoints kept beside the best one", POSITIVE)
+    eval_epochs: int = setting(
+        1,
+        "time between validations; more where optim.min_steps adds epochs",
+        POSITIVE,
+        unit="epochs",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_Checked):
     """Everything the result of a run depends on, apart from the data."""
 
-    preset: str = "paper"
-    seed: int = 0
+    preset: str = setting("paper", "name of what the settings started from; --preset chooses")
+    seed: int = setting(0, "seed of all that is random", NOT_NEGATIVE)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     pyramid: PyramidConfig = dataclasses.field(default_factory=PyramidConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
@@ -234,10 +377,6 @@ class Config:
     mining: MiningConfig = dataclasses.field(default_factory=MiningConfig)
     seg: SegConfig = dataclasses.field(default_factory=SegConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
-
-    def __post_init__(self):
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}; give 0 or more.")
 
 
 def to_json(config: Config) -> str:
@@ -318,53 +457,13 @@ def _from_dict(kind: type, values: dict[str, Any], prefix: str) -> Any:
     return kind(**fields)
 
 
-def _section(config: Any) -> str:
-    return type(config).__name__.removesuffix("Config").lower()
-
-
-def _check_positive(config: Any, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise UserError(
-                f"{_section(config)}.{name} is {getattr(config, name)}; give a value above 0."
-            )
-
-
-def _check_not_negative(config: Any, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= 0:
-            raise UserError(
-                f"{_section(config)}.{name} is {getattr(config, name)}; give 0 or more."
-            )
-
-
-def _check_share(config: Any, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(config, name) < 1:
-            raise UserError(
-                f"{_section(config)}.{name} is {getattr(config, name)}; give a share in [0, 1)."
-            )
-
-
-def _check_choice(config: Any, name: str, choices: tuple[str, ...]) -> None:
-    if getattr(config, name) not in choices:
-        raise UserError(
-            f"{_section(config)}.{name} is {getattr(config, name)!r}; "
-            f"choose one of {', '.join(choices)}."
-        )
-
-
-def _check_paths(config: Any) -> None:
-    if len(set(config.paths)) < len(config.paths) or set(config.paths) - {*PATHS}:
-        raise UserError(
-            f"{_section(config)}.paths is {config.paths}; choose each at most once: {PATHS}."
-        )
-
-
-def _check_lengths(config: Any, length: int, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) and len(getattr(config, name)) != length:
-            raise UserError(
-                f"pyramid.{name} has {len(getattr(config, name))} entries for "
-                f"{config.num_levels} levels; give {length}, or () to calibrate."
-            )
+def _check(name: str, value: Any, about: About) -> None:
+    """Raises `UserError` if a setting is not what is declared; "section.field" is its name."""
+    if about.allowed is not None and not about.allowed.holds(value):
+        raise UserError(f"{name} is {value}; give {about.allowed.text}.")
+    words = ", ".join(about.choices)
+    if isinstance(value, tuple):
+        if about.choices and (len(set(value)) < len(value) or set(value) - {*about.choices}):
+            raise UserError(f"{name} is {value}; choose each at most once: {words}.")
+    elif about.choices and value not in about.choices:
+        raise UserError(f"{name} is {value!r}; choose one of {words}.")

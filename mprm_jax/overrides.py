@@ -1,26 +1,34 @@
-"""Changes single settings of a config by name: `section.field=value`."""
+"""Changes single settings of a config by name, `section.field=value`, and explains them."""
 
 import ast
 import dataclasses
 import difflib
-import functools
+import inspect
+import textwrap
 import typing
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from mprm_jax.config import Config, fits
+from mprm_jax.config import About, Config, fits
 from mprm_jax.errors import UserError
+from mprm_jax.presets import PRESETS
+
+_WIDTH, _INDENT = 100, 36  # columns of the explanation of settings, and where meanings begin
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
     """Returns `config` with each `section.field=value` applied, left to right.
 
     A value is a Python literal; anything else is taken as a string. It is checked against the
-    declared type, and every section checks itself again.
+    declared type, and every section checks itself again. Who names `optim.epochs` gets so many:
+    `optim.min_steps` adds none, if it is not named as well.
 
     Raises:
       ValueError: an unknown setting, a missing `=`, a value of the wrong type or out of range.
     """
+    names = {assignment.partition("=")[0] for assignment in assignments}
+    if "optim.epochs" in names and "optim.min_steps" not in names:
+        assignments = ["optim.min_steps=0", *assignments]
     for assignment in assignments:
         path, sep, text = assignment.partition("=")
         if not sep:
@@ -29,25 +37,92 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     return config
 
 
-def setting_names(config: Any, prefix: str = "") -> list[str]:
+def setting_names(config: Config) -> list[str]:
     """Every setting as `section.field`, in order of declaration."""
-    names = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            names += setting_names(value, f"{prefix}{field.name}.")
-        else:
-            names.append(prefix + field.name)
-    return names
+    return [setting.name for setting in _settings(config)]
 
 
 def setting_values(config: Config) -> dict[str, str]:
     """Every setting by its full name, as text."""
+    return {setting.name: str(setting.value) for setting in _settings(config)}
 
-    def value(name: str) -> str:
-        return str(functools.reduce(getattr, name.split("."), config))
 
-    return {name: value(name) for name in setting_names(config)}
+def section_names() -> list[str]:
+    """The sections of a config."""
+    return [
+        field.name for field in dataclasses.fields(Config) if dataclasses.is_dataclass(field.type)
+    ]
+
+
+def explain_settings(config: Config, stage: str, chosen: Sequence[str] = ()) -> str:
+    """Meaning, unit, choices and value of settings, with their values in all presets of a stage.
+
+    Args:
+      config: whose values are shown.
+      chosen: sections and settings; all if there are none.
+
+    Raises:
+      ValueError: one of them is unknown.
+    """
+    known = [*section_names(), *setting_names(config)]
+    for word in chosen:
+        if word not in known:
+            raise UserError(f"--set help {word}: unknown; did you mean {_near(word, known)}?")
+    presets = {name: setting_values(preset(stage)) for name, preset in PRESETS.items()}
+    lines = [
+        f"Settings of preset {config.preset}, stage {stage}.",
+        "In brackets: unit, what is allowed, and the value in every preset where they differ.",
+    ]
+    section = ""
+    for setting in _settings(config):
+        if chosen and not {setting.name, setting.section} & {*chosen}:
+            continue
+        if setting.section != section:
+            section = setting.section
+            summary = inspect.getdoc(getattr(config, section)).partition("\n")[0]
+            lines += ["", f"{section}: {summary}"]
+        in_presets = {name: values[setting.name] for name, values in presets.items()}
+        lines += _explained(setting, in_presets)
+    return "\n".join(lines)
+
+
+class _Setting(NamedTuple):
+    section: str  # "" outside of any
+    name: str  # full
+    value: Any
+    about: About
+
+
+def _settings(config: Config, section: str = "") -> Iterator[_Setting]:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _settings(value, field.name)
+        else:
+            name = f"{section}.{field.name}".removeprefix(".")
+            yield _Setting(section, name, value, field.metadata["about"])
+
+
+def _explained(setting: _Setting, presets: dict[str, str]) -> list[str]:
+    """Lines about a setting.
+
+    Args:
+      presets: its value in each of them.
+    """
+    about, differ = setting.about, len({*presets.values()}) > 1 and setting.name != "preset"
+    details = [
+        about.unit,
+        about.allowed.text if about.allowed else "",
+        " | ".join(about.choices),
+        ", ".join(f"{name}: {value}" for name, value in presets.items()) if differ else "",
+    ]
+    text = "; ".join(filter(None, details))
+    texts = (about.meaning, f"[{text}]" if text else "")
+    lines = [line for text in texts for line in textwrap.wrap(text, _WIDTH - _INDENT)]
+    shown = f"  {setting.name}={setting.value}"
+    if len(shown) >= _INDENT:
+        return [shown, *(" " * _INDENT + line for line in lines)]
+    return [f"{shown:{_INDENT}}{lines[0]}", *(" " * _INDENT + line for line in lines[1:])]
 
 
 def _assign(node: Any, keys: list[str], text: str, path: str) -> Any:
@@ -55,7 +130,8 @@ def _assign(node: Any, keys: list[str], text: str, path: str) -> Any:
     key, *rest = keys
     is_section = dataclasses.is_dataclass(hints.get(key))
     if key not in hints or (rest and not is_section):
-        raise UserError(_unknown(path))
+        names = setting_names(Config())
+        raise UserError(f"--set {path}: unknown setting; did you mean {_near(path, names)}?")
     if is_section:
         if not rest:
             inside = ", ".join(field.name for field in dataclasses.fields(hints[key]))
@@ -66,11 +142,11 @@ def _assign(node: Any, keys: list[str], text: str, path: str) -> Any:
     return dataclasses.replace(node, **{key: value})
 
 
-def _unknown(path: str) -> str:
-    names = setting_names(Config())
+def _near(path: str, names: Sequence[str]) -> str:
+    """The names that somebody may have meant."""
     close = difflib.get_close_matches(path, names, n=3, cutoff=0.5)
-    close = close or [name for name in names if name.startswith(path.split(".")[0] + ".")] or names
-    return f"--set {path}: unknown setting; did you mean {', '.join(close)}?"
+    close = close or [name for name in names if name.startswith(path.split(".")[0] + ".")]
+    return ", ".join(close or names)
 
 
 def _parse(text: str, kind: Any, path: str) -> Any:

@@ -70,6 +70,8 @@ def quick(stage: str = "cls") -> Config:
             learning_rate=4e-3,
             warmup_steps=50,
             epochs=4,
+            # rooms:quick has 1240 in as many epochs; a few scans would have a fraction of them.
+            min_steps=1200,
         ),
         # Three more votes of moved balls make the scores less noisy.
         mining=MiningConfig(votes=4),

@@ -17,7 +17,7 @@ from mprm_jax.config import (
     to_json,
     to_values,
 )
-from mprm_jax.overrides import override, setting_names
+from mprm_jax.overrides import explain_settings, override, section_names, setting_names
 from mprm_jax.presets import FORMER, PRESETS, STAGES
 from mprm_jax.store.manifest import StoreSettings
 from mprm_jax.types import PATHS
@@ -144,6 +144,26 @@ def test_an_override_changes_its_setting_only():
 
 def test_the_last_override_wins():
     assert override(CONFIG, ["seed=1", "seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize(
+    ("assignments", "min_steps"),
+    [
+        (["seed=1"], 1200),
+        (["optim.epochs=2"], 0),
+        (["optim.epochs=2", "optim.min_steps=300"], 300),
+        (["optim.min_steps=300", "optim.epochs=2"], 300),
+    ],
+)
+def test_who_names_epochs_gets_so_many(assignments, min_steps):
+    assert override(PRESETS["quick"](), assignments).optim.min_steps == min_steps
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_quick_adds_epochs_and_not_on_rooms(stage):
+    """On rooms:quick it has 1240 steps or more (benchmarks/results/rooms_quick/report.json)."""
+    least = {name: preset(stage).optim.min_steps for name, preset in PRESETS.items()}
+    assert least == {"tiny": 0, "quick": 1200, "paper": 0}
 
 
 def test_a_setting_without_a_section_can_be_overridden():
@@ -287,3 +307,46 @@ def test_the_paper_preset_has_the_released_segmentation_network():
     assert (config.model.first_deformable, config.seg.radius) == (2, 2.0)
     assert config.model.head_bias and config.model.dropout == 0
     assert config.seg.class_weights == "none"
+
+
+def test_every_setting_says_what_it_means():
+    sections = [CONFIG, *(getattr(CONFIG, name) for name in section_names())]
+    for section in sections:
+        for field in dataclasses.fields(section):
+            if not dataclasses.is_dataclass(field.type):
+                assert len(field.metadata["about"].meaning) > 10, field.name
+
+
+def explained(*chosen, preset="quick", stage="cls"):
+    return explain_settings(PRESETS[preset](stage), stage, chosen)
+
+
+def test_an_explanation_has_meaning_unit_choices_and_the_value_in_every_preset():
+    assert explained("data.voxel_size", "data.seeds").splitlines()[3:] == [
+        "data: How scans are read and which weakly labeled balls are drawn.",
+        "  data.voxel_size=0.08              voxels of level 0 of every network; fixed by prepare",
+        f"{'':36}[meters; a value above 0; tiny: 0.16, quick: 0.08, paper: 0.04]",
+        "  data.seeds=ends                   centers of the balls: a grid with both ends (released "
+        "code), or",
+        f"{'':36}the centers of its cells",
+        f"{'':36}[ends | centres]",
+    ]
+
+
+def test_values_are_explained_of_the_stage():
+    assert "[epochs; a value above 0; tiny: 2, quick: 6, paper: 200]" in explained(stage="seg")
+
+
+def test_a_section_can_be_explained_alone():
+    listed = re.findall(r"^  (\S+)=", explained("seg", "seed"), re.MULTILINE)
+    assert listed == ["seed", *(name for name in setting_names(CONFIG) if name[:4] == "seg.")]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_explanations_fit_a_hundred_columns(preset):
+    assert max(len(line) for line in explained(preset=preset).splitlines()) <= 100
+
+
+def test_what_cannot_be_explained_names_what_is_near():
+    with pytest.raises(ValueError, match=r"--set help optm: unknown; did you mean optim,"):
+        explained("optm")

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError, one_line
-from mprm_jax.overrides import override, setting_values
+from mprm_jax.overrides import explain_settings, override, section_names
 from mprm_jax.presets import PRESETS
 
 DATA_HELP = """\
@@ -62,7 +62,7 @@ def make_parser(description: str, epilog: str = "") -> Parser:
     parser.add_argument(
         "--preset",
         choices=sorted(PRESETS),
-        help="settings to start from (default: quick for rooms, paper for the others)",
+        help="settings to start from (default: quick for rooms and folders, paper for the others)",
     )
     parser.add_argument(
         "--store",
@@ -77,7 +77,8 @@ def make_parser(description: str, epilog: str = "") -> Parser:
         default=[],
         metavar="SECTION.FIELD=VALUE",
         help="change settings, e.g. --set optim.learning_rate=5e-3 model.paths=plain;\n"
-        "--set help lists all of them",
+        "--set help explains all of them: meaning, unit, choices, value in each preset;\n"
+        f"--set help SECTION those of a section ({', '.join(section_names())})",
     )
     return parser
 
@@ -162,11 +163,11 @@ def check_devices(num_devices: int | None) -> None:
 
 
 def resolve_config(args: argparse.Namespace, stage: str = "cls") -> Config:
-    """The preset that the flags name, with `--set` applied; `--set help` lists and exits."""
+    """The preset that the flags name, with `--set` applied; `--set help` explains and exits."""
     name = args.preset or _default_preset(args.data)
     config = PRESETS[name](stage)
-    if args.set == ["help"]:
-        print(_describe(config))
+    if args.set[:1] == ["help"]:
+        print(explain_settings(config, stage, args.set[1:]))
         sys.exit(0)
     return override(config, args.set)
 
@@ -230,10 +231,4 @@ def _default_preset(data: str) -> str:
     kind, _, detail = data.partition(":")
     if kind == "rooms":
         return "tiny" if detail == "tiny" else "quick"
-    return "paper"
-
-
-def _describe(config: Config) -> str:
-    lines = [f"Settings of preset {config.preset}; 0 and () are calibrated from the data."]
-    lines += [f"  {name}={value}" for name, value in setting_values(config).items()]
-    return "\n".join(lines)
+    return "quick" if kind == "folder" else "paper"

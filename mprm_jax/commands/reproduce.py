@@ -3,7 +3,14 @@
 import pathlib
 
 from mprm_jax.commands.commandline import check_devices, make_parser, resolve_config
-from mprm_jax.commands.reproduction.jobs import GROUPS, Setting, claim, make_jobs, run_job
+from mprm_jax.commands.reproduction.jobs import (
+    GROUPS,
+    Setting,
+    claim,
+    is_report_of,
+    make_jobs,
+    run_job,
+)
 from mprm_jax.errors import UserError
 
 DESCRIPTION = """\
@@ -46,10 +53,14 @@ def main() -> None:
     config = resolve_config(args, "cls")
     # Not at the top, as in all commands: --help answers at once.
     from mprm_jax.commands.reproduction.report import write_report
-    from mprm_jax.store.datasets import ensure_store
+    from mprm_jax.store.datasets import ensure_store, place_of_results
 
     store = ensure_store(args.data, config, args.store)
-    root = args.workdir or pathlib.Path("runs") / f"reproduce-{store.manifest.name}-{config.preset}"
+    root = args.workdir or place_of_results(
+        store,
+        lambda name: pathlib.Path("runs") / f"reproduce-{name}-{config.preset}",
+        lambda place: is_report_of(place, store),
+    )
     own_store = args.store is not None
     setting = Setting(root, args.data, config.preset, store.path, args.devices, args.set, own_store)
     claim(setting, store)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import logging
 import pathlib
 import sys
 import time
@@ -23,11 +24,13 @@ from mprm_jax.one_writer import only_writer
 from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
 from mprm_jax.training.signals import StoppedError
-from mprm_jax.training.workdir import require_writable
+from mprm_jax.training.workdir import begun_with, noted_data, require_writable
 from mprm_jax.writing import write_whole
 
 if TYPE_CHECKING:
     from mprm_jax.store.scenes import SceneStore
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_WORKDIRS = pathlib.Path("runs")
 
@@ -45,7 +48,7 @@ examples:
   python experiments/train.py --stage cls
   python experiments/train.py --stage cls --set model.paths=plain --workdir runs/pcam
   python experiments/train.py --stage cls --data scannet:/data/scannet --workdir runs/scannet
-  python experiments/train.py --stage cls --data folder:/my/scans --preset quick
+  python experiments/train.py --stage cls --data folder:/my/scans
   python experiments/train.py --stage seg --pseudo-labels runs/cls-rooms-quick-quick/pseudo_labels
   python experiments/train.py --stage seg --pseudo-labels truth --workdir runs/supervised"""
 
@@ -71,7 +74,8 @@ def main() -> None:
     add_devices_flag(parser)
     add_hosts_flags(parser)
     args = parser.parse_args()
-    config = resolve_config(args, args.stage or STAGES[0])
+    stage = args.stage or STAGES[0]
+    config = _begun_by_default(args, stage) or resolve_config(args, stage)
     if args.stage is None:
         raise UserError(f"--stage is missing; choose {' or '.join(STAGES)}, see --help.")
     check_devices(args.devices)
@@ -91,8 +95,7 @@ def train(args: argparse.Namespace, config: Config) -> None:
     start = time.monotonic()
     require_writable(args.workdir or DEFAULT_WORKDIRS)
     store = open_data(args, config)
-    name = f"{args.stage}-{store.manifest.name}-{config.preset}"
-    workdir = args.workdir or DEFAULT_WORKDIRS / name
+    workdir = args.workdir or _default_workdir(args.stage, store, config.preset)
     keep_heap()
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.commands import train_cls as classification
@@ -133,3 +136,45 @@ def open_data(args: argparse.Namespace, config: Config) -> "SceneStore":
 
     folders = [args.store or default_store(args.data, config), ROOMS_ROOT]
     return first_on_each_disk(folders, make, "the prepared data")
+
+
+def _default_workdir(stage: str, store: "SceneStore", preset: str) -> pathlib.Path:
+    """runs/<stage>-<data>-<preset>, or what the same data began elsewhere."""
+    from mprm_jax.store.datasets import is_same_data, place_of_results
+
+    def is_of_data(workdir: pathlib.Path) -> bool | None:
+        noted = noted_data(workdir)
+        if noted is None:
+            return None
+        return is_same_data(store, noted.get("fingerprint"), pathlib.Path(noted.get("store", "")))
+
+    return place_of_results(store, lambda name: _workdir(stage, name, preset), is_of_data)
+
+
+def _workdir(stage: str, name: str, preset: str) -> pathlib.Path:
+    return DEFAULT_WORKDIRS / f"{stage}-{name}-{preset}"
+
+
+def _begun_by_default(args: argparse.Namespace, stage: str) -> Config | None:
+    """The settings for a run on a folder of scans that was begun when `paper` was their default.
+
+    None if the command names a preset, or such a run is not there.
+    """
+    kind, former = args.data.partition(":")[0], "paper"
+    if args.preset is not None or kind != "folder":
+        return None
+    workdir = args.workdir or _workdir(stage, kind, former)
+    begun = begun_with(workdir, stage)
+    if begun is None or begun.get("preset") != former:
+        return None
+    from mprm_jax.store.datasets import default_store
+
+    config = resolve_config(argparse.Namespace(**vars(args) | {"preset": former}), stage)
+    store = args.store or default_store(args.data, config)
+    if args.workdir is None and noted_data(workdir).get("store") != str(store.absolute()):
+        return None
+    logger.info(
+        "%s: goes on with preset %s, the default when it was begun; to begin anew, give --preset",
+        *(workdir, former),
+    )
+    return config

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import pathlib
+from collections.abc import Callable
 from pathlib import Path
 
 from mprm_jax.config import Config, DataConfig
@@ -74,18 +75,50 @@ def default_store(spec: str, config: Config) -> pathlib.Path:
 
     The name holds what the store depends on; data sets at different paths differ by a short hash.
     """
-    kind, _, detail = spec.partition(":")
-    if kind == "rooms":
-        name = f"rooms-{detail or DEFAULT_SIZE}"
-    else:
-        path = pathlib.Path(detail).expanduser().resolve()
-        name = f"{kind}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    kind, place = _scans(spec)
+    name = f"{kind}-{place if kind == 'rooms' else _digest(place)}"
     data, usual = config.data, DataConfig()
     name += f"-{100 * data.voxel_size:g}cm-r{data.sphere_radius:g}-{data.seeds}"
     name += f"-scale{data.scale:g}" if data.scale != usual.scale else ""
     name += f"-area{data.test_area}" if data.test_area != usual.test_area else ""
     name += "-colorless" if data.colors == "none" else ""
     return STORES_ROOT / name
+
+
+def place_of_results(
+    store: SceneStore,
+    place: Callable[[str], pathlib.Path],
+    is_of_data: Callable[[pathlib.Path], bool | None],
+) -> pathlib.Path:
+    """Where the results of a data set lie if nothing else is said; never among those of another.
+
+    A folder of scans is called by its name, followed by a short hash where results of other data
+    have that place. Earlier versions called it "folder": what they began stays where it is.
+
+    Args:
+      place: name of the data -> folder.
+      is_of_data: whether the results in a folder are of these data; None if there are none.
+    """
+    former, name = store.manifest.name, _name(store)
+    names = (former, name, f"{name}-{_digest(str(store.path.resolve()))}")
+    found = {name: is_of_data(place(name)) for name in names}
+    begun = [name for name in names if found[name]]
+    free = [name for name in names[1:] if found[name] is None]
+    return place([*begun, *free, names[-1]][0])
+
+
+def is_same_data(store: SceneStore, fingerprint: str | None, other: pathlib.Path) -> bool:
+    """Whether something is of the scans of a store, whatever the settings they were prepared with.
+
+    Args:
+      fingerprint: of its training scenes.
+      other: its store, which may be gone.
+    """
+    if fingerprint == store.fingerprint("train") or other == store.path.absolute():
+        return True
+    if not store.manifest.spec or not (other / MANIFEST_FILE).is_file():
+        return False
+    return _scans(read_manifest(other).spec) == _scans(store.manifest.spec)
 
 
 def ensure_store(
@@ -152,6 +185,24 @@ def open_source(spec: str, *, scale: float = 1.0, test_area: int = 5) -> Source:
     if kind == "pointcept":
         return Pointcept(root, test_area=test_area)
     return Folder(root, scale)
+
+
+def _name(store: SceneStore) -> str:
+    """What people call a data set."""
+    kind, place = _scans(store.manifest.spec)
+    return (kind == "folder" and pathlib.Path(place).name) or store.manifest.name
+
+
+def _scans(spec: str) -> tuple[str, str]:
+    """Kind and place of the scans of a specification, however it is spelled."""
+    kind, _, detail = spec.partition(":")
+    if kind == "rooms":
+        return kind, detail or DEFAULT_SIZE
+    return kind, str(pathlib.Path(detail).expanduser().resolve())
+
+
+def _digest(place: str) -> str:
+    return hashlib.sha256(place.encode()).hexdigest()[:6]
 
 
 def _folders(spec: str, tags: str) -> list[pathlib.Path]:

@@ -1,6 +1,7 @@
-"""Says before the first step what a run will need, and afterwards how it came."""
+"""Says at the start what a run will need, memory and time, and afterwards how it came."""
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from mprm_jax.batches.packing import BucketShape
 
 logger = logging.getLogger(__name__)
 
+# Steps that are timed one by one for the first forecast; the one before them waits for input.
+_TIMED = 5
 # Stretches of steps: the first waits for input, the second for what the first log line compiles.
 _WARM_AFTER = 2
 _COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's event of every program
@@ -89,6 +92,7 @@ class Forecast:
         """
         self._cost, self._num_steps, self._device = cost, num_steps, device
         self._stretches, self._steps, self._seconds = 0, 0, 0.0
+        self._ends: list[float] = []  # of the first steps, seconds by the monotonic clock
         self._expected_seconds: float | None = None
         limit = _memory(device, "bytes_limit")
         logger.info(
@@ -98,6 +102,25 @@ class Forecast:
             "" if limit is None else f", which has {_gigabytes(limit)}",
             num_steps,
         )
+
+    def after_step(self, metrics: Any) -> None:
+        """Waits for each of the first steps, and after the last of them says how long all take.
+
+        Args:
+          metrics: arrays that the step computes.
+        """
+        if len(self._ends) > _TIMED:
+            return
+        jax.block_until_ready(metrics)
+        self._ends.append(time.monotonic())
+        left = self._num_steps - len(self._ends)
+        if len(self._ends) > _TIMED and left > 0:
+            taken = [after - before for before, after in itertools.pairwise(self._ends)]
+            logger.info(
+                "training: %d steps, about %s here, if all are as fast as steps 2 to %d were; "
+                "validation and what follows training come on top",
+                *(self._num_steps, _span(left * min(taken), left * max(taken)), len(self._ends)),
+            )
 
     def after_steps(self, num_steps: int, seconds_per_step: float) -> None:
         """Counts a stretch of steps; once they are warm, logs how long the others will take."""
@@ -131,6 +154,14 @@ class Forecast:
 def _memory(device: jax.Device, name: str) -> int | None:
     """A statistic of a device's memory; None where the backend keeps none, as on a CPU."""
     return (device.memory_stats() or {}).get(name)
+
+
+def _span(low: float, high: float) -> str:
+    """A range of seconds, in words."""
+    units = (("hours", 3600), ("minutes", 60), ("seconds", 1))
+    unit, seconds = next((x for x in units if high >= 1.5 * x[1]), units[-1])
+    bounds = dict.fromkeys(f"{bound / seconds:.2g}" for bound in (low, high))
+    return f"{' to '.join(bounds)} {unit}"
 
 
 def _gigabytes(count: int) -> str:

@@ -74,7 +74,7 @@ def fit(
     ):
         run = _Run(stage, train, config, mesh, loader, checkpoints, stop, workdir, compiles)
         run.restore()
-        if run.position.epoch < config.optim.epochs:
+        if run.position.epoch < run.num_epochs:
             progress = run.position.step, run.total_steps
             with Recorder(workdir, *progress) if is_first_host() else NoRecorder() as recorder:
                 run.train(recorder, validation)
@@ -99,7 +99,8 @@ class _Run:
         self.config, self.mesh, self.train_set = config, mesh, train
         self.loader, self.checkpoints, self.stop = loader, checkpoints, stop
         self.compiles = compiles  # of the step, one entry each
-        self.total_steps = self._count_steps()
+        self.num_epochs, self.total_steps = self._count_steps()
+        # Of the epochs that the settings count: with more of them, the schedule is stretched.
         steps_per_epoch = self.total_steps / config.optim.epochs
         self.schedule = make_schedule(config, steps_per_epoch)
         optimizer = make_optimizer(config, steps_per_epoch)
@@ -128,11 +129,24 @@ class _Run:
             epoch=epoch,
         )
 
-    def _count_steps(self) -> int:
-        """Steps of all epochs; those of later ones are taken for the mean of the first."""
-        epochs = self.config.optim.epochs
-        counted = [len(self.plan(epoch)) for epoch in range(min(epochs, _COUNTED_EPOCHS))]
-        return round(sum(counted) * epochs / len(counted))
+    def _count_steps(self) -> tuple[int, int]:
+        """Epochs, added to until they have `optim.min_steps`, and steps of all of them.
+
+        Steps of late epochs are taken for the mean of the first.
+        """
+        optim, counted = self.config.optim, []
+        while len(counted) < min(optim.epochs, _COUNTED_EPOCHS) or sum(counted) < optim.min_steps:
+            counted.append(len(self.plan(len(counted))))
+        epochs = max(optim.epochs, len(counted))
+        return epochs, round(sum(counted) * epochs / len(counted))
+
+    def _ended(self, num_epochs: int) -> int:
+        """How many epochs of the settings are over after some epochs of the run.
+
+        Where epochs were added, several are one of the settings, so that validations and
+        checkpoints do not become more.
+        """
+        return num_epochs * self.config.optim.epochs // self.num_epochs
 
     def restore(self) -> None:
         """Continues from the newest checkpoint, if there is one."""
@@ -151,6 +165,11 @@ class _Run:
     def train(self, recorder: Recorder, validation: Validation | None) -> None:
         """Trains all epochs that are left."""
         log_plan(self.loader.shape, self.plan(self.position.epoch))
+        if self.num_epochs > self.config.optim.epochs:
+            logger.info(
+                "%d epochs instead of optim.epochs=%d, so that there are optim.min_steps=%d steps",
+                *(self.num_epochs, self.config.optim.epochs, self.config.optim.min_steps),
+            )
         logger.info("compiling the training step; this can take a minute")
         num_buckets = self.config.pyramid.buckets_per_step
         shapes = spread_shapes(self.loader.empty(), self.mesh, num_buckets)
@@ -159,7 +178,7 @@ class _Run:
         self.forecast = Forecast(cost, left, self.mesh.local_devices[0])
         self.window.restart()
         try:
-            for epoch in range(self.position.epoch, self.config.optim.epochs):
+            for epoch in range(self.position.epoch, self.num_epochs):
                 self._epoch(epoch, recorder, validation)
         except ChildProcessError:
             # A SIGTERM to the whole process group ends input workers that are just starting.
@@ -184,12 +203,17 @@ class _Run:
             elif self.decision == SAVE and not done:
                 self._save(recorder, None)
         self.position = Position(epoch + 1, 0, self.position.step)
-        self._log(recorder)
-        last = epoch + 1 == self.config.optim.epochs
-        due = last or (epoch + 1) % self.config.log.eval_epochs == 0
-        score = self._evaluate(validation, recorder) if validation and due else None
-        self._save(recorder, score)
-        self._decide()
+        last = epoch + 1 == self.num_epochs
+        before, ended = self._ended(epoch), self._ended(epoch + 1)
+        if ended > before:
+            self._log(recorder)
+            every = self.config.log.eval_epochs
+            due = last or ended // every > before // every
+            score = self._evaluate(validation, recorder) if validation and due else None
+            self._save(recorder, score)
+            self._decide()
+        elif self.decision == SAVE:
+            self._save(recorder, None)
         if self.decision >= INTERRUPT and not last:
             self._leave(recorder)
 
@@ -207,6 +231,7 @@ class _Run:
             buckets=self.position.buckets + self.config.pyramid.buckets_per_step,
             step=self.position.step + 1,
         )
+        self.forecast.after_step(metrics)
         self.window.add(self.position.step, metrics, loaded)
 
     def _log(self, recorder: Recorder) -> None:

@@ -90,6 +90,16 @@ def begun_with(workdir: pathlib.Path, stage: str) -> dict[str, Any] | None:
     return _read(settings)
 
 
+def noted_data(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """What the run there notes of its data: stage, name, fingerprint, store; None if there is none.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    data = workdir / "data.json"
+    return _read(data) if data.exists() and (workdir / "config.json").exists() else None
+
+
 def continued(
     path: pathlib.Path, begun: dict[str, Any], asked: Config, stage: str, num_devices: int
 ) -> Config:

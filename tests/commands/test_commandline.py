@@ -31,7 +31,11 @@ def resolve(*arguments):
         (("--data", "rooms:tiny"), "tiny"),
         (("--data", "rooms:full"), "quick"),
         (("--data", "scannet:/scans"), "paper"),
+        (("--data", "s3dis:/scans"), "paper"),
+        (("--data", "pointcept:/scans"), "paper"),
+        (("--data", "folder:/scans"), "quick"),
         (("--data", "folder:/scans", "--preset", "quick"), "quick"),
+        (("--data", "folder:/scans", "--preset", "paper"), "paper"),
     ],
 )
 def test_the_preset_fits_the_data(arguments, preset):
@@ -49,6 +53,13 @@ def test_help_lists_every_setting(capsys):
     assert stop.value.code == 0
     listed = capsys.readouterr().out
     assert all(f"  {name}=" in listed for name in setting_names(resolve()))
+
+
+def test_help_on_a_section_lists_its_settings_only(capsys):
+    with pytest.raises(SystemExit):
+        resolve("--set", "help", "seg")
+    listed = capsys.readouterr().out
+    assert "  seg.radius=" in listed and "  optim.epochs=" not in listed
 
 
 @pytest.mark.parametrize(

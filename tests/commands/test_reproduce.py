@@ -13,6 +13,7 @@ from mprm_jax.commands.reproduction.jobs import (
     Job,
     Setting,
     claim,
+    is_report_of,
     make_jobs,
     run_job,
 )
@@ -204,6 +205,15 @@ def test_a_work_directory_keeps_to_one_setting_and_data(store, tmp_path):
     other = make_store(tmp_path / "other", num_train=2)
     with pytest.raises(ValueError, match="of other data; choose another --workdir"):
         claim(setting, other)
+
+
+def test_a_report_is_known_by_its_scans_or_by_what_was_prepared(tmp_path, store):
+    setting = setting_of(tmp_path / "run")
+    assert is_report_of(setting.root, store) is None
+    claim(setting, store)
+    other = make_store(tmp_path / "other", num_train=2)
+    assert is_report_of(setting.root, store) is True
+    assert is_report_of(setting.root, other) is False
 
 
 def test_trainings_use_the_store_that_was_named(tmp_path):

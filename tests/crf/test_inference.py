@@ -9,6 +9,7 @@ from mprm_jax.crf import lattice_device
 from mprm_jax.crf.inference import build_kernels, dense_crf, infer
 from mprm_jax.crf.mean_field import mean_field
 from mprm_jax.crf.settings import CrfSettings, KernelSettings
+from mprm_jax.training.forecast import counted_compiles
 
 SETTINGS = CrfSettings(
     kernels=(

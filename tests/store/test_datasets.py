@@ -1,5 +1,8 @@
 """From `--data` to a store: made once, found again, named by what it depends on."""
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 from fake_source import FakeSource, box_room
@@ -8,7 +11,15 @@ from scan_folders import COORDS, write_folder
 from mprm_jax.config import Config, DataConfig
 from mprm_jax.presets import tiny
 from mprm_jax.store import datasets
-from mprm_jax.store.datasets import default_store, ensure_store, open_dataset, with_tags
+from mprm_jax.store.datasets import (
+    default_store,
+    ensure_store,
+    is_same_data,
+    open_dataset,
+    place_of_results,
+    with_tags,
+)
+from mprm_jax.store.prepare import prepare
 
 
 @pytest.fixture
@@ -36,6 +47,55 @@ def test_other_settings_and_paths_have_other_stores():
     settings = [config(**change) for change in changes]
     names = {default_store(spec, c) for c in settings for spec in ("folder:a", "folder:b")}
     assert len(names) == 10
+
+
+def test_stores_of_earlier_versions_are_found():
+    names = [default_store(spec, Config()).name for spec in ("rooms", "folder:/my/scans")]
+    assert names == ["rooms-quick-4cm-r2-ends", "folder-d2798f-4cm-r2-ends"]
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Prepares the same small room under a specification."""
+
+    def stored(spec, name="folder", seed=0):
+        source = FakeSource(tmp_path / "scans", {"train/a": box_room(seed)}, name=name)
+        path = tmp_path / "stores" / spec.replace("/", "_")
+        return prepare(source, path, config().data, spec=spec, workers=0).store
+
+    return stored
+
+
+def where(store, **held):
+    """Where results go, given whose lie where: True: of these data, False: of others."""
+    return str(place_of_results(store, pathlib.Path, lambda path: held.get(path.name)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "held", "place"),
+    [
+        ("folder:/my/scans", "folder", {}, "scans"),
+        ("folder:/my/scans", "folder", {"scans": True}, "scans"),
+        ("folder:/my/scans", "folder", {"folder": True}, "folder"),
+        ("folder:/my/scans", "folder", {"folder": False}, "scans"),
+        ("folder:/my/scans", "folder", {"scans": False}, r"scans-[0-9a-f]{6}"),
+        ("folder:/", "folder", {}, "folder"),
+        ("scannet:/data/scannet", "scannet", {}, "scannet"),
+        ("scannet:/other", "scannet", {"scannet": False}, r"scannet-[0-9a-f]{6}"),
+        ("rooms", "rooms-quick", {}, "rooms-quick"),
+    ],
+)
+def test_results_lie_where_no_others_do(stored, spec, name, held, place):
+    assert re.fullmatch(place, where(stored(spec, name), **held))
+
+
+def test_data_are_the_same_by_scans_or_by_what_was_prepared(stored, tmp_path):
+    store, gone = stored("folder:a"), tmp_path / "gone"
+    assert is_same_data(store, None, store.path)
+    assert is_same_data(store, store.fingerprint("train"), gone)
+    assert is_same_data(store, None, stored(f"folder:{pathlib.Path('a').resolve()}", seed=1).path)
+    assert not is_same_data(store, None, stored("folder:b", seed=2).path)
+    assert not is_same_data(store, None, gone)
 
 
 def test_a_store_outlives_its_scans(fake_data, tmp_path):

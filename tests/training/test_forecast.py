@@ -1,6 +1,7 @@
 """What a run will cost: from the program that then runs, and from its first steps."""
 
 import logging
+import time
 from types import SimpleNamespace
 
 import jax
@@ -92,6 +93,33 @@ def test_time_is_told_of_warm_steps_and_compared_at_the_end(caplog):
         "a step takes 6 s, the steps that are left about 0.5 minutes",
         "10 steps took 1.6 minutes, expected were 1.1",
     ]
+
+
+def said_at_first(caplog, monkeypatch, seconds, num_steps=1246):
+    """What a forecast says after some steps of these lengths."""
+    with caplog.at_level(logging.INFO):
+        forecast = Forecast(StepCost(3_000_000_000, 12.0), num_steps, device())
+        for now in np.cumsum(seconds):
+            monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+            forecast.after_step(())
+    return [record.getMessage() for record in caplog.records][1:]
+
+
+def test_the_time_of_a_run_is_told_after_its_first_steps(caplog, monkeypatch):
+    (said,) = said_at_first(caplog, monkeypatch, [9, 0.3, 0.29, 0.3, 0.43, 0.3, 0.3, 99])
+    assert said.startswith("training: 1246 steps, about 6 to 8.9 minutes here, if all are as fast")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.01, "12 seconds"), (0.1, "2.1 minutes"), (60.0, "21 hours")]
+)
+def test_the_time_is_told_in_a_unit_that_fits(caplog, monkeypatch, seconds, told):
+    (said,) = said_at_first(caplog, monkeypatch, [seconds] * 6)
+    assert f"about {told} here" in said
+
+
+def test_of_a_run_of_six_steps_no_time_is_told(caplog, monkeypatch):
+    assert not said_at_first(caplog, monkeypatch, [1] * 6, num_steps=6)
 
 
 def test_memory_is_compared_where_the_device_counts_it(caplog):

@@ -45,11 +45,17 @@ def test_the_forecast_comes_first_and_is_checked_at_the_end(fit, caplog, num_dev
     with caplog.at_level(logging.INFO):
         state = fit(num_devices, f"pyramid.builder={builder}")
     said = [x.getMessage() for x in caplog.records if x.name.startswith("mprm_jax.training")]
-    plan, cost, pace, end = (
+    plan, cost, first, pace, end = (
         next(i for i, text in enumerate(said) if words in text)
-        for words in ("a bucket has (256, ", "a step needs", "a step takes", " steps took")
+        for words in (
+            "a bucket has (256, ",
+            "a step needs",
+            "training: ",
+            "a step takes",
+            " steps took",
+        )
     )
-    assert plan < cost < pace < end
+    assert plan < cost < pace < end and cost < first < end
     assert "steps of 4 buckets" in said[plan]
     assert f"; {int(state.step)} steps are left" in said[cost]
     assert said[end].startswith(f"{int(state.step)} steps took") and "expected were" in said[end]
@@ -139,3 +145,51 @@ def test_nothing_moves_to_a_device_without_being_sent(fit, monkeypatch):
     monkeypatch.setattr(loop, "shard_batch", lambda batch, mesh: batch)
     with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
         fit(4)
+
+
+FEW = ("optim.epochs=2", "optim.warmup_steps=0")
+MORE = (*FEW, "optim.min_steps=13")  # several epochs for each one of the settings
+
+
+def test_epochs_are_added_until_there_are_enough_steps(fit, tmp_path):
+    few, enough = int(fit(4, *FEW, run="few").step), int(fit(4, *MORE, run="more").step)
+    assert few < 13 <= enough < 13 + few
+    rates = learned(tmp_path / "more")[:, 2] / learned(tmp_path / "more")[0, 2]
+    steps = np.arange(enough)
+    np.testing.assert_allclose(rates, 0.5 + 0.5 * np.cos(np.pi * steps / enough), atol=1e-6)
+
+
+def test_no_epoch_is_added_where_there_are_enough_steps(fit, tmp_path):
+    states = [fit(4, *FEW, f"optim.min_steps={least}", run=f"run{least}") for least in (0, 3)]
+    for ours, theirs in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("every", "validated"), [(1, 2), (2, 1)])
+def test_added_epochs_add_no_validations_and_no_checkpoints(fit, monkeypatch, every, validated):
+    saved, measured, save = [], [], Checkpoints.save
+
+    def note(checkpoints, step, *rest):
+        saved.append(step)
+        save(checkpoints, step, *rest)
+
+    def measure(state):
+        measured.append(int(state.step))
+        return {"score": 0.5}
+
+    monkeypatch.setattr(Checkpoints, "save", note)
+    eval_epochs = f"log.eval_epochs={every}"
+    state = fit(4, *MORE, eval_epochs, validation=loop.Validation(measure, "score"))
+    assert len(saved) == 2 and len(measured) == validated
+    assert saved[-1] == measured[-1] == int(state.step)
+
+
+def test_a_run_of_added_epochs_resumes_as_if_undisturbed(fit, monkeypatch):
+    """Stopped at the end of an epoch that is none of the settings, and inside the one after."""
+    for step in (3, 5):
+        with monkeypatch.context() as patch, pytest.raises(StoppedError):
+            stop_at(patch, step)
+            fit(4, *MORE)
+    states = fit(4, *MORE), fit(4, *MORE, run="undisturbed")
+    for ours, theirs in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

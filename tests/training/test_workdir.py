@@ -10,7 +10,7 @@ import pytest
 from mprm_jax.config import from_json
 from mprm_jax.errors import UserError
 from mprm_jax.overrides import override
-from mprm_jax.presets import FORMER, tiny
+from mprm_jax.presets import FORMER, STAGES, quick, tiny
 from mprm_jax.training.workdir import (
     begun_with,
     continued,
@@ -216,6 +216,14 @@ def test_a_run_keeps_what_its_preset_was_and_says_so(tmp_path, caplog, monkeypat
     assert f"with optim.epochs=5 (now {CONFIG.optim.epochs})" in caplog.text
     with pytest.raises(ValueError, match=r"optim\.epochs: 5 there, 9 now"):
         go_on(tmp_path, override(CONFIG, ["optim.epochs=9"]))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_of_a_version_that_added_no_epochs_keeps_its_number(tmp_path, stage):
+    begin(tmp_path, quick(stage), "optim.min_steps")
+    begun = json.loads((tmp_path / "config.json").read_text())
+    found = continued(tmp_path / "config.json", begun, quick(stage), stage, 1)
+    assert found.optim.min_steps == 0 and found.optim.epochs == quick(stage).optim.epochs
 
 
 def test_a_run_of_the_other_stage_is_named_before_its_settings(tmp_path):

@@ -10,9 +10,9 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mprm_jax.errors import UserError
+from mprm_jax.errors import UserError, explain_damage
 from mprm_jax.types import PATHS
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
 
@@ -32,6 +32,7 @@ FUSIONS = {
 RULES = ("intersection", "ball", "scene")
 CALIBRATIONS = ("class", "none")
 TARGETS = ("pseudo", "crf", "truth")  # what segmentation networks learn
+_CLAIM = "setting.json"
 TRAIN_LIST = "train.txt"  # names of the training scenes, of which Table 1 is
 GROUPS = ("tags", "labels", "paths", "retraining")
 
@@ -72,15 +73,12 @@ def claim(setting: Setting, store: "SceneStore") -> None:
       ValueError: they are of something else.
       OSError: it cannot be written.
     """
-    path = setting.root / "setting.json"
-    splits = {split: store.fingerprint(split) for split in store.splits}
-    values = {"preset": setting.preset, "settings": list(setting.overrides), "data": splits}
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            changed = [name for name, value in values.items() if found.get(name) != value]
-        except (ValueError, AttributeError) as error:
-            raise UserError(f"{path}: damaged ({error}); choose another --workdir.") from error
+    path = setting.root / _CLAIM
+    values = {"preset": setting.preset, "settings": list(setting.overrides)}
+    values["data"] = _fingerprints(store)
+    found = _claimed(setting.root)
+    if found is not None:
+        changed = [name for name, value in values.items() if found.get(name) != value]
         if changed:
             raise UserError(
                 f"{path}: the results there are of other {' and '.join(changed)}; "
@@ -89,8 +87,22 @@ def claim(setting: Setting, store: "SceneStore") -> None:
     require_place(path)
     with explain_failed_write(path):
         setting.root.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(values, indent=1))
+    write_whole(path, json.dumps(values | {"source": store.manifest.spec}, indent=1))
     write_whole(setting.root / TRAIN_LIST, "".join(f"{x}\n" for x in store.scenes("train")))
+
+
+def is_report_of(root: pathlib.Path, store: SceneStore) -> bool | None:
+    """Whether the results of a work directory are of the same scans; None if there are none.
+
+    Raises:
+      ValueError: what they are of is damaged.
+    """
+    found = _claimed(root)
+    if found is None:
+        return None
+    # Earlier versions did not note the source.
+    same_source = store.manifest.spec and found.get("source") == store.manifest.spec
+    return bool(same_source) or found.get("data") == _fingerprints(store)
 
 
 def make_jobs(setting: Setting, seeds: Sequence[int], groups: Sequence[str]) -> list[Job]:
@@ -121,6 +133,19 @@ def run_job(job: Job) -> None:
         )
     if job.prints:
         write_whole(job.result, finished.stdout)
+
+
+def _claimed(root: pathlib.Path) -> dict[str, Any] | None:
+    """What the results of a work directory are of."""
+    path = root / _CLAIM
+    if not path.exists():
+        return None
+    with explain_damage(path, "choose another --workdir"):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _fingerprints(store: SceneStore) -> dict[str, str]:
+    return {split: store.fingerprint(split) for split in store.splits}
 
 
 def _tag_statistics(setting: Setting) -> Job:
