@@ -91,7 +91,7 @@ def claim(setting: Setting, store: "SceneStore") -> None:
     write_whole(setting.root / TRAIN_LIST, "".join(f"{x}\n" for x in store.scenes("train")))
 
 
-def is_report_of(root: pathlib.Path, store: SceneStore) -> bool | None:
+def is_report_of(root: pathlib.Path, store: "SceneStore") -> bool | None:
     """Whether the results of a work directory are of the same scans; None if there are none.
 
     Raises:
@@ -144,7 +144,7 @@ def _claimed(root: pathlib.Path) -> dict[str, Any] | None:
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _fingerprints(store: SceneStore) -> dict[str, str]:
+def _fingerprints(store: "SceneStore") -> dict[str, str]:
     return {split: store.fingerprint(split) for split in store.splits}
 
 
