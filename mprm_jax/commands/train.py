@@ -24,7 +24,13 @@ from mprm_jax.one_writer import only_writer
 from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
 from mprm_jax.training.signals import StoppedError
-from mprm_jax.training.workdir import begun_with, noted_data, require_writable
+from mprm_jax.training.workdir import (
+    begun_with,
+    note_seconds,
+    noted_data,
+    require_writable,
+    seconds_before,
+)
 from mprm_jax.writing import write_whole
 
 if TYPE_CHECKING:
@@ -102,21 +108,21 @@ def train(args: argparse.Namespace, config: Config) -> None:
     from mprm_jax.commands import train_seg as retraining
     from mprm_jax.training.hosts import is_first_host
     from mprm_jax.training.parallel import use_cpu_cores
-    from mprm_jax.training.spent import SpentTime
 
     use_cpu_cores(args.devices or usable_cpus())
     run_of = (store, config, workdir, args.devices)
     remedy = "wait for it, stop it, or choose another --workdir"
     with only_writer(workdir, remedy) if is_first_host() else contextlib.nullcontext():
-        spent = SpentTime(workdir, since=start)
+        before = seconds_before(workdir)
         if args.stage == "cls":
             results, summary = classification.train_classifier(*run_of), classification.summary
         else:
             results = retraining.train_segmenter(*run_of, args.pseudo_labels)
             summary = retraining.summary
-        spent.note()
-        results["seconds"] = round(spent.seconds, 1)
+        seconds = before + time.monotonic() - start
+        results["seconds"] = round(seconds, 1)
         if is_first_host():
+            note_seconds(workdir, seconds)
             write_whole(workdir / "results.json", json.dumps(results, indent=1))
             print(summary(results, workdir))
 

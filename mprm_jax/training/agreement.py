@@ -6,12 +6,15 @@ later, when it is known without waiting for the step under way.
 """
 
 import collections
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.parallel import shard_rows
+from mprm_jax.training.signals import StopRequest
 from mprm_jax.types import Array
 
 NOTHING, SAVE, INTERRUPT, TERMINATE = range(4)  # the larger comes first
@@ -42,3 +45,38 @@ class Agreement:
         if len(self._asked) <= _STEPS:
             return NOTHING
         return int(jax.device_get(self._asked.popleft()))
+
+
+class Decisions:
+    """What all hosts do after a step; a decision stays until it is carried out.
+
+    Args:
+      stop: of this host; a signal of one host stops all.
+      save_minutes: between two checkpoints.
+    """
+
+    def __init__(self, mesh: jax.sharding.Mesh, stop: StopRequest, save_minutes: float):
+        self._agreement, self._stop = Agreement(mesh), stop
+        self._save_seconds = 60 * save_minutes
+        self._saved_at, self._has_wished = time.monotonic(), False
+        self.now = NOTHING  # or SAVE, INTERRUPT, TERMINATE
+
+    def after_step(self) -> int:
+        """Asks all hosts, and returns what is decided; to be called by all of them."""
+        wish = SIGNALS.get(self._stop.signal, NOTHING)
+        late = time.monotonic() - self._saved_at > self._save_seconds
+        if wish == NOTHING and late and not self._has_wished and is_first_host():
+            wish, self._has_wished = SAVE, True
+        self.now = max(self.now, self._agreement.decide(wish))
+        return self.now
+
+    def has_saved(self) -> None:
+        """A checkpoint was written."""
+        self._saved_at, self._has_wished = time.monotonic(), False
+        if self.now == SAVE:
+            self.now = NOTHING
+
+    @property
+    def signal(self) -> str:
+        """Name of the signal that stops the run."""
+        return next(name for name, code in SIGNALS.items() if code == self.now)

@@ -1,31 +1,31 @@
 """The training loop: takes a stage and its data, leaves checkpoints and metrics in a directory."""
 
+import contextlib
+import dataclasses
 import logging
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 
 from mprm_jax.batches.balls import Balls
-from mprm_jax.batches.loader import LoadedBatch, Loader
+from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.plan import epoch_plan
 from mprm_jax.config import Config, to_values
 from mprm_jax.errors import UserError
-from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE, SIGNALS, Agreement
+from mprm_jax.training.agreement import INTERRUPT, SAVE, Decisions
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.forecast import Forecast, counted_compiles, log_plan, step_cost
 from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.optimizer import make_optimizer, make_schedule
 from mprm_jax.training.parallel import local_buckets, replicate, shard_batch, spread_shapes
-from mprm_jax.training.recorder import NoRecorder, Recorder
+from mprm_jax.training.recorder import Journal, Recorder, Window
 from mprm_jax.training.signals import StoppedError, StopRequest
-from mprm_jax.training.spent import SpentTime
 from mprm_jax.training.stages import Stage
 from mprm_jax.training.steps import STEP_NAME, TrainState, init_state, make_train_step
-from mprm_jax.training.window import Window
-from mprm_jax.training.workdir import require_same_settings
+from mprm_jax.training.workdir import note_seconds, require_same_settings, seconds_before
 
 logger = logging.getLogger(__name__)
 
@@ -66,79 +66,131 @@ def fit(
       OSError: the disk is full, or an input worker was killed.
       StoppedError: SIGTERM or Ctrl-C on any host, after all have written a checkpoint.
     """
+    length = count_steps(train, config)
+    # Of the epochs that the settings count: with more of them, the schedule is stretched.
+    steps_per_epoch = length.steps / config.optim.epochs
+    optimizer = make_optimizer(config, steps_per_epoch)
+    step_fn = make_train_step(stage, optimizer, mesh, config)
     with (
         StopRequest() as stop,
         Loader(train, config) as loader,
         Checkpoints(workdir / "checkpoints", config.log.keep_last) as checkpoints,
         counted_compiles(STEP_NAME) as compiles,
     ):
-        run = _Run(stage, train, config, mesh, loader, checkpoints, stop, workdir, compiles)
-        run.restore()
-        if run.position.epoch < run.num_epochs:
-            progress = run.position.step, run.total_steps
-            with Recorder(workdir, *progress) if is_first_host() else NoRecorder() as recorder:
-                run.train(recorder, validation)
+        fresh = replicate(init_state(stage, optimizer, loader.example(), config.seed), mesh)
+        state, position = _restored(checkpoints, fresh, config)
+        if position.epoch == length.epochs:
+            return state
+        _log_plans(train, config, loader, position, length)
+        forecast = _forecast(step_fn, state, loader, config, mesh, length.steps - position.step)
+        progress = workdir, position.step, length.steps
+        with Recorder(*progress) if is_first_host() else contextlib.nullcontext() as recorder:
+            told = _window(loader, config), forecast, make_schedule(config, steps_per_epoch)
+            journal = Journal(recorder, *told, train.name, compiles)
+            decisions = Decisions(mesh, stop, config.log.save_minutes)
+            tools = step_fn, loader, checkpoints, journal, decisions
+            run = _Run(train, config, mesh, workdir, length.epochs, *tools, state, position)
+            try:
+                run.train(validation)
+            except ChildProcessError:
+                # A SIGTERM to the whole process group ends input workers that are just starting.
+                if jax.process_count() > 1 or not stop.wait():
+                    raise
+                run.leave()
         return run.state
 
 
+class Length(NamedTuple):
+    """How long a run is."""
+
+    epochs: int
+    steps: int
+
+
+def count_steps(train: Balls, config: Config) -> Length:
+    """Epochs, added to until they have `optim.min_steps`, and steps of all of them.
+
+    Steps of late epochs are taken for the mean of the first.
+    """
+    optim, counted = config.optim, []
+    while len(counted) < min(optim.epochs, _COUNTED_EPOCHS) or sum(counted) < optim.min_steps:
+        counted.append(len(_plan(train, config, len(counted))))
+    epochs = max(optim.epochs, len(counted))
+    return Length(epochs, round(sum(counted) * epochs / len(counted)))
+
+
+@dataclasses.dataclass
 class _Run:
-    """One process's share of a training run."""
+    """One host's share of a training run: what it works with, and where it stands."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        train: Balls,
-        config: Config,
-        mesh: jax.sharding.Mesh,
-        loader: Loader,
-        checkpoints: Checkpoints,
-        stop: StopRequest,
-        workdir: pathlib.Path,
-        compiles: list[float],
-    ):
-        self.config, self.mesh, self.train_set = config, mesh, train
-        self.loader, self.checkpoints, self.stop = loader, checkpoints, stop
-        self.compiles = compiles  # of the step, one entry each
-        self.num_epochs, self.total_steps = self._count_steps()
-        # Of the epochs that the settings count: with more of them, the schedule is stretched.
-        steps_per_epoch = self.total_steps / config.optim.epochs
-        self.schedule = make_schedule(config, steps_per_epoch)
-        optimizer = make_optimizer(config, steps_per_epoch)
-        example = loader.example()
-        self.state = replicate(init_state(stage, optimizer, example, config.seed), mesh)
-        self.position = Position()
-        self.step_fn = make_train_step(stage, optimizer, mesh, config)
-        buckets_here = config.pyramid.buckets_per_step // jax.process_count()
-        rows_per_step = loader.shape.rows[0] * buckets_here
-        self.window = Window(rows_per_step, num_hosts=jax.process_count())
-        self.agreement = Agreement(mesh)
-        self.decision = NOTHING
-        self.saved_at, self.wished_to_save = time.monotonic(), False
-        self.spent = SpentTime(workdir)
+    train_set: Balls
+    config: Config
+    mesh: jax.sharding.Mesh
+    workdir: pathlib.Path
+    num_epochs: int
+    step_fn: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
+    loader: Loader
+    checkpoints: Checkpoints
+    journal: Journal
+    decisions: Decisions
+    state: TrainState
+    position: Position
 
-    def plan(self, epoch: int) -> list[list[list[int]]]:
-        """Steps of an epoch, the same on every host."""
-        return epoch_plan(
-            self.train_set.passes,
-            self.train_set.num_points,
-            draws=self.config.data.epoch_subclouds,
-            max_points=self.config.pyramid.bucket_points,
-            max_clouds=self.config.pyramid.max_clouds,
-            buckets_per_step=self.config.pyramid.buckets_per_step,
-            seed=self.config.seed,
-            epoch=epoch,
-        )
+    def __post_init__(self):
+        self._start = time.monotonic() - seconds_before(self.workdir)
+        self.journal.restart()
 
-    def _count_steps(self) -> tuple[int, int]:
-        """Epochs, added to until they have `optim.min_steps`, and steps of all of them.
+    def train(self, validation: Validation | None) -> None:
+        """Trains all epochs that are left."""
+        for epoch in range(self.position.epoch, self.num_epochs):
+            self._steps(epoch)
+            self.position = Position(epoch + 1, 0, self.position.step)
+            self._end(epoch, validation)
+        self.journal.end()
 
-        Steps of late epochs are taken for the mean of the first.
-        """
-        optim, counted = self.config.optim, []
-        while len(counted) < min(optim.epochs, _COUNTED_EPOCHS) or sum(counted) < optim.min_steps:
-            counted.append(len(self.plan(len(counted))))
-        epochs = max(optim.epochs, len(counted))
-        return epochs, round(sum(counted) * epochs / len(counted))
+    def leave(self) -> NoReturn:
+        """Saves, and ends the run for the signal that was received."""
+        if self.decisions.now < INTERRUPT:
+            self.decisions.after_step()
+        self._save(None)
+        raise StoppedError(f"{self.decisions.signal}: saved step {self.position.step}")
+
+    def _steps(self, epoch: int) -> None:
+        """The steps of an epoch that are left."""
+        steps = _plan(self.train_set, self.config, epoch)
+        buckets_per_step = self.config.pyramid.buckets_per_step
+        left = local_buckets(steps[self.position.buckets // buckets_per_step :], self.mesh)
+        for loaded in self.loader.load(left, epoch):
+            with jax.transfer_guard("disallow"):  # values move where the code says so
+                batch = shard_batch(loaded.batch, self.mesh)
+                self.state, metrics = self.step_fn(self.state, batch)
+                done = self.position.buckets + buckets_per_step
+                self.position = Position(epoch, done, self.position.step + 1)
+                self.journal.after_step(self.position.step, metrics, loaded)
+                decision = self.decisions.after_step()
+            if self.journal.num_steps == self.config.log.every_steps:
+                self._log()
+            if done == len(steps) * buckets_per_step:
+                return  # the end of an epoch saves by itself
+            if decision >= INTERRUPT:
+                self.leave()
+            elif decision == SAVE:
+                self._save(None)
+
+    def _end(self, epoch: int, validation: Validation | None) -> None:
+        """Validates and saves after an epoch of the settings, of which several may be one."""
+        last = epoch + 1 == self.num_epochs
+        before, ended = self._ended(epoch), self._ended(epoch + 1)
+        if ended > before:
+            self._log()
+            every = self.config.log.eval_epochs
+            due = last or ended // every > before // every
+            self._save(self._evaluate(validation) if validation and due else None)
+            self.decisions.after_step()
+        elif self.decisions.now == SAVE:
+            self._save(None)
+        if self.decisions.now >= INTERRUPT and not last:
+            self.leave()
 
     def _ended(self, num_epochs: int) -> int:
         """How many epochs of the settings are over after some epochs of the run.
@@ -148,131 +200,87 @@ class _Run:
         """
         return num_epochs * self.config.optim.epochs // self.num_epochs
 
-    def restore(self) -> None:
-        """Continues from the newest checkpoint, if there is one."""
-
-        def check(notes: dict[str, Any]) -> None:
-            require_same_settings(self.checkpoints.directory, notes["settings"], self.config)
-
-        found = self.checkpoints.restore_latest(self.state, check)
-        if found is not None:
-            self.state = found.state
-            self.position = _position(found.notes, self.config.pyramid.buckets_per_step)
-            logger.info(
-                "resuming at step %d (epoch %d)", self.position.step, self.position.epoch + 1
-            )
-
-    def train(self, recorder: Recorder, validation: Validation | None) -> None:
-        """Trains all epochs that are left."""
-        log_plan(self.loader.shape, self.plan(self.position.epoch))
-        if self.num_epochs > self.config.optim.epochs:
-            logger.info(
-                "%d epochs instead of optim.epochs=%d, so that there are optim.min_steps=%d steps",
-                *(self.num_epochs, self.config.optim.epochs, self.config.optim.min_steps),
-            )
-        logger.info("compiling the training step; this can take a minute")
-        num_buckets = self.config.pyramid.buckets_per_step
-        shapes = spread_shapes(self.loader.empty(), self.mesh, num_buckets)
-        cost = step_cost(self.step_fn, self.state, shapes)
-        left = self.total_steps - self.position.step
-        self.forecast = Forecast(cost, left, self.mesh.local_devices[0])
-        self.window.restart()
-        try:
-            for epoch in range(self.position.epoch, self.num_epochs):
-                self._epoch(epoch, recorder, validation)
-        except ChildProcessError:
-            # A SIGTERM to the whole process group ends input workers that are just starting.
-            if jax.process_count() > 1 or not self.stop.wait():
-                raise
-            self._leave(recorder)
-        self.forecast.at_end()
-
-    def _epoch(self, epoch: int, recorder: Recorder, validation: Validation | None) -> None:
-        steps, buckets_per_step = self.plan(epoch), self.config.pyramid.buckets_per_step
-        left = local_buckets(steps[self.position.buckets // buckets_per_step :], self.mesh)
-        for loaded in self.loader.load(left, epoch):
-            with jax.transfer_guard("disallow"):  # values move where the code says so
-                self._step(loaded)
-                self._decide()
-            recorder.advance()
-            if len(self.window) == self.config.log.every_steps:
-                self._log(recorder)
-            done = self.position.buckets == len(steps) * buckets_per_step
-            if self.decision >= INTERRUPT and not done:
-                self._leave(recorder)
-            elif self.decision == SAVE and not done:
-                self._save(recorder, None)
-        self.position = Position(epoch + 1, 0, self.position.step)
-        last = epoch + 1 == self.num_epochs
-        before, ended = self._ended(epoch), self._ended(epoch + 1)
-        if ended > before:
-            self._log(recorder)
-            every = self.config.log.eval_epochs
-            due = last or ended // every > before // every
-            score = self._evaluate(validation, recorder) if validation and due else None
-            self._save(recorder, score)
-            self._decide()
-        elif self.decision == SAVE:
-            self._save(recorder, None)
-        if self.decision >= INTERRUPT and not last:
-            self._leave(recorder)
-
-    def _decide(self) -> None:
-        """Asks all hosts what to do; a decision stays until it is carried out."""
-        wish = SIGNALS.get(self.stop.signal, NOTHING)
-        late = time.monotonic() - self.saved_at > 60 * self.config.log.save_minutes
-        if wish == NOTHING and late and not self.wished_to_save and is_first_host():
-            wish, self.wished_to_save = SAVE, True
-        self.decision = max(self.decision, self.agreement.decide(wish))
-
-    def _step(self, loaded: LoadedBatch) -> None:
-        self.state, metrics = self.step_fn(self.state, shard_batch(loaded.batch, self.mesh))
-        self.position = self.position._replace(
-            buckets=self.position.buckets + self.config.pyramid.buckets_per_step,
-            step=self.position.step + 1,
-        )
-        self.forecast.after_step(metrics)
-        self.window.add(self.position.step, metrics, loaded)
-
-    def _log(self, recorder: Recorder) -> None:
-        """Writes the means since the last time; also the check that the loss is finite."""
-        num_steps = len(self.window)
-        if not num_steps:
-            return
-        values = self.window.flush(self.train_set.name)
-        self.forecast.after_steps(num_steps, values["speed/seconds_per_step"])
-        values["learning_rate"] = float(self.schedule(self.position.step - 1))
-        values["epoch"] = self.position.epoch + 1
-        values["compiles"] = len(self.compiles)
-        recorder.write(self.position.step, values)
-        recorder.show(
-            f"loss {values['loss']:.3f}  {values['speed/points_per_second'] / 1000:.1f}k points/s  "
-            f"waiting {100 * values['speed/waiting_share']:.0f} %"
-        )
-
-    def _evaluate(self, validation: Validation, recorder: Recorder) -> float:
+    def _evaluate(self, validation: Validation) -> float:
         values = validation.measure(self.state)
-        recorder.write(self.position.step, values)
+        self.journal.write(self.position.step, values)
         score = values[validation.score]
         logger.info(
             "epoch %d: %s of the validation %.3f", self.position.epoch, validation.score, score
         )
         return score
 
-    def _save(self, recorder: Recorder, score: float | None) -> None:
-        self._log(recorder)
+    def _log(self) -> None:
+        # Between epochs, the position is at the start of the next one.
+        self.journal.log(self.position.step, self.position.epoch + 1)
+
+    def _save(self, score: float | None) -> None:
+        self._log()
         notes = {"position": self.position._asdict(), "settings": to_values(self.config)}
         self.checkpoints.save(self.position.step, self.state, notes, score)
-        self.saved_at, self.wished_to_save = time.monotonic(), False
-        if self.decision == SAVE:
-            self.decision = NOTHING
-        self.spent.note()
-        self.window.restart()
+        self.decisions.has_saved()
+        if is_first_host():
+            note_seconds(self.workdir, time.monotonic() - self._start)
+        self.journal.restart()
 
-    def _leave(self, recorder: Recorder) -> None:
-        self._save(recorder, None)
-        name = next(name for name, code in SIGNALS.items() if code == self.decision)
-        raise StoppedError(f"{name}: saved step {self.position.step}")
+
+def _plan(train: Balls, config: Config, epoch: int) -> list[list[list[int]]]:
+    """Steps of an epoch, the same on every host."""
+    return epoch_plan(
+        train.passes,
+        train.num_points,
+        draws=config.data.epoch_subclouds,
+        max_points=config.pyramid.bucket_points,
+        max_clouds=config.pyramid.max_clouds,
+        buckets_per_step=config.pyramid.buckets_per_step,
+        seed=config.seed,
+        epoch=epoch,
+    )
+
+
+def _restored(
+    checkpoints: Checkpoints, fresh: TrainState, config: Config
+) -> tuple[TrainState, Position]:
+    """The newest checkpoint, or a fresh state if there is none."""
+
+    def check(notes: dict[str, Any]) -> None:
+        require_same_settings(checkpoints.directory, notes["settings"], config)
+
+    found = checkpoints.restore_latest(fresh, check)
+    if found is None:
+        return fresh, Position()
+    position = _position(found.notes, config.pyramid.buckets_per_step)
+    logger.info("resuming at step %d (epoch %d)", position.step, position.epoch + 1)
+    return found.state, position
+
+
+def _log_plans(
+    train: Balls, config: Config, loader: Loader, position: Position, length: Length
+) -> None:
+    log_plan(loader.shape, _plan(train, config, position.epoch))
+    if length.epochs > config.optim.epochs:
+        logger.info(
+            "%d epochs instead of optim.epochs=%d, so that there are optim.min_steps=%d steps",
+            *(length.epochs, config.optim.epochs, config.optim.min_steps),
+        )
+    logger.info("compiling the training step; this can take a minute")
+
+
+def _forecast(
+    step_fn: Callable[..., Any],
+    state: TrainState,
+    loader: Loader,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    num_steps: int,
+) -> Forecast:
+    """Compiles the step, and says what is known of those that are left."""
+    shapes = spread_shapes(loader.empty(), mesh, config.pyramid.buckets_per_step)
+    return Forecast(step_cost(step_fn, state, shapes), num_steps, mesh.local_devices[0])
+
+
+def _window(loader: Loader, config: Config) -> Window:
+    buckets_here = config.pyramid.buckets_per_step // jax.process_count()
+    return Window(loader.shape.rows[0] * buckets_here, num_hosts=jax.process_count())
 
 
 def _position(notes: dict[str, Any], buckets_per_step: int) -> Position:

@@ -1,4 +1,4 @@
-"""Writes what a run measures: `metrics.jsonl`, TensorBoard, and a progress bar with ETA."""
+"""What a run tells while it trains: `metrics.jsonl`, TensorBoard, a progress bar with ETA."""
 
 import json
 import logging
@@ -6,12 +6,20 @@ import math
 import os
 import pathlib
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from mprm_jax.batches.loader import LoadedBatch
+from mprm_jax.errors import UserError
 from mprm_jax.progress import progress_bar
+from mprm_jax.training.forecast import Forecast
+from mprm_jax.training.inputs import check_overflow
 from mprm_jax.types import Array
 from mprm_jax.writing import explain_failed_write, write_whole
 
@@ -70,6 +78,147 @@ class Recorder:
             self._board.write(step, defined)
 
 
+class _Pending(NamedTuple):
+    step: int
+    metrics: dict[str, Array]  # on the device, perhaps still being computed
+    members: list[list[int]]
+
+
+class Window:
+    """Metrics of a stretch of steps; values leave the devices only in `flush`.
+
+    Losses are those of all hosts. What is counted is this host's; speeds take the others' as equal.
+
+    Args:
+      rows_per_step: level-0 rows of this host's buckets.
+    """
+
+    def __init__(self, rows_per_step: int, num_hosts: int = 1):
+        self._rows_per_step, self._num_hosts = rows_per_step, num_hosts
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pending: list[_Pending] = []
+        self._points, self._clouds, self._waited = 0, 0, 0.0
+        self._cut_rows = np.zeros(0)
+        self._start = time.perf_counter()
+
+    def restart(self) -> None:
+        """Leaves the time since the last flush, spent on something else, out of the speed."""
+        self._start = time.perf_counter()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, step: int, metrics: dict[str, Array], loaded: LoadedBatch) -> None:
+        """Notes a step that was dispatched."""
+        self._pending.append(_Pending(step, metrics, loaded.members))
+        self._points += loaded.points
+        self._clouds += sum(len(bucket) for bucket in loaded.members)
+        self._waited += loaded.waited
+        if loaded.cut_rows is not None:
+            cut_rows = loaded.cut_rows.sum(axis=0)
+            self._cut_rows = cut_rows + (self._cut_rows if len(self._cut_rows) else 0)
+
+    def flush(self, name: Callable[[int], str]) -> dict[str, float]:
+        """Means over the stretch, and its speed; starts the next stretch.
+
+        Args:
+          name: ball -> text for messages.
+
+        Raises:
+          ValueError: a loss, or the parameters after a step, are not finite; names the first such
+            step and its balls.
+        """
+        pending = jax.device_get([entry.metrics for entry in self._pending])
+        for entry, metrics in zip(self._pending, pending, strict=True):
+            _check_finite(entry, metrics, name)
+        seconds = time.perf_counter() - self._start
+        steps = len(pending)
+        values = {key: float(_over_steps(key)([m[key] for m in pending])) for key in pending[0]}
+        values |= {
+            "speed/points_per_second": self._num_hosts * self._points / seconds,
+            "speed/clouds_per_second": self._num_hosts * self._clouds / seconds,
+            "speed/seconds_per_step": seconds / steps,
+            "speed/waiting_share": self._waited / seconds,
+            "bucket/fill": self._points / (steps * self._rows_per_step),
+            **{f"cut/rows_level{i}": float(cut) for i, cut in enumerate(self._cut_rows)},
+        }
+        check_overflow(values)
+        self._reset()
+        return values
+
+
+class Journal:
+    """What one host tells of a run: the first writes and shows, all check that losses are finite.
+
+    Args:
+      recorder: of the first host; None on the others.
+      forecast: of the steps that are left.
+      schedule: step -> learning rate.
+      name: ball -> text for messages.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder | None,
+        window: Window,
+        forecast: Forecast,
+        schedule: Callable[[int], Array],
+        name: Callable[[int], str],
+        compiles: Sequence[float],
+    ):
+        self._recorder, self._window, self._forecast = recorder, window, forecast
+        self._schedule, self._name, self._compiles = schedule, name, compiles
+
+    def after_step(self, step: int, metrics: dict[str, Array], loaded: LoadedBatch) -> None:
+        """Notes a step that was dispatched."""
+        self._forecast.after_step(metrics)
+        self._window.add(step, metrics, loaded)
+        if self._recorder is not None:
+            self._recorder.advance()
+
+    @property
+    def num_steps(self) -> int:
+        """Steps since the last `log`."""
+        return len(self._window)
+
+    def log(self, step: int, epoch: int) -> None:
+        """Writes the means since the last time, if there was a step.
+
+        Raises:
+          ValueError: see `Window.flush`.
+        """
+        num_steps = len(self._window)
+        if not num_steps:
+            return
+        values = self._window.flush(self._name)
+        self._forecast.after_steps(num_steps, values["speed/seconds_per_step"])
+        values["learning_rate"] = float(self._schedule(step - 1))
+        values["epoch"] = epoch
+        values["compiles"] = len(self._compiles)
+        self.write(step, values)
+        if self._recorder is not None:
+            self._recorder.show(
+                f"loss {values['loss']:.3f}  "
+                f"{values['speed/points_per_second'] / 1000:.1f}k points/s  "
+                f"waiting {100 * values['speed/waiting_share']:.0f} %"
+            )
+
+    def write(self, step: int, values: Mapping[str, float | int | Array]) -> None:
+        """Records scalars of one step."""
+        if self._recorder is not None:
+            self._recorder.write(step, values)
+
+    def restart(self) -> None:
+        """Leaves the time since the last `log`, spent on something else, out of the speed."""
+        self._window.restart()
+
+    def end(self) -> None:
+        """Says what became of the forecast."""
+        self._forecast.at_end()
+
+
 class _Board:
     """Scalars for TensorBoard in `directory`; what is there from `first_step` on is hidden.
 
@@ -123,25 +272,6 @@ class _Board:
             raise self._error
 
 
-class NoRecorder:
-    """The recorder of hosts other than the first: takes everything and writes nothing."""
-
-    def __enter__(self) -> "NoRecorder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def advance(self) -> None:
-        """Does nothing."""
-
-    def show(self, text: str) -> None:
-        """Does nothing."""
-
-    def write(self, step: int, values: Mapping[str, float | int | Array]) -> None:
-        """Does nothing."""
-
-
 def _truncate(path: pathlib.Path, step: int) -> None:
     """Keeps the whole lines of earlier steps."""
     if not path.exists():
@@ -154,3 +284,20 @@ def _truncate(path: pathlib.Path, step: int) -> None:
         except (ValueError, KeyError, TypeError):
             logging.getLogger(__name__).warning("%s: dropped a line cut short by a stop.", path)
     write_whole(path, "".join(kept))
+
+
+def _over_steps(name: str) -> Callable[[list[Any]], Any]:
+    """Counts of what was cut add up, everything else is a mean."""
+    return np.sum if name.startswith("cut/") else np.mean
+
+
+def _check_finite(entry: _Pending, metrics: dict[str, Any], name: Callable[[int], str]) -> None:
+    # Parameters can overflow before a loss shows it; they must not reach a checkpoint.
+    bad = [key for key in ("loss", "norm/parameters") if not np.isfinite(metrics.get(key, 0.0))]
+    if not bad:
+        return
+    clouds = "; ".join(name(index) for bucket in entry.members for index in bucket)
+    raise UserError(
+        f"step {entry.step}: {bad[0]} is {metrics[bad[0]]}. Lower optim.learning_rate in a new "
+        f"--workdir, or look at the balls of this step: {clouds}."
+    )

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _FREE = ("log.", "data.workers", "data.prefetch")
 _IDENTITY = ("stage", "data", "classes", "store")  # in every data.json
 _MAX_LISTED = 5
+_SECONDS_FILE = "seconds.json"
 
 
 def open_workdir(
@@ -231,3 +232,23 @@ def _require_stage(path: pathlib.Path, found: dict[str, Any], stage: str | None)
             f"{path}: of a run of stage {found.get('stage')}, this is stage {stage}; "
             "choose another --workdir."
         )
+
+
+def seconds_before(workdir: pathlib.Path) -> float:
+    """Wall time that earlier starts of a run noted; what is noted survives a kill.
+
+    Raises:
+      ValueError: the note is damaged.
+    """
+    path = workdir / _SECONDS_FILE
+    if not path.is_file():
+        return 0.0
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); delete it.") from error
+
+
+def note_seconds(workdir: pathlib.Path, seconds: float) -> None:
+    """Notes the wall time of a run, all its starts together."""
+    write_whole(workdir / _SECONDS_FILE, json.dumps({"seconds": round(seconds, 1)}))

@@ -1,5 +1,6 @@
 """The training loop with a network that compiles at once: what it says, and what it lets pass."""
 
+import itertools
 import json
 import logging
 import shutil
@@ -14,7 +15,7 @@ from mprm_jax.batches.shapes import calibrate
 from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.errors import UserError
 from mprm_jax.training import loop
-from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE
+from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE, Decisions
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.parallel import step_mesh
 from mprm_jax.training.signals import StoppedError
@@ -68,13 +69,21 @@ def test_a_run_of_few_steps_ends_without_a_forecast_of_its_time(fit, caplog):
     assert " steps took" in caplog.text
 
 
+def save_always(decisions):
+    decisions.now = SAVE
+    return SAVE
+
+
 def stop_at(patch, step):
     """Makes a run save and leave after some step."""
 
-    def decide(run):
-        run.decision = INTERRUPT if run.position.step == step else NOTHING
+    taken = itertools.count(1)
 
-    patch.setattr(loop._Run, "_decide", decide)
+    def decide(decisions):
+        decisions.now = INTERRUPT if next(taken) == step else NOTHING
+        return decisions.now
+
+    patch.setattr(Decisions, "after_step", decide)
 
 
 def test_a_resumed_run_forecasts_what_is_left(fit, caplog, monkeypatch):
@@ -132,7 +141,7 @@ def test_the_best_epoch_is_found_again_whenever_the_timer_saves(fit, tmp_path, m
         steps.append(int(state.step))
         return {"score": next(scores)}
 
-    monkeypatch.setattr(loop._Run, "_decide", lambda run: setattr(run, "decision", SAVE))
+    monkeypatch.setattr(Decisions, "after_step", save_always)
     state = fit(4, "log.keep_last=1", validation=loop.Validation(measure, "score"))
     with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
         best = checkpoints.restore(state, "best")

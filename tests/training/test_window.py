@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mprm_jax.batches.loader import LoadedBatch
-from mprm_jax.training.window import Window
+from mprm_jax.training.recorder import Window
 
 
 def loaded(members=((0,), (1, 2)), points=60, cut_rows=(0, 0)):
