@@ -4,6 +4,7 @@ A host that dies or fails ends the others within a minute.
 """
 
 import atexit
+import concurrent.futures
 import contextlib
 import functools
 import hashlib
@@ -138,14 +139,16 @@ class _Watch:
         self._leaving = threading.Event()  # this host ends by itself
         self._alone = threading.Event()
         self._ending = threading.Lock()
-        in_background(self._look_for_lost_hosts)
+        self._failed = False
+        self._threads = [in_background(self._look_for_lost_hosts)]
         if not is_first_host():
-            in_background(self._wait_for_end_of_first)
+            self._threads.append(in_background(self._wait_for_end_of_first))
 
     def tell(self, error: BaseException) -> None:
         """Tells the others why this host fails, if they listen; it ends at once afterwards."""
         # Else JAX waits at exit for computations that wait for another host.
         atexit.register(_exit_now)
+        self._failed = True
         if isinstance(error, jax.errors.JaxRuntimeError) and not is_device_out_of_memory(error):
             # Most likely another host has ended, which the watch will find out and tell.
             time.sleep(_HEARTBEAT_SECONDS + _LINGER_SECONDS)
@@ -159,20 +162,27 @@ class _Watch:
         """Takes leave of JAX's service."""
         self._leaving.set()
         if is_first_host():
-            in_background(_first_ends)
+            self._threads.append(in_background(_first_ends))
             self._alone.wait(_LINGER_SECONDS)
+        elif not self._failed:
+            concurrent.futures.wait(self._threads[1:], timeout=_LINGER_SECONDS)
         jax.distributed.shutdown()
+        if not self._failed:
+            # A thread that comes back from C++ code while Python ends would abort it.
+            concurrent.futures.wait(self._threads, timeout=_LINGER_SECONDS)
 
     def _look_for_lost_hosts(self) -> None:
         lost = set()
         while len(lost) < jax.process_count() - 1:
+            if self._leaving.is_set() and not is_first_host():
+                return
             try:
                 with live_devices(jax.devices()):
                     pass
             except ProcessFailureError as error:
                 lost |= {device.process_index for device in error.failed_devices}
                 in_background(functools.partial(self._end, *sorted(lost)))
-            time.sleep(_WATCH_SECONDS)
+            self._leaving.wait(_WATCH_SECONDS)
         self._alone.set()
 
     def _wait_for_end_of_first(self) -> None:
@@ -187,6 +197,7 @@ class _Watch:
             "all hosts again, it continues from the last checkpoint. If that host had an error, "
             "its own output says which."
         )
+        self._failed = True
         self.leave()
         _exit_now()
 

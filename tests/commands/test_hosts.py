@@ -68,7 +68,8 @@ def steps_logged(workdir: pathlib.Path) -> int:
 def wait_for_steps(processes: list[subprocess.Popen], workdir: pathlib.Path, lines: int) -> None:
     deadline = time.monotonic() + pairs.MINUTES
     while steps_logged(workdir) < lines:
-        assert all(process.poll() is None for process in processes)
+        ended = [process for process in processes if process.poll() is not None]
+        assert not ended, pairs.ended(ended)
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
