@@ -11,6 +11,7 @@ finding all neighbors along one axis merges two sorted lists.
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -102,7 +103,7 @@ def messages(kernels: HostKernels, values: Array) -> Array:
     sent = values if values.ndim == 2 else values[:, None]
     work = make_filter(kernels, sent, weights=np.ones(len(kernels.lattices)))
     for stage in work.stages:
-        in_threads(call, stage)
+        in_threads(operator.call, stage)
     heard = np.empty_like(sent)
 
     def hear(rows: Rows) -> None:
@@ -128,11 +129,6 @@ def make_filter(kernels: HostKernels, sent: Array, *, weights: Array) -> HostFil
         first = own.stop
     together = itertools.zip_longest(*stages, fillvalue=())
     return HostFilter([[*itertools.chain(*each)] for each in together], target)
-
-
-def call(function: Callable[[], None]) -> None:
-    """Calls a function of a stage."""
-    function()
 
 
 def _build_kernel(features: Array, sender: Array, normalization: str) -> HostKernels:
