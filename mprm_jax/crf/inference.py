@@ -162,7 +162,7 @@ def infer(
     Args:
       weights: [K] of the kernels.
     """
-    energies = _energies(unary, allowed, kernels)
+    energies, used = _energies(unary, allowed, kernels)
     num_points, num_classes = energies.shape
     labels = _checked_labels(labels, energies.shape)
     if compatibility is not None and np.shape(compatibility) != (num_classes, num_classes):
@@ -176,7 +176,6 @@ def infer(
         raise UserError(f"{len(weights)} weights for {num_kernels} kernels.")
     if not num_points:
         return CrfResult(np.zeros((0, num_classes), np.float32), np.zeros(0, np.int32))
-    used = np.flatnonzero(_lowest(energies) < np.inf)
     if len(used) < num_classes:
         energies = np.take(energies, used, axis=1)
     if compatibility is not None:
@@ -287,8 +286,12 @@ def _checked_labels(labels: Array | None, shape: tuple[int, int]) -> Array:
     return labels.astype(np.int32)
 
 
-def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Array:
-    """Energies [N, C] in the order of the kernels: infinite if not allowed, else 0 if ignored."""
+def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> tuple[Array, Array]:
+    """Energies [N, C] in the order of the kernels: infinite if not allowed, else 0 if ignored.
+
+    Returns:
+      They, and the classes that some point may have.
+    """
     unary = np.asarray(unary, np.float32)
     order, ignored = kernels.order, kernels.ignored
     if unary.ndim != 2 or len(unary) != len(ignored) or not unary.shape[1]:
@@ -297,7 +300,7 @@ def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Arr
     energies = np.empty(unary.shape, np.float32)
     broken, barred = np.zeros(len(unary), bool), np.zeros(len(unary), bool)
 
-    def fill(start: int) -> None:
+    def fill(start: int) -> bool:
         points = order[start : start + BLOCK_POINTS]
         block = energies[start : start + BLOCK_POINTS]
         block[:] = np.take(unary, points, axis=0)
@@ -308,10 +311,11 @@ def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Arr
             broken[points] = ~(block.min(axis=1) > -np.inf)
         if mask is not None:
             block[~mask[points]] = np.inf
-        if block.max() == np.inf:
+        if some_infinite := block.max() == np.inf:
             barred[points] = block.min(axis=1) == np.inf
+        return some_infinite
 
-    in_threads(fill, range(0, len(unary), BLOCK_POINTS))
+    some_infinite = in_threads(fill, range(0, len(unary), BLOCK_POINTS))
     if broken.any():
         raise UserError(
             f"The unary of {broken.sum()} points has NaN or -inf, first of point "
@@ -321,7 +325,9 @@ def _energies(unary: Array, allowed: Array | None, kernels: PointKernels) -> Arr
         raise UserError(
             f"{barred.sum()} points have no allowed class, first is point {barred.argmax()}."
         )
-    return energies
+    if not any(some_infinite):
+        return energies, np.arange(unary.shape[1])
+    return energies, np.flatnonzero(_lowest(energies) < np.inf)
 
 
 def _lowest(energies: Array) -> Array:

@@ -11,11 +11,12 @@ finding all neighbors along one axis merges two sorted lists.
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csc_array, csr_array, hstack
+from scipy.sparse import csc_array, csr_array
 
 from mprm_jax.crf.normalization import kernel_scales
 from mprm_jax.crf.simplex import elevate, enclosing_simplex, slice_scale
@@ -35,8 +36,8 @@ class Vertices(NamedTuple):
 
     keys: Array  # [M] int64, ascending
     firsts: list[int]  # number of the first vertex of each remainder, and of all vertices: d+2
-    corners: Array  # [d+1, N] int32, vertex of a point among those of each remainder
-    weights: Array  # [d+1, N] float32, barycentric
+    corners: list[Array]  # d+1 x [N] int32, vertex of a point among those of each remainder
+    weights: list[Array]  # d+1 x [N] float32, barycentric
     strides: list[int]  # d+1 factors that make keys of d cells and a remainder
 
 
@@ -88,13 +89,12 @@ def build_host_kernels(
     """
     # One after another, for their memory; each takes all cores.
     built = [_build_kernel(each, sender, normalization) for each in features]
-    blocks = [*zip(*(each.slices for each in built), strict=True)]
-
-    def join(block: tuple[Rows, ...]) -> Rows:
-        return Rows(block[0].start, hstack([rows.matrix for rows in block], format="csr"))
-
-    lattices = tuple(each.lattices[0] for each in built)
-    return HostKernels(lattices, in_threads(join, blocks))
+    starts = range(0, len(sender), BLOCK_POINTS)
+    slices = in_threads(functools.partial(_slice_rows, built), starts)
+    for kernel in built:
+        for rows in kernel.lattice.splats:
+            rows.matrix.data *= kernel.sending  # one entry of each point
+    return HostKernels(tuple(kernel.lattice for kernel in built), slices)
 
 
 def messages(kernels: HostKernels, values: Array) -> Array:
@@ -102,7 +102,7 @@ def messages(kernels: HostKernels, values: Array) -> Array:
     sent = values if values.ndim == 2 else values[:, None]
     work = make_filter(kernels, sent, weights=np.ones(len(kernels.lattices)))
     for stage in work.stages:
-        in_threads(call, stage)
+        in_threads(operator.call, stage)
     heard = np.empty_like(sent)
 
     def hear(rows: Rows) -> None:
@@ -130,12 +130,16 @@ def make_filter(kernels: HostKernels, sent: Array, *, weights: Array) -> HostFil
     return HostFilter([[*itertools.chain(*each)] for each in together], target)
 
 
-def call(function: Callable[[], None]) -> None:
-    """Calls a function of a stage."""
-    function()
+class _Kernel(NamedTuple):
+    """A kernel whose lattice is not normalized yet."""
+
+    vertices: Vertices
+    lattice: SparseLattice
+    sending: Array  # [N] scales
+    receiving: Array  # [N]
 
 
-def _build_kernel(features: Array, sender: Array, normalization: str) -> HostKernels:
+def _build_kernel(features: Array, sender: Array, normalization: str) -> _Kernel:
     """One kernel alone."""
     vertices = find_vertices(features)
     remainders = range(len(vertices.corners))  # and axes, which are as many
@@ -144,21 +148,27 @@ def _build_kernel(features: Array, sender: Array, normalization: str) -> HostKer
         splats=in_threads(functools.partial(_splat_rows, vertices), remainders),
         blurs=in_threads(functools.partial(_blur_rows, vertices), remainders),
     )
-    starts = range(0, len(features), BLOCK_POINTS)
-    slices = in_threads(functools.partial(_slice_rows, vertices), starts)
-    kernel = HostKernels((lattice,), slices)
-    sums = messages(kernel, sender)
+    scale = np.float32(slice_scale(features.shape[1]))
+    sums = scale * _sums(vertices, lattice, sender)
     sending, receiving = kernel_scales(sums, sender, normalization, np)
+    return _Kernel(vertices, lattice, sending, scale * receiving)
 
-    def send(rows: Rows) -> None:
-        rows.matrix.data *= sending  # one entry of each point
 
-    def receive(rows: Rows) -> None:
-        rows.matrix.data *= np.repeat(receiving[rows.places], len(vertices.corners))
+def _sums(vertices: Vertices, lattice: SparseLattice, sender: Array) -> Array:
+    """What all senders send to each point before normalization, [N] float32."""
+    work = make_filter(HostKernels((lattice,), []), sender[:, None], weights=np.ones(1))
+    for stage in work.stages:
+        in_threads(operator.call, stage)
+    sums = np.zeros(len(sender), np.float32)
 
-    in_threads(send, lattice.splats)
-    in_threads(receive, slices)
-    return kernel
+    def add(start: int) -> None:
+        block = slice(start, start + BLOCK_SIMPLICES)
+        corners = zip(vertices.firsts, vertices.corners, vertices.weights, strict=False)
+        for first, corner, weight in corners:
+            sums[block] += weight[block] * np.take(work.blurred[first:, 0], corner[block])
+
+    in_threads(add, range(0, len(sender), BLOCK_SIMPLICES))
+    return sums
 
 
 def _stages(
@@ -193,16 +203,21 @@ def _splat_rows(vertices: Vertices, remainder: int) -> Rows:
     return Rows(first, csc_array((shares, corners, ends), shape=(last - first, len(corners))))
 
 
-def _slice_rows(vertices: Vertices, start: int) -> Rows:
-    """Barycentric shares of some points in all vertices."""
+def _slice_rows(kernels: list[_Kernel], start: int) -> Rows:
+    """Shares of what some points receive from all vertices of all kernels."""
     block = slice(start, start + BLOCK_POINTS)
-    firsts = np.array(vertices.firsts, np.int32)
-    sources = vertices.corners[:, block].T + firsts[None, :-1]
-    scale = np.float32(slice_scale(len(vertices.weights) - 1))
-    shares = np.multiply(vertices.weights[:, block].T, scale, order="C")
+    sources, shares, first = [], [], 0
+    for vertices, lattice, _, receiving in kernels:
+        for offset, corner, weight in zip(
+            vertices.firsts, vertices.corners, vertices.weights, strict=False
+        ):
+            sources.append(corner[block] + np.int32(first + offset))
+            shares.append(weight[block] * receiving[block])
+        first += lattice.num_vertices
+    sources, shares = np.stack(sources, axis=1), np.stack(shares, axis=1)
     ends = np.arange(0, sources.size + 1, sources.shape[1], dtype=np.int32)
-    shape = len(sources), vertices.firsts[-1]
-    return Rows(start, csr_array((shares.ravel(), sources.ravel(), ends), shape=shape))
+    matrix = csr_array((shares.ravel(), sources.ravel(), ends), shape=(len(sources), first))
+    return Rows(start, matrix)
 
 
 def _blur_rows(vertices: Vertices, axis: int) -> list[Rows]:
@@ -239,8 +254,7 @@ def find_vertices(features: Array) -> Vertices:
     num_points, num_dims = features.shape
     cells = np.empty((num_dims, num_points), np.int32)
     ranks = np.empty((num_dims, num_points), np.int8)
-    corners = np.empty((num_dims + 1, num_points), np.int32)
-    weights = np.empty((num_dims + 1, num_points), np.float32)
+    weights = [np.empty(num_points, np.float32) for _ in range(num_dims + 1)]
 
     def enclose(columns: list[Array], block: slice) -> None:
         simplex = enclosing_simplex(columns, np)
@@ -252,16 +266,15 @@ def find_vertices(features: Array) -> Vertices:
     strides = _strides(cells)
     lowest = _lowest_keys(cells, strides)
 
-    def number(remainder: int) -> Array:
+    def number(remainder: int) -> tuple[Array, Array]:
         keys = lowest + remainder * strides[-1]
         for rank, stride in zip(ranks, strides, strict=False):
             keys -= (rank > num_dims - remainder) * np.int64(stride)
-        distinct, corners[remainder] = _numbered(keys)
-        return distinct
+        return _numbered(keys)
 
-    keys = in_threads(number, range(num_dims + 1))
+    keys, corners = zip(*in_threads(number, range(num_dims + 1)), strict=True)
     firsts = [0, *itertools.accumulate(map(len, keys))]
-    return Vertices(np.concatenate(keys), firsts, corners, weights, strides)
+    return Vertices(np.concatenate(keys), firsts, [*corners], weights, strides)
 
 
 def point_order(features: Array) -> Array:

@@ -7,6 +7,7 @@ Source: Krähenbühl, Koltun 2011, algorithm 1, with two habits of their code: a
 own message too, and kernels are normalized.
 """
 
+import operator
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mprm_jax.crf.filtering import Filter, gaussian_filter
-from mprm_jax.crf.lattice_host import HostKernels, Rows, call, make_filter
+from mprm_jax.crf.lattice_host import HostKernels, Rows, make_filter
 from mprm_jax.crf.normalization import kernel_scales
 from mprm_jax.crf.threads import in_threads
 from mprm_jax.types import Array
@@ -132,7 +133,7 @@ def mean_field_on_host(
         if compatibility is not None:
             np.matmul(marginals, -compatibility.T, out=sent)
         for stage in work.stages:
-            in_threads(call, stage)
+            in_threads(operator.call, stage)
         in_threads(update, kernels.slices)
     return marginals
 
