@@ -34,6 +34,8 @@ class BusyError(UserError):
 def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -> Iterator[None]:
     """Makes a folder, and this process the only one that writes it, of those that ask.
 
+    A folder in which nothing was written is gone afterwards, if it was not there before.
+
     The lock is one of the system: it ends with the process, however that ends, so a killed run
     does not keep others out. On a disk that has none this process goes on without, with a warning.
 
@@ -50,6 +52,7 @@ def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -
 
     # Not a soft lock where the disk has no other: that of a killed process would stay.
     lock = FileLock(folder / LOCK_FILE, poll_interval=_POLL_SECONDS, fallback_to_soft=False)
+    is_new = not folder.exists()
     with explain_failed_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -69,6 +72,9 @@ def only_writer(folder: pathlib.Path, remedy: str = "", *, wait: bool = False) -
         with contextlib.suppress(OSError):
             (folder / LOCK_FILE).unlink(missing_ok=True)
         lock.release()
+        if is_new:
+            with contextlib.suppress(OSError):  # unless something came of it
+                folder.rmdir()
 
 
 def _acquire(lock: "FileLock", folder: pathlib.Path, timeout: float) -> None:

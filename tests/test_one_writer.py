@@ -68,7 +68,15 @@ def test_one_after_the_other_is_as_it_should_be(tmp_path):
     for _ in range(2):
         with only_writer(tmp_path / "new" / "run"):
             assert (tmp_path / "new" / "run" / WRITER_FILE).exists()
-        assert not list((tmp_path / "new" / "run").iterdir())
+        assert not (tmp_path / "new" / "run").exists()
+
+
+def test_a_folder_stays_if_it_was_there_or_something_was_written(tmp_path):
+    with only_writer(tmp_path):
+        pass
+    with only_writer(tmp_path / "run"):
+        (tmp_path / "run" / "results").touch()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results"]
 
 
 def test_of_many_only_one_writes_at_a_time(tmp_path):

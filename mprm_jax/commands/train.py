@@ -112,7 +112,8 @@ def train(args: argparse.Namespace, config: Config) -> None:
     use_cpu_cores(args.devices or usable_cpus())
     run_of = (store, config, workdir, args.devices)
     remedy = "wait for it, stop it, or choose another --workdir"
-    with only_writer(workdir, remedy) if is_first_host() else contextlib.nullcontext():
+    writes = args.hosts is None or is_first_host()  # hosts share a work directory on purpose
+    with only_writer(workdir, remedy) if writes else contextlib.nullcontext():
         before = seconds_before(workdir)
         if args.stage == "cls":
             results, summary = classification.train_classifier(*run_of), classification.summary
