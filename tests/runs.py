@@ -1,12 +1,14 @@
 """Small data and settings on which a whole training run takes seconds."""
 
+import atexit
 import contextlib
+import functools
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
@@ -57,11 +59,29 @@ def command(
     ]
 
 
+@functools.cache
+def shared_programs() -> str:
+    """Where all small runs of a session keep their compiled programs, so that each is made once."""
+    folder = tempfile.TemporaryDirectory(prefix="programs-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
 @contextlib.contextmanager
-def started(arguments: list[str], cwd: pathlib.Path) -> Iterator[subprocess.Popen]:
-    """A command in a process group of its own, of which nothing is left in the end."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(arguments, cwd=cwd, start_new_session=True, **pipes) as process:
+def started(
+    arguments: list[str], cwd: pathlib.Path, *, own_programs: bool = False
+) -> Iterator[subprocess.Popen]:
+    """A command in a process group of its own, of which nothing is left in the end.
+
+    With `own_programs` it compiles for itself and keeps the programs in its work directory.
+    """
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": cwd}
+    if not own_programs:
+        how["env"] = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": shared_programs(),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+    with subprocess.Popen(arguments, start_new_session=True, **how) as process:
         try:
             yield process
         finally:
@@ -69,9 +89,11 @@ def started(arguments: list[str], cwd: pathlib.Path) -> Iterator[subprocess.Pope
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def run(arguments: list[str], cwd: pathlib.Path) -> subprocess.CompletedProcess:
+def run(
+    arguments: list[str], cwd: pathlib.Path, *, own_programs: bool = False
+) -> subprocess.CompletedProcess:
     """Runs a command to its end, with its output captured as text."""
-    with started(arguments, cwd) as process:
+    with started(arguments, cwd, own_programs=own_programs) as process:
         out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
@@ -91,13 +113,6 @@ def final_state(workdir: pathlib.Path) -> list[np.ndarray]:
         saved = checkpointer.metadata(path).item_metadata.tree
         how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
         return jax.tree.leaves(checkpointer.restore(path, ocp.args.PyTreeRestore(restore_args=how)))
-
-
-def begun(workdir: pathlib.Path, finished: pathlib.Path) -> pathlib.Path:
-    """A new work directory that shares the compiled programs of a finished run."""
-    workdir.mkdir()
-    shutil.copytree(finished / "xla_cache", workdir / "xla_cache")
-    return workdir
 
 
 def interrupt(

@@ -101,7 +101,7 @@ def test_two_hosts_train_to_the_weights_of_one(alone, together):
 
 def test_a_run_begun_on_one_host_goes_on_with_two(store, alone, tmp_path):
     """One process with two devices is stopped, two processes with one each end its run."""
-    workdir = runs.begun(tmp_path / "run", alone)
+    workdir = tmp_path / "run"
     begun = training(store, workdir, devices=2)
     status, said = runs.interrupt(begun, workdir, 4, lambda pid: os.kill(pid, signal.SIGTERM))
     assert status == 0, said
@@ -175,9 +175,9 @@ def test_hosts_with_different_data_end_with_one_line(store, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def terminated(store, together, tmp_path_factory):
+def terminated(store, tmp_path_factory):
     """A run of which one host got a SIGTERM, and what both said."""
-    workdir = runs.begun(tmp_path_factory.mktemp("disturbed") / "run", together[0])
+    workdir = tmp_path_factory.mktemp("disturbed") / "run"
     command = training(store, workdir)
     with pairs.started(command, command, cwd=workdir.parent) as processes:
         wait_for_steps(processes, workdir, 2)

@@ -23,8 +23,9 @@ def store(tmp_path_factory):
 def finished(store, tmp_path_factory):
     """The work directory of a run that nobody disturbed."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    result = runs.run(runs.command(store.path, workdir), workdir.parent)
+    result = runs.run(runs.command(store.path, workdir), workdir.parent, own_programs=True)
     assert result.returncode == 0, result.stderr
+    assert any((workdir / "xla_cache").iterdir())  # for the next command on it
     assert "a step needs" in result.stderr and " steps took" in result.stderr
     return workdir
 
@@ -51,7 +52,7 @@ def test_the_step_compiles_once(finished):
 
 
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(store, finished, tmp_path):
-    workdir = runs.begun(tmp_path / "run", finished)
+    workdir = tmp_path / "run"
     # Saving every fraction of a second leaves checkpoints inside epochs too.
     command = runs.command(store.path, workdir, "log.save_minutes=0.005")
     lines = int(np.random.default_rng().integers(2, 12))
@@ -76,7 +77,7 @@ def test_a_killed_run_goes_on_with_other_devices_as_if_undisturbed(store, tmp_pa
         return whole
 
     assert runs.run(command("undisturbed", 2), tmp_path).returncode == 0
-    workdir = runs.begun(tmp_path / "moved", tmp_path / "undisturbed")
+    workdir = tmp_path / "moved"
     status, _ = runs.interrupt(
         command("moved", 2), workdir, 5, lambda pid: os.kill(pid, signal.SIGKILL)
     )
@@ -90,7 +91,7 @@ def test_a_killed_run_goes_on_with_other_devices_as_if_undisturbed(store, tmp_pa
 
 
 def test_a_second_run_on_the_same_work_directory_ends_with_one_line(store, finished, tmp_path):
-    workdir = runs.begun(tmp_path / "run", finished)
+    workdir = tmp_path / "run"
     command = runs.command(store.path, workdir)
     with runs.started(command, tmp_path) as first:
         deadline = time.monotonic() + 240
@@ -106,7 +107,7 @@ def test_a_second_run_on_the_same_work_directory_ends_with_one_line(store, finis
 
 
 def test_sigterm_saves_and_ends_cleanly(store, finished, tmp_path):
-    workdir = runs.begun(tmp_path / "run", finished)
+    workdir = tmp_path / "run"
     command = runs.command(store.path, workdir)
     status, said = runs.interrupt(command, workdir, 3, lambda pid: os.kill(pid, signal.SIGTERM))
     assert status == 0, said
@@ -123,7 +124,7 @@ def test_deleting_all_point_labels_changes_nothing(store, finished, tmp_path):
     for path in deleted:
         path.unlink()
     assert deleted
-    workdir = runs.begun(tmp_path / "run", finished)
+    workdir = tmp_path / "run"
     result = runs.run(runs.command(blind, workdir), tmp_path)
     assert result.returncode == 0, result.stderr
     for ours, theirs in zip(runs.final_state(workdir), runs.final_state(finished), strict=True):
@@ -140,7 +141,7 @@ def test_other_settings_are_refused_in_one_line(store, finished, tmp_path):
 
 def test_sigterm_to_all_processes_saves_and_ends_cleanly(store, finished, tmp_path):
     """As `timeout` and SLURM send it: input workers end at once, the run has to cope."""
-    workdir = runs.begun(tmp_path / "run", finished)
+    workdir = tmp_path / "run"
 
     def terminate(pid):
         os.kill(pid, signal.SIGTERM)
@@ -169,7 +170,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_result_is_the_same(store, fin
 
 
 def test_a_checkpoint_of_other_settings_is_refused(store, finished, tmp_path):
-    workdir = runs.begun(tmp_path / "run", finished)
+    workdir = tmp_path / "run"
     shutil.copytree(finished / "checkpoints", workdir / "checkpoints")
     message = runs.error_of(
         runs.run(runs.command(store.path, workdir, "optim.momentum=0.5"), tmp_path)

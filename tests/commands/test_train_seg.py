@@ -57,7 +57,7 @@ def test_the_step_compiles_once(finished):
 
 
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(store, finished, tmp_path):
-    workdir = runs.begun(tmp_path / "run", finished)
+    workdir = tmp_path / "run"
     command = runs.command(store.path, workdir, "log.save_minutes=0.005", targets="truth")
     status, _ = runs.interrupt(command, workdir, 7, lambda pid: os.kill(pid, signal.SIGKILL))
     assert status == -signal.SIGKILL
@@ -72,7 +72,7 @@ def test_exported_truth_trains_as_truth_does_without_any_point_label(store, fini
     blind = shutil.copytree(store.path, tmp_path / "store")
     for path in blind.rglob("*segment*.npy"):
         path.unlink()
-    workdir = runs.begun(tmp_path / "run", finished)
+    workdir = tmp_path / "run"
     result = runs.run(runs.command(blind, workdir, targets=str(export)), tmp_path)
     assert result.returncode == 0, result.stderr
     assert "the last checkpoint counts" in result.stderr and "not measured" in result.stdout
