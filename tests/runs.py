@@ -123,7 +123,7 @@ def interrupt(
     Returns:
       Its exit status, and what it said on stderr.
     """
-    with started(command, workdir) as process:
+    with started(command, workdir.parent) as process:
         metrics, deadline = workdir / "metrics.jsonl", time.monotonic() + 240
         while not metrics.exists() or metrics.read_text().count("\n") < lines:
             assert process.poll() is None and time.monotonic() < deadline
