@@ -87,7 +87,8 @@ def _acquire(lock: "FileLock", folder: pathlib.Path, timeout: float) -> None:
             raise
         logger.warning(
             "%s: this disk has no locks (%s); see that no other process writes there",
-            *(folder, error.strerror),
+            folder,
+            error.strerror,
         )
 
 

@@ -63,13 +63,28 @@ def evaluate(args: argparse.Namespace) -> None:
         report = evaluate_export(args.labels, args.store, args.picture)
     else:
         use_cpu_cores(args.devices or usable_cpus())
-        how = {"checkpoint": args.checkpoint, "store": args.store, "votes": args.votes}
-        how |= {"augment": args.augment, "num_devices": args.devices}
         if args.submission:
-            report = submit(args.workdir, args.submission, **how)
+            report = submit(
+                args.workdir,
+                args.submission,
+                checkpoint=args.checkpoint,
+                store=args.store,
+                votes=args.votes,
+                augment=args.augment,
+                num_devices=args.devices,
+            )
         else:
-            how |= {"split": args.split, "tags": args.tags, "picture": args.picture}
-            report = evaluate_network(args.workdir, **how)
+            report = evaluate_network(
+                args.workdir,
+                split=args.split,
+                checkpoint=args.checkpoint,
+                store=args.store,
+                votes=args.votes,
+                augment=args.augment,
+                tags=args.tags,
+                picture=args.picture,
+                num_devices=args.devices,
+            )
     if args.hosts and not is_first_host():
         return
     if args.output:

@@ -110,15 +110,17 @@ def train(args: argparse.Namespace, config: Config) -> None:
     from mprm_jax.training.parallel import use_cpu_cores
 
     use_cpu_cores(args.devices or usable_cpus())
-    run_of = (store, config, workdir, args.devices)
     remedy = "wait for it, stop it, or choose another --workdir"
     writes = args.hosts is None or is_first_host()  # hosts share a work directory on purpose
     with only_writer(workdir, remedy) if writes else contextlib.nullcontext():
         before = seconds_before(workdir)
         if args.stage == "cls":
-            results, summary = classification.train_classifier(*run_of), classification.summary
+            results = classification.train_classifier(store, config, workdir, args.devices)
+            summary = classification.summary
         else:
-            results = retraining.train_segmenter(*run_of, args.pseudo_labels)
+            results = retraining.train_segmenter(
+                store, config, workdir, args.devices, args.pseudo_labels
+            )
             summary = retraining.summary
         seconds = before + time.monotonic() - start
         results["seconds"] = round(seconds, 1)
@@ -182,6 +184,7 @@ def _begun_by_default(args: argparse.Namespace, stage: str) -> Config | None:
         return None
     logger.info(
         "%s: goes on with preset %s, the default when it was begun; to begin anew, give --preset",
-        *(workdir, former),
+        workdir,
+        former,
     )
     return config

@@ -108,7 +108,10 @@ def _open_split(store: SceneStore, split: str, config: Config) -> TaggedBalls:
         logger.warning(
             "%d of %d balls of split %s hold more voxels than pyramid.bucket_points=%d: each "
             "is thinned to a fixed random choice of as many; raise the setting to use all",
-            *(balls.num_thinned, len(balls), split, balls.max_points),
+            balls.num_thinned,
+            len(balls),
+            split,
+            balls.max_points,
         )
     return balls
 

@@ -68,8 +68,7 @@ def train_segmenter(
     covers = config.seg.covers
     train = CoveringBalls(clouds, num_classes, whole_balls(config), covers, targets)
     stage = seg_stage(config, num_classes, class_weights(found.counts, config))
-    run_of = (store, train, config, mesh, workdir)
-    config = start_run("seg", stage, *run_of, targets=found.fingerprint)
+    config = start_run("seg", stage, store, train, config, mesh, workdir, targets=found.fingerprint)
     true_labels = _true_labels(stage, store, config, everywhere)
     validation = true_labels and Validation(true_labels, SCORE)
     state = fit(stage, train, validation, config, mesh, workdir)

@@ -137,7 +137,9 @@ class Folder:
             logger.warning(
                 "%s: people tagged %d of %d training scans; tags of the others are made from "
                 "point labels, where they have some: %s",
-                *(self.root, len(splits["train"]) - len(simulated), len(splits["train"])),
+                self.root,
+                len(splits["train"]) - len(simulated),
+                len(splits["train"]),
                 listed(simulated),
             )
         return splits

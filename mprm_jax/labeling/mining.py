@@ -301,7 +301,8 @@ def _report(uncovered: int, total: int, unlabeled: list[str]) -> None:
     if unlabeled:
         logger.warning(
             "%d scenes are tagged with no class and get no label, which counts as wrong: %s",
-            *(len(unlabeled), ", ".join(unlabeled)),
+            len(unlabeled),
+            ", ".join(unlabeled),
         )
 
 

@@ -34,7 +34,10 @@ class Encoder(nn.Module):
         """
         around = surroundings(pyramid, 0)
         simple = SimpleBlock(
-            *(self.config.first_features, self._extent(0), self.config, self.axis_name),
+            self.config.first_features,
+            self._extent(0),
+            self.config,
+            self.axis_name,
             name="level0_simple",
         )
         x = simple(around, features.astype(self.config.dtype), train=train)

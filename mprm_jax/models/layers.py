@@ -83,7 +83,10 @@ class CloudDropout(nn.Module):
         if self.axis_name is not None:
             device = jax.lax.axis_index(self.axis_name)
         kept = kept_features(
-            *(self.make_rng("dropout"), clouds, num_clouds, x.shape[-1]),
+            self.make_rng("dropout"),
+            clouds,
+            num_clouds,
+            x.shape[-1],
             keep=keep,
             first_cloud=device * num_clouds,
         )

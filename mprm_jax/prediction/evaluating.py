@@ -207,8 +207,16 @@ def evaluate_network(
     here = local_mesh(mesh)
     network = network._replace(state=local_copy(network.state, here))
     share = slice(jax.process_index(), None, jax.process_count())
-    how = {"votes": votes, "augment": augment, "share": share}
-    voted = segment_scenes(*(network, scenes, split, found.scenes, here), **how)
+    voted = segment_scenes(
+        network,
+        scenes,
+        split,
+        found.scenes,
+        here,
+        votes=votes,
+        augment=augment,
+        share=share,
+    )
     for scene, segmented in voted:
         labels = {WITHOUT_TAGS: segmented.probabilities.argmax(axis=1)}
         if tags:

@@ -98,7 +98,9 @@ class Network:
         cloud = _as_cloud(coords, colors)
         stored = dataclasses.replace(StoreSettings.of(self.config.data), scale=1.0)
         scan = voxelized(
-            *(pathlib.Path("coords"), cloud, stored),
+            pathlib.Path("coords"),
+            cloud,
+            stored,
             use_colors=self.uses_colors,
             unit_flag="coords in meters",
         )

@@ -111,7 +111,9 @@ def name_scans(root: Path, files: Sequence[Path], typed: Collection[str] | None)
     if spare:
         logger.warning(
             "%s: %d scans passed over, others have the same name: %s",
-            *(root, len(spare), listed(spare)),
+            root,
+            len(spare),
+            listed(spare),
         )
     return scans
 

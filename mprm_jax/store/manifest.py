@@ -34,8 +34,13 @@ class StoreSettings:
     def of(cls, data: DataConfig, tags: str = "auto") -> "StoreSettings":
         """The settings of a store that serves `data`."""
         return cls(
-            *(data.voxel_size, data.sphere_radius, data.seeds, tags),
-            *(data.scale, data.test_area, data.colors),
+            data.voxel_size,
+            data.sphere_radius,
+            data.seeds,
+            tags,
+            data.scale,
+            data.test_area,
+            data.colors,
         )
 
 

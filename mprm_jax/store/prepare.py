@@ -209,7 +209,8 @@ def _complete(
     if found.left_out:
         logger.warning(
             "%d broken scenes stay left out, as decided before; delete %s to try them again.",
-            *(len(found.left_out), path / MANIFEST_FILE),
+            len(found.left_out),
+            path / MANIFEST_FILE,
         )
     broken = _broken_files(job, found.tasks)
     _list(broken, source.optional)
@@ -437,5 +438,7 @@ def _remark(manifest: Manifest, fresh: Mapping[str, SceneInfo]) -> None:
     if untagged:
         logger.warning(
             "%d of %d training scenes have no tags and give no balls, e.g. %s.",
-            *(len(untagged), len(manifest.splits["train"]), untagged[0]),
+            len(untagged),
+            len(manifest.splits["train"]),
+            untagged[0],
         )

@@ -24,8 +24,12 @@ POINT_VOXEL_FILE = "point_voxel.npy"
 WEAK_LABEL_FILE = "weak_labels.npz"
 _AGAIN = "delete its folder and prepare again"
 SCENE_FILES = (
-    *(COORD_FILE, COLOR_FILE, VOXEL_COORD_FILE, VOXEL_COLOR_FILE),
-    *(POINT_VOXEL_FILE, WEAK_LABEL_FILE),
+    COORD_FILE,
+    COLOR_FILE,
+    VOXEL_COORD_FILE,
+    VOXEL_COLOR_FILE,
+    POINT_VOXEL_FILE,
+    WEAK_LABEL_FILE,
 )
 _KEPT = 256  # scenes in memory
 

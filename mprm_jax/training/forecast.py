@@ -119,7 +119,9 @@ class Forecast:
             logger.info(
                 "training: %d steps, about %s here, if all are as fast as steps 2 to %d were; "
                 "validation and what follows training come on top",
-                *(self._num_steps, _span(left * min(taken), left * max(taken)), len(self._ends)),
+                self._num_steps,
+                _span(left * min(taken), left * max(taken)),
+                len(self._ends),
             )
 
     def after_steps(self, num_steps: int, seconds_per_step: float) -> None:
@@ -133,7 +135,8 @@ class Forecast:
             self._expected_seconds = self._seconds + left
             logger.info(
                 "a step takes %.3g s, the steps that are left about %.3g minutes",
-                *(seconds_per_step, left / 60),
+                seconds_per_step,
+                left / 60,
             )
 
     def at_end(self) -> None:

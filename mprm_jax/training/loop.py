@@ -83,13 +83,28 @@ def fit(
             return state
         _log_plans(train, config, loader, position, length)
         forecast = _forecast(step_fn, state, loader, config, mesh, length.steps - position.step)
-        progress = workdir, position.step, length.steps
-        with Recorder(*progress) if is_first_host() else contextlib.nullcontext() as recorder:
-            told = _window(loader, config), forecast, make_schedule(config, steps_per_epoch)
-            journal = Journal(recorder, *told, train.name, compiles)
-            decisions = Decisions(mesh, stop, config.log.save_minutes)
-            tools = step_fn, loader, checkpoints, journal, decisions
-            run = _Run(train, config, mesh, workdir, length.epochs, *tools, state, position)
+        with _recorder(workdir, position, length) as recorder:
+            run = _Run(
+                train_set=train,
+                config=config,
+                mesh=mesh,
+                workdir=workdir,
+                num_epochs=length.epochs,
+                step_fn=step_fn,
+                loader=loader,
+                checkpoints=checkpoints,
+                journal=Journal(
+                    recorder,
+                    _window(loader, config),
+                    forecast,
+                    make_schedule(config, steps_per_epoch),
+                    train.name,
+                    compiles,
+                ),
+                decisions=Decisions(mesh, stop, config.log.save_minutes),
+                state=state,
+                position=position,
+            )
             try:
                 run.train(validation)
             except ChildProcessError:
@@ -260,7 +275,9 @@ def _log_plans(
     if length.epochs > config.optim.epochs:
         logger.info(
             "%d epochs instead of optim.epochs=%d, so that there are optim.min_steps=%d steps",
-            *(length.epochs, config.optim.epochs, config.optim.min_steps),
+            length.epochs,
+            config.optim.epochs,
+            config.optim.min_steps,
         )
     logger.info("compiling the training step; this can take a minute")
 
@@ -276,6 +293,14 @@ def _forecast(
     """Compiles the step, and says what is known of those that are left."""
     shapes = spread_shapes(loader.empty(), mesh, config.pyramid.buckets_per_step)
     return Forecast(step_cost(step_fn, state, shapes), num_steps, mesh.local_devices[0])
+
+
+def _recorder(
+    workdir: pathlib.Path, position: Position, length: Length
+) -> contextlib.AbstractContextManager[Recorder | None]:
+    if is_first_host():
+        return Recorder(workdir, position.step, length.steps)
+    return contextlib.nullcontext()
 
 
 def _window(loader: Loader, config: Config) -> Window:

@@ -81,7 +81,10 @@ def step_mesh(devices: list[jax.Device], buckets_per_step: int) -> jax.sharding.
         logger.info(
             "a step has %d buckets (pyramid.buckets_per_step): %d of %d devices share them evenly, "
             "these do not train: %s%s",
-            *(buckets_per_step, len(chosen), len(devices), ", ".join(unused[:_MAX_NAMED])),
+            buckets_per_step,
+            len(chosen),
+            len(devices),
+            ", ".join(unused[:_MAX_NAMED]),
             f" and {len(unused) - _MAX_NAMED} more" * (len(unused) > _MAX_NAMED),
         )
     return make_mesh(chosen)

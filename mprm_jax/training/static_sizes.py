@@ -117,7 +117,9 @@ def fit_memory(
         rows = _round_down(fits + _SAFETY * share * (rows - fits))
     logger.info(
         "buckets of %d points fit %g GB: a step takes %.3g GB of a device",
-        *(fits, config.pyramid.memory_gb, bytes_of_fit / 1e9),
+        fits,
+        config.pyramid.memory_gb,
+        bytes_of_fit / 1e9,
     )
     return with_rows(config, fits)
 
@@ -182,7 +184,8 @@ def _peak_bytes(stage: Stage, balls: Balls, mesh: jax.sharding.Mesh, config: Con
     peak = max(map(int, exchange(str(cost.peak_bytes), "memory of a step")))
     logger.info(
         "a step with buckets of %d points needs %.3g GB of a device",
-        *(config.pyramid.bucket_points, peak / 1e9),
+        config.pyramid.bucket_points,
+        peak / 1e9,
     )
     return peak
 

@@ -37,8 +37,16 @@ HEADERS = {
     (3, 0): np.lib.format.read_array_header_2_0,
 }
 ERRORS = (
-    *(ValueError, EOFError, OverflowError, RecursionError, NotImplementedError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+    ValueError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    NotImplementedError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    tokenize.TokenError,
 )
 
 

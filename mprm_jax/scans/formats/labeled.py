@@ -183,7 +183,8 @@ def _write(
     with _explain_encoder():
         # Bytes of the header that are no text are copied as they are.
         writer = laspy.open(
-            *(file, "w"),
+            file,
+            "w",
             header=header,
             do_compress=compress,
             closefd=False,
