@@ -22,7 +22,7 @@ where the scans are:
   s3dis:PATH                      S3DIS, either release (Area_1/ ... Area_6/)
   pointcept:PATH                  a data set already prepared for Pointcept
   folder:PATH                     PLY, LAS/LAZ, PCD, XYZ/TXT or NPZ/NPY scans with tags.csv
-  store:PATH                      what prepare.py made of them, without the scans (only to train)"""
+  store:PATH                      what mprm prepare made, without the scans (only to train)"""
 
 HOSTS_HELP = """\
 several hosts work as one; give the same command on each of them (docs/pods.md)
@@ -93,7 +93,7 @@ def make_run_parser(description: str, epilog: str, stage: str) -> Parser:
         type=pathlib.Path,
         required=True,
         metavar="RUN",
-        help=f"work directory of train.py --stage {stage}, e.g. runs/{stage}-rooms-quick-quick",
+        help=f"work directory of mprm train --stage {stage}, e.g. runs/{stage}-rooms-quick-quick",
     )
     parser.add_argument(
         "--checkpoint",

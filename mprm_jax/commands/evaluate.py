@@ -25,12 +25,12 @@ ScanNet's test scans for its benchmark instead."""
 
 EXAMPLES = """\
 examples:
-  python experiments/evaluate.py --labels runs/cls-rooms-quick-quick/pseudo_labels
-  python experiments/evaluate.py --workdir runs/seg-rooms-quick-quick --tags
-  python experiments/evaluate.py --workdir runs/seg-scannet-paper --checkpoint best --votes 3 \\
+  mprm evaluate --labels runs/cls-rooms-quick-quick/pseudo_labels
+  mprm evaluate --workdir runs/seg-rooms-quick-quick --tags
+  mprm evaluate --workdir runs/seg-scannet-paper --checkpoint best --votes 3 \\
       --augment --output results/val.json
-  python experiments/evaluate.py --workdir runs/seg-scannet-paper --submission scannet.zip
-  python experiments/evaluate.py --areas area1.json area2.json area3.json area4.json area5.json \\
+  mprm evaluate --workdir runs/seg-scannet-paper --submission scannet.zip
+  mprm evaluate --areas area1.json area2.json area3.json area4.json area5.json \\
       area6.json"""
 
 OF_NETWORK = ("split", "checkpoint", "votes", "augment", "tags", "submission", "devices", "hosts")
@@ -102,7 +102,7 @@ def make_parser() -> Parser:
     what.add_argument(
         "--labels", **path, metavar="DIR", help="an export of pseudo-labels, refined or not"
     )
-    what.add_argument("--workdir", **path, metavar="RUN", help="a run of train.py --stage seg")
+    what.add_argument("--workdir", **path, metavar="RUN", help="a run of mprm train --stage seg")
     what.add_argument(
         "--areas",
         **path,

@@ -24,10 +24,10 @@ is. An interrupted export continues where it stopped."""
 
 EXAMPLES = """\
 examples:
-  python experiments/export_pseudo_labels.py --workdir runs/cls-rooms-quick-quick
-  python experiments/export_pseudo_labels.py --workdir runs/cls-rooms-quick-quick \\
+  mprm export --workdir runs/cls-rooms-quick-quick
+  mprm export --workdir runs/cls-rooms-quick-quick \\
       --output labels/two_paths --set mining.paths=plain,spatial mining.fusion=sum
-  python experiments/export_pseudo_labels.py --workdir runs/scannet --checkpoint best \\
+  mprm export --workdir runs/scannet --checkpoint best \\
       --output labels/scannet --ply"""
 
 MINING_HELP = """\
@@ -81,7 +81,7 @@ def make_parser() -> Parser:
         "--output",
         type=pathlib.Path,
         metavar="DIR",
-        help="where to write (default: RUN/pseudo_labels, which train.py made with its settings)",
+        help="where to write (default: RUN/pseudo_labels, which mprm train made with its settings)",
     )
     parser.add_argument("--ply", action="store_true", help="also write scans as DIR/ply/*.ply")
     parser.add_argument("--json", action="store_true", help="print the measures as JSON")

@@ -21,9 +21,9 @@ position get label -1 and confidence 0."""
 
 EXAMPLES = """\
 examples:
-  python experiments/predict.py office.laz --workdir runs/seg-rooms-quick-quick --output labeled
-  python experiments/predict.py /my/scans --workdir runs/seg-scans-quick --output labeled --colored
-  python experiments/predict.py hall.xyz --workdir runs/seg-scans-quick --output labeled \\
+  mprm predict office.laz --workdir runs/seg-rooms-quick-quick --output labeled
+  mprm predict /my/scans --workdir runs/seg-scans-quick --output labeled --colored
+  mprm predict hall.xyz --workdir runs/seg-scans-quick --output labeled \\
       --scale 0.001 --format las --votes 3 --augment"""
 
 

@@ -17,10 +17,10 @@ command is for looking first, for leaving broken scans out, and for other source
 
 EXAMPLES = """\
 examples:
-  python experiments/prepare.py
-  python experiments/prepare.py --data scannet:/data/scannet --workers 16 --on-error continue
-  python experiments/prepare.py --data scannet:/data/scannet --tags archive:subcloud_label
-  python experiments/prepare.py --data folder:/my/scans --set data.sphere_radius=1.5"""
+  mprm prepare
+  mprm prepare --data scannet:/data/scannet --workers 16 --on-error continue
+  mprm prepare --data scannet:/data/scannet --tags archive:subcloud_label
+  mprm prepare --data folder:/my/scans --set data.sphere_radius=1.5"""
 
 
 def main() -> None:

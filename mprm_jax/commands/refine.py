@@ -17,11 +17,11 @@ both are. An interrupted run continues where it stopped."""
 
 EXAMPLES = """\
 examples:
-  python experiments/refine_pseudo_labels.py --export runs/cls-rooms-quick-quick/pseudo_labels
-  python experiments/refine_pseudo_labels.py --export labels/scannet --tune 8
-  python experiments/refine_pseudo_labels.py --export labels/scannet --output labels/released \\
+  mprm refine --export runs/cls-rooms-quick-quick/pseudo_labels
+  mprm refine --export labels/scannet --tune 8
+  mprm refine --export labels/scannet --output labels/released \\
       --classes all
-  python experiments/refine_pseudo_labels.py --export labels/lidar --color-width 0"""
+  mprm refine --export labels/lidar --color-width 0"""
 
 # Of the settings of the CRF; defaults are added where they are declared.
 HELP = {
@@ -79,7 +79,7 @@ def make_parser() -> Parser:
         type=pathlib.Path,
         required=True,
         metavar="DIR",
-        help="of train.py --stage cls (RUN/pseudo_labels) or export_pseudo_labels.py",
+        help="of mprm train --stage cls (RUN/pseudo_labels) or mprm export",
     )
     parser.add_argument(
         "--output",

@@ -24,9 +24,9 @@ where it stopped."""
 
 EXAMPLES = """\
 examples:
-  python experiments/reproduce.py
-  python experiments/reproduce.py --seeds 1 --only labels
-  python experiments/reproduce.py --data scannet:/data/scannet --workdir runs/reproduce-scannet"""
+  mprm reproduce
+  mprm reproduce --seeds 1 --only labels
+  mprm reproduce --data scannet:/data/scannet --workdir runs/reproduce-scannet"""
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         help="groups of experiments (default: all); tags: Table 1, labels: Table 2,\n"
         "paths: Table 3, retraining: Tables 4 and 5",
     )
-    parser.add_argument("--devices", type=int, help="as in train.py")
+    parser.add_argument("--devices", type=int, help="as in mprm train")
     args = parser.parse_args()
     check_devices(args.devices)
     if args.seeds < 1:

@@ -51,12 +51,12 @@ minutes on two cores. The same command resumes an interrupted run where it stopp
 
 EXAMPLES = """\
 examples:
-  python experiments/train.py --stage cls
-  python experiments/train.py --stage cls --set model.paths=plain --workdir runs/pcam
-  python experiments/train.py --stage cls --data scannet:/data/scannet --workdir runs/scannet
-  python experiments/train.py --stage cls --data folder:/my/scans
-  python experiments/train.py --stage seg --pseudo-labels runs/cls-rooms-quick-quick/pseudo_labels
-  python experiments/train.py --stage seg --pseudo-labels truth --workdir runs/supervised"""
+  mprm train --stage cls
+  mprm train --stage cls --set model.paths=plain --workdir runs/pcam
+  mprm train --stage cls --data scannet:/data/scannet --workdir runs/scannet
+  mprm train --stage cls --data folder:/my/scans
+  mprm train --stage seg --pseudo-labels runs/cls-rooms-quick-quick/pseudo_labels
+  mprm train --stage seg --pseudo-labels truth --workdir runs/supervised"""
 
 
 def main() -> None:

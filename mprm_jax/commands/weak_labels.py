@@ -14,10 +14,10 @@ subcloud_label archive, or in a folder with tags.csv. Nothing else of the data s
 
 EXAMPLES = """\
 examples:
-  python experiments/weak_labels.py stats --labels subcloud_label
-  python experiments/weak_labels.py stats --labels subcloud_label \\
+  mprm weak-labels stats --labels subcloud_label
+  mprm weak-labels stats --labels subcloud_label \\
       --split mprm_jax/scans/splits/scannetv2_train.txt
-  python experiments/weak_labels.py stats --labels prepared/rooms-quick-8cm-r2-ends --json"""
+  mprm weak-labels stats --labels prepared/rooms-quick-8cm-r2-ends --json"""
 
 
 def main() -> None:

@@ -261,7 +261,7 @@ def combine_areas(paths: Sequence[pathlib.Path]) -> Report:
     """Measures the sum of six results.
 
     Args:
-      paths: what `evaluate.py --output` wrote for each area.
+      paths: what `mprm evaluate --output` wrote for each area.
 
     Raises:
       FileNotFoundError: a result is not there.
@@ -351,7 +351,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
             raise UserError("no areas")
     except ValueError:
         raise UserError(
-            f"{path}: not a result on S3DIS; write one with evaluate.py --output."
+            f"{path}: not a result on S3DIS; write one with mprm evaluate --output."
         ) from None
     return values
 

@@ -140,7 +140,7 @@ class Network:
         except (FileNotFoundError, KeyError):
             logger.warning(
                 "%s: no complete pseudo_labels, so scores of classes are compared as they are; "
-                "export_pseudo_labels.py makes them",
+                "mprm export makes them",
                 self.workdir,
             )
             return None

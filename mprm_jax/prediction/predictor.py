@@ -160,7 +160,7 @@ def voxelized(
     if use_colors and cloud.colors is None:
         raise UserError(
             f"{origin}: no colors, but the network was trained with them; give a scan with colors, "
-            "or a network that was trained without (train.py --set data.colors=none)."
+            "or a network that was trained without (mprm train --set data.colors=none)."
         )
     clean, rows = clean_cloud(origin, cloud)
     coords = clean.coords * settings.scale

@@ -172,7 +172,8 @@ def open_source(spec: str, *, scale: float = 1.0, test_area: int = 5) -> Source:
     """
     kind, _, text = spec.partition(":")
     if kind not in KINDS or not text:
-        raise UserError(f"--data {spec}: unknown data set; valid are {VALID}.")
+        hint = f" Scans in a folder: --data folder:{spec}." if Path(spec).is_dir() else ""
+        raise UserError(f"--data {spec}: unknown data set; valid are {VALID}.{hint}")
     root = Path(text).expanduser()
     if not root.is_dir():
         raise MissingError(f"--data {spec}: no folder {root}; check the path.")

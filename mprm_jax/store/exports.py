@@ -70,8 +70,7 @@ class Export:
         self.path = pathlib.Path(path)
         if not (self.path / MANIFEST_FILE).is_file():
             raise MissingError(
-                f"{self.path}: no {MANIFEST_FILE}, so no complete export; "
-                "run experiments/export_pseudo_labels.py first."
+                f"{self.path}: no {MANIFEST_FILE}, so no complete export; run mprm export first."
             )
         self.manifest = _read_manifest(self.path / MANIFEST_FILE)
         missing = [scene for scene in self.scenes if not scene_file(self.path, scene).is_file()]

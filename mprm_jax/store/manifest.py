@@ -118,7 +118,7 @@ def read_manifest(store: pathlib.Path) -> Manifest:
     path = store / MANIFEST_FILE
     if not path.is_file():
         raise MissingError(
-            f"{store}: no {MANIFEST_FILE}, so no complete store; run experiments/prepare.py first."
+            f"{store}: no {MANIFEST_FILE}, so no complete store; run mprm prepare first."
         )
     return _read(Manifest, path)
 

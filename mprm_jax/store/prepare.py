@@ -111,7 +111,7 @@ def outcomes(job: Job, tasks: Sequence[Task], workers: int | None) -> Iterator[O
     if workers < 2:
         yield from (_outcome(job, task) for task in tasks)
         return
-    remedy = "run experiments/prepare.py with fewer --workers: finished scenes are kept"
+    remedy = "run mprm prepare with fewer --workers: finished scenes are kept"
     with explain_lost_workers(str(job.store), remedy):
         yield from share_out(make_pool(workers, _start_worker, (job,)), _worker_outcome, tasks)
 
@@ -394,7 +394,7 @@ def _require_none(broken: Mapping[str, str]) -> None:
         what = f"{len(broken)} broken scenes, e.g. " if len(broken) > 1 else ""
         raise UserError(
             f"{what}{key}: {reason} Mend it, or leave such scenes out with "
-            "experiments/prepare.py --on-error continue."
+            "mprm prepare --on-error continue."
         )
 
 

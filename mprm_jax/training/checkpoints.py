@@ -145,7 +145,7 @@ class Checkpoints:
         """
         steps = sorted(self._manager.all_steps())
         if not steps:
-            raise MissingError(f"{self.directory}: no checkpoint; train first with train.py.")
+            raise MissingError(f"{self.directory}: no checkpoint; train first with mprm train.")
         if choice == "best":
             best = _best(steps, self._score)
             step = steps[-1] if best is None else best

@@ -52,7 +52,7 @@ def open_network(
         )
     directory = workdir / "checkpoints"
     if not directory.is_dir():
-        raise MissingError(f"{directory}: no checkpoint; train first with train.py.")
+        raise MissingError(f"{directory}: no checkpoint; train first with mprm train.")
     num_classes = len(data["classes"])
     stage = make_stage(data["stage"], config, num_classes)
     example = pack([], bucket_shape(config, num_classes)).batch

@@ -60,7 +60,7 @@ def read_workdir(workdir: pathlib.Path) -> tuple[Config, dict[str, Any]]:
     settings, data = workdir / "config.json", workdir / "data.json"
     if not settings.is_file() or not data.is_file():
         raise MissingError(
-            f"{workdir}: not the work directory of a run; give the --workdir of train.py."
+            f"{workdir}: not the work directory of a run; give the --workdir of mprm train."
         )
     identity = _read(data)
     missing = [name for name in _IDENTITY if name not in identity]

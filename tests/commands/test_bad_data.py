@@ -51,7 +51,7 @@ def test_a_broken_scene_of_scannet(scannet, tmp_path, error_of, spoil, named):
     spoil(mesh(scannet))
     error = error_of("--data", f"scannet:{scannet}")
     assert error.startswith(f"train/{SCENE}: {scannet}") and re.search(named, error)
-    assert error.endswith("prepare.py --on-error continue.")
+    assert error.endswith("mprm prepare --on-error continue.")
     assert_nothing_is_begun(tmp_path)
 
 

@@ -1,5 +1,7 @@
 """Data sets are opened by kind and path."""
 
+import re
+
 import numpy as np
 import pytest
 from scan_folders import COORDS, write_folder
@@ -32,6 +34,11 @@ def test_an_unknown_specification_names_the_valid_ones(spec):
         ValueError, match=r"unknown data set; valid are rooms, scannet:PATH, .*folder:PATH"
     ):
         open_source(spec)
+
+
+def test_a_bare_folder_names_what_to_write(root):
+    with pytest.raises(ValueError, match=rf"--data folder:{re.escape(str(root))}\.$"):
+        open_source(str(root))
 
 
 def test_a_missing_path_is_one_line(tmp_path):

@@ -63,7 +63,7 @@ class Setting(NamedTuple):
     store: pathlib.Path
     devices: int | None
     overrides: Sequence[str]
-    own_store: bool = False  # the prepared data are not where train.py would look for them
+    own_store: bool = False  # the prepared data are not where mprm train would look for them
 
 
 def claim(setting: Setting, store: "SceneStore") -> None:
