@@ -35,7 +35,7 @@ def test_a_store_of_other_settings(store, small, tmp_path, error_of):
             "--data scannet:nowhere: no folder nowhere; check the path",
         ),
         (["--data", "rooms:huge"], "Rooms has no size 'huge'; choose one of tiny, quick, full"),
-        (["--data", "store:nowhere"], "nowhere: no manifest.json, so no complete store; run exp"),
+        (["--data", "store:nowhere"], "nowhere: no manifest.json, so no complete store; run mprm"),
         (["--data", "folder:nowhere"], "--data folder:nowhere: no folder nowhere; check the path"),
         (["--preset", "huge"], "argument --preset: invalid choice: 'huge'"),
         (["--stage", "sleep"], "argument --stage: invalid choice: 'sleep'"),

@@ -66,7 +66,7 @@ def test_a_store_that_moved(error, labels):
     values = json.loads((labels / "export.json").read_text())
     (labels / "export.json").write_text(json.dumps(values | {"store": "nowhere"}))
     message = error(labels)
-    assert message.startswith("nowhere: no manifest.json, so no complete store; run experiments/")
+    assert message.startswith("nowhere: no manifest.json, so no complete store; run mprm ")
     assert message.endswith("Or say with --store where the scenes are.")
 
 
