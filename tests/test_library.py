@@ -17,7 +17,7 @@ from clouds import surface_cloud
 import mprm_jax
 
 DOCS = Path(__file__).parents[1] / "docs"
-WITH_EXAMPLES = ["mprm_jax.clouds", "mprm_jax.prediction.network", "mprm_jax.crf.refinement"]
+WITH_EXAMPLES = ["mprm_jax.clouds", "mprm_jax.crf.refinement"]
 
 
 def test_importing_the_package_loads_nothing():

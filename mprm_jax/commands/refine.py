@@ -64,6 +64,7 @@ def refine(args: dict[str, Any]) -> None:
         settings=settings,
         tune_scenes=args["tune"],
         picture=args["picture"],
+        as_ply=args["ply"],
     )
     if is_first_host():
         print(json.dumps(report.values, indent=1) if args["json"] else report.text)
@@ -102,6 +103,7 @@ def make_parser() -> Parser:
         "boundaries should lie where colors change (default: 0, no tuning)",
     )
     parser.add_argument("--picture", action="store_true", help="draw a scene before and after")
+    parser.add_argument("--ply", action="store_true", help="also write scans as DIR/ply/*.ply")
     parser.add_argument("--json", action="store_true", help="print the measures as JSON")
     add_hosts_flags(parser)
     crf = parser.add_argument_group("the CRF")

@@ -20,6 +20,7 @@ from mprm_jax.errors import UserError
 from mprm_jax.evaluation.pictures import Panel, draw_panels
 from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
 from mprm_jax.labeling.choice import ClassScale, standardise
+from mprm_jax.labeling.exporting import write_scans
 from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.mining import begin_together, finish_together
 from mprm_jax.palette import class_palette, label_colors
@@ -269,6 +270,7 @@ def refine_run(
     settings: RefineSettings,
     tune_scenes: int,
     picture: bool,
+    as_ply: bool = False,
 ) -> Report:
     """Refines the export at a path.
 
@@ -277,6 +279,7 @@ def refine_run(
       output: folder of the refined export; beside the other, with `_crf`, if None.
       tune_scenes: number of scenes on which the kernels are chosen first; 0: take `settings`.
       picture: draw one scene before and after, as `refined.png` in the refined export.
+      as_ply: also write each scan with its labels, into the folder `ply` of the refined export.
 
     Raises:
       ValueError, OSError: in one line; see `refine_export`.
@@ -295,6 +298,8 @@ def refine_run(
     refined = refine_export(export, scenes, settings, directory)
     if picture and is_first_host():
         draw_refined(export, refined, scenes, directory / "refined.png")
+    if as_ply:
+        write_scans(refined, scenes)
     columns = {"before": measure_labels(export, scenes), "after": measure_labels(refined, scenes)}
     values = {
         "directory": str(directory),

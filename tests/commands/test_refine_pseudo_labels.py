@@ -42,11 +42,13 @@ def error(script, tmp_path):
 
 
 def test_the_refined_export_lies_beside_the_other_and_both_are_measured(script, labels, tmp_path):
-    ended = script(refine.main, "--export", labels, "--picture", "--json")
+    ended = script(refine.main, "--export", labels, "--picture", "--ply", "--json")
     assert ended.status == 0, ended.err
     refined = Export(tmp_path / "labels_crf")
     assert refined.scenes == Export(labels).scenes
     assert (refined.path / "refined.png").read_bytes().startswith(b"\x89PNG")
+    scans = {path.stem for path in (refined.path / "ply").glob("*.ply")}
+    assert scans == set(refined.scenes)
     values = json.loads(ended.out)
     assert values["directory"] == str(refined.path) and values["before"]["miou"] > 0
     again = script(refine.main, "--export", labels)
