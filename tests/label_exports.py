@@ -32,7 +32,14 @@ def write_export(
     folder.mkdir()
     for scene, label in labels.items():
         nothing = np.zeros((len(label), 3), np.float16)
-        arrays = ExportedScene(nothing, nothing > 0, as_stored(label), *[nothing[:, 0]] * 3)
+        arrays = ExportedScene(
+            scores=nothing,
+            allowed=nothing > 0,
+            label=as_stored(label),
+            confidence=nothing[:, 0],
+            num_balls=nothing[:, 0].astype(np.uint16),
+            point_voxel=store.point_voxel("train", scene),
+        )
         save_scene(scene_file(folder, scene), arrays)
     manifest = ExportManifest(
         data="fake",
