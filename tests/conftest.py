@@ -1,10 +1,15 @@
-"""Four CPU devices, strict broadcasting, one key per test, and logging as it was."""
+"""Four CPU devices, strict broadcasting, checked shapes, one key per test, logging as it was."""
 
 import logging
 import sys
 
 import jax
 import pytest
+from jaxtyping import install_import_hook
+
+# Every call and trace of these, of any test, has the shapes and types that its signature says.
+CHECKED = ("geometry", "ops", "models")
+install_import_hook([f"mprm_jax.{name}" for name in CHECKED], "beartype.beartype")
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)

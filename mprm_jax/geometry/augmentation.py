@@ -1,13 +1,14 @@
 """Draws the random motion of a ball during training."""
 
 import numpy as np
+from jaxtyping import Float32
 
 from mprm_jax.config import AugmentConfig
 from mprm_jax.types import Array
 
 
-def random_transform(rng: np.random.Generator, config: AugmentConfig) -> Array:
-    """Rotation about z, then anisotropic scale with a possible flip of x, as a [3, 3] matrix.
+def random_transform(rng: np.random.Generator, config: AugmentConfig) -> Float32[Array, "3 3"]:
+    """Rotation about z, then anisotropic scale with a possible flip of x, as a matrix.
 
     Rows of points are multiplied from the left: `points @ transform`.
 
@@ -22,7 +23,9 @@ def random_transform(rng: np.random.Generator, config: AugmentConfig) -> Array:
     return (rotation * scale[None]).astype(np.float32)
 
 
-def jitter(points: Array, rng: np.random.Generator, config: AugmentConfig) -> Array:
+def jitter(
+    points: Float32[Array, "N 3"], rng: np.random.Generator, config: AugmentConfig
+) -> Float32[Array, "N 3"]:
     """Points moved by Gaussian noise of `config.noise` meters per coordinate."""
     if config.noise == 0:
         return points

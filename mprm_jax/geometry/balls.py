@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, Real
 from scipy.spatial import cKDTree
 
 from mprm_jax.geometry.neighbors import make_tree
@@ -12,12 +13,12 @@ from mprm_jax.types import Array
 class Cover(NamedTuple):
     """Balls that together hold the points to be covered."""
 
-    centers: Array  # [S, 3] float32, meters
-    radii: Array  # [S] float64, meters
-    num_points: Array  # [S] int64
+    centers: Float32[Array, "S 3"]  # meters
+    radii: Float64[Array, " S"]  # meters
+    num_points: Int64[Array, " S"]
 
 
-def grid_seeds(coords: Array, radius: float, placement: str) -> Array:
+def grid_seeds(coords: Real[Array, "N 3"], radius: float, placement: str) -> Float64[Array, "S 3"]:
     """Ball centers on a regular grid over the bounding box of a cloud, floor(l / r) + 1 per axis.
 
     "ends" puts the outer seeds on the faces of the box, as the released labels do; an axis shorter
@@ -25,11 +26,11 @@ def grid_seeds(coords: Array, radius: float, placement: str) -> Array:
     equal cells, whose balls cover the whole box.
 
     Args:
-      coords: [N, 3] meters, N >= 1.
+      coords: meters, N >= 1.
       radius: meters, r.
 
     Returns:
-      [S, 3] float64, x changes slowest; empty balls are not removed here.
+      Meters; x changes slowest; empty balls are not removed here.
 
     Source: paper section 3; mprm `datasets/Scannet_subcloud.py`.
     """
@@ -46,30 +47,32 @@ def grid_seeds(coords: Array, radius: float, placement: str) -> Array:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def grid_seed_counts(coords: Array, radius: float) -> Array:
-    """Number of seeds on each axis, as [3] int64."""
+def grid_seed_counts(coords: Real[Array, "N 3"], radius: float) -> Int64[Array, "3"]:
+    """Number of seeds on each axis."""
     low, high = coords.min(axis=0).astype(np.float64), coords.max(axis=0).astype(np.float64)
     return np.floor((high - low) / radius).astype(np.int64) + 1
 
 
-def in_ball(offsets: Array, radius: float) -> Array:
-    """Whether each offset from the center is shorter than `radius`, as [N] bool.
+def in_ball(offsets: Float32[Array, "N 3"], radius: float) -> Bool[Array, " N"]:
+    """Whether each offset from the center is shorter than `radius`.
 
     The one rule for points at the surface of a ball, so that what `prepare` counts holds in
     training to the last point.
 
     Args:
-      offsets: [N, 3] float32, meters.
+      offsets: meters.
     """
     return np.sum(np.square(offsets), axis=1, dtype=np.float64) < np.float64(radius) ** 2
 
 
-def ball_rows(coords: Array, tree: cKDTree, center: Array, radius: float) -> Array:
-    """Ascending rows of `coords` inside a ball, as int32; the tree over them narrows the search.
+def ball_rows(
+    coords: Float32[Array, "N 3"], tree: cKDTree, center: Float32[Array, "3"], radius: float
+) -> Int32[Array, " M"]:
+    """Ascending rows of `coords` inside a ball; the tree over them narrows the search.
 
     Args:
-      coords: [N, 3] float32, meters.
-      center: [3] float32, meters.
+      coords: meters.
+      center: meters.
       radius: meters.
     """
     # Wider than the ball by more than float32 rounding at a kilometer from the origin.
@@ -79,11 +82,11 @@ def ball_rows(coords: Array, tree: cKDTree, center: Array, radius: float) -> Arr
 
 
 def cover(
-    coords: Array,
+    coords: Float32[Array, "N 3"],
     radius: float,
     max_points: int,
     rng: np.random.Generator,
-    wanted: Array | None = None,
+    wanted: Bool[Array, " N"] | None = None,
 ) -> Cover:
     """Covers a cloud with balls around its own points.
 
@@ -91,9 +94,9 @@ def cover(
     than `max_points` points is made as much smaller as it takes to hold no more of them.
 
     Args:
-      coords: [N, 3] float32, meters, N >= 1, no two alike.
+      coords: meters, N >= 1, no two alike.
       radius: meters.
-      wanted: [N] bool, points to be covered, at least one; all if None.
+      wanted: points to be covered, at least one; all if None.
     """
     tree = make_tree(coords)
     covered = np.zeros(len(coords), bool) if wanted is None else ~wanted
@@ -111,7 +114,7 @@ def cover(
     return Cover(*(np.array(values) for values in zip(*balls, strict=True)))
 
 
-def _radius_of(offsets: Array, max_points: int) -> float:
+def _radius_of(offsets: Float32[Array, "N 3"], max_points: int) -> float:
     """Largest radius with which a ball holds at most `max_points` of more points."""
     sq_dist = np.sum(np.square(offsets), axis=1, dtype=np.float64)
     # Below the root of the first one outside by more than rounding: in_ball squares it again.

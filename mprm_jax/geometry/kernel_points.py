@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from jaxtyping import Float32, Float64
 
 from mprm_jax.errors import UserError
 from mprm_jax.types import Array
@@ -14,7 +15,7 @@ _NUM_ITERATIONS = 3000
 
 
 @functools.cache
-def unit_kernel(num_points: int) -> Array:
+def unit_kernel(num_points: int) -> Float32[Array, "{num_points} 3"]:
     """Kernel points in a ball whose outer points have mean norm 1.
 
     The outer points descend the potential of KPConv, mutual repulsion 1/d and a quadratic pull to
@@ -22,7 +23,7 @@ def unit_kernel(num_points: int) -> Array:
     kernel everywhere. 15 points end in a twisted bicapped hexagonal prism, as in the released code.
 
     Returns:
-      [num_points, 3] float32, the first point at the origin.
+      The first point is at the origin.
 
     Source: Thomas et al. 2019, supplementary material; mprm `kernels/kernel_points.py`.
     """
@@ -37,7 +38,7 @@ def unit_kernel(num_points: int) -> Array:
     return kernel
 
 
-def _spiral(num_points: int) -> Array:
+def _spiral(num_points: int) -> Float64[Array, "{num_points} 3"]:
     """A golden-angle spiral on the sphere that includes both poles."""
     height = np.linspace(1.0, -1.0, num_points)
     angle = np.arange(num_points) * np.pi * (3.0 - np.sqrt(5.0))
@@ -45,7 +46,7 @@ def _spiral(num_points: int) -> Array:
     return 0.5 * np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
 
 
-def _gradient(points: Array) -> Array:
+def _gradient(points: Float64[Array, "K 3"]) -> Float64[Array, "K 3"]:
     """Gradient of the potential; the fixed center repels too."""
     others = np.concatenate([np.zeros((1, 3)), points])
     offsets = points[:, None] - others[None]

@@ -1,26 +1,29 @@
 """Finds the points within a radius, nearest first, in lists of fixed width."""
 
 import numpy as np
+from jaxtyping import Float, Int32, Int64
 from scipy.spatial import cKDTree
 
 from mprm_jax.types import Array
 
 
-def make_tree(points: Array) -> cKDTree:
+def make_tree(points: Float[Array, "N D"]) -> cKDTree:
     """A search tree made for few queries: quick to build, no slower to ask at these sizes."""
     return cKDTree(points, leafsize=24, compact_nodes=False, balanced_tree=False)
 
 
-def radius_neighbors(queries: Array, tree: cKDTree, radius: float, max_neighbors: int) -> Array:
+def radius_neighbors(
+    queries: Float[Array, "M 3"], tree: cKDTree, radius: float, max_neighbors: int
+) -> Int32[Array, "M {max_neighbors}"]:
     """The nearest `max_neighbors` points of the tree closer than `radius` to each query.
 
     Args:
-      queries: [M, 3] meters.
+      queries: meters.
       tree: over N points in meters.
       radius: meters; a point at exactly this distance is out.
 
     Returns:
-      [M, max_neighbors] int32 into the tree's points, nearest first; N marks an empty slot.
+      Into the tree's points, nearest first; N marks an empty slot.
     """
     shape = (len(queries), max_neighbors)
     if len(queries) == 0 or tree.n == 0:
@@ -31,13 +34,15 @@ def radius_neighbors(queries: Array, tree: cKDTree, radius: float, max_neighbors
     return index.astype(np.int32)
 
 
-def nearest(queries: Array, tree: cKDTree) -> Array:
-    """Index of the point of the tree nearest to each query, as [M] int32."""
+def nearest(queries: Float[Array, "M D"], tree: cKDTree) -> Int32[Array, " M"]:
+    """Index of the point of the tree nearest to each query."""
     if len(queries) == 0:
         return np.zeros(0, np.int32)
     return tree.query(queries)[1].astype(np.int32)
 
 
-def count_neighbors(queries: Array, tree: cKDTree, radius: float) -> Array:
-    """Number of points of the tree closer than `radius` to each query, as [M] int64."""
+def count_neighbors(
+    queries: Float[Array, "M 3"], tree: cKDTree, radius: float
+) -> Int64[Array, " M"]:
+    """Number of points of the tree closer than `radius` to each query."""
     return tree.query_ball_point(queries, np.nextafter(radius, 0), return_length=True)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Int64
 
 from mprm_jax.geometry.neighbors import count_neighbors, make_tree, nearest, radius_neighbors
 from mprm_jax.geometry.voxels import voxel_grid, voxel_means
@@ -37,11 +38,11 @@ class CloudPyramid(NamedTuple):
     upsamples: tuple[Array, ...]  # (L-1) x [N_l] int32 into level l+1
 
 
-def build_pyramid(points: Array, spec: PyramidSpec) -> CloudPyramid:
+def build_pyramid(points: Float32[Array, "N_0 3"], spec: PyramidSpec) -> CloudPyramid:
     """Coarsens a cloud level by level and finds all lists.
 
     Args:
-      points: [N_0, 3] float32 meters, N_0 >= 1; already one point per voxel.
+      points: meters, N_0 >= 1; already one point per voxel.
 
     Source: mprm `datasets/common.py`, tf_segmentation_attention_inputs.
     """
@@ -62,7 +63,9 @@ def build_pyramid(points: Array, spec: PyramidSpec) -> CloudPyramid:
     )
 
 
-def coarsen(points: Array, voxel_size: float, num_levels: int) -> list[Array]:
+def coarsen(
+    points: Float32[Array, "N_0 3"], voxel_size: float, num_levels: int
+) -> list[Float32[Array, "_ 3"]]:
     """The cloud and its `num_levels` - 1 coarser versions, barycenters of doubled cells."""
     levels = [np.ascontiguousarray(points, np.float32)]
     for level in range(1, num_levels):
@@ -72,8 +75,8 @@ def coarsen(points: Array, voxel_size: float, num_levels: int) -> list[Array]:
 
 
 def neighbor_counts(
-    points: Array, spec: PyramidSpec
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    points: Float32[Array, "N_0 3"], spec: PyramidSpec
+) -> tuple[tuple[Int64[Array, " _"], ...], tuple[Int64[Array, " _"], ...]]:
     """Unbounded list lengths of a cloud: per level for convolutions, per stride for pooling."""
     levels = coarsen(points, spec.voxel_size, len(spec.conv_radii))
     trees = [make_tree(level) for level in levels]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64, Int32, Int64, Integer
 
 from mprm_jax.errors import UserError
 from mprm_jax.types import Array
@@ -15,11 +16,13 @@ CHUNK_SAMPLES = 1_000_000  # bounds temporary memory to some tens of megabytes
 class SurfaceSamples(NamedTuple):
     """Points on a surface; the vertices come first, in their order."""
 
-    coords: Array  # [M, 3] float64, meters
-    vertices: Array  # [M] int32, row of the nearest vertex among the corners of the triangle
+    coords: Float64[Array, "M 3"]  # meters
+    vertices: Int32[Array, " M"]  # row of the nearest vertex among the corners of the triangle
 
 
-def sample_surface(vertices: Array, faces: Array, spacing: float) -> SurfaceSamples:
+def sample_surface(
+    vertices: Float[Array, "N 3"], faces: Integer[Array, "F 3"], spacing: float
+) -> SurfaceSamples:
     """Samples every vertex, every edge and every triangle no coarser than `spacing`.
 
     Edges longer than `spacing` are divided evenly; triangles higher than `spacing` are filled with
@@ -27,8 +30,8 @@ def sample_surface(vertices: Array, faces: Array, spacing: float) -> SurfaceSamp
     Faces with a repeated or an out-of-range corner are skipped.
 
     Args:
-      vertices: [N, 3] meters, finite; vertices of no face are kept.
-      faces: [F, 3] integers into `vertices`.
+      vertices: meters, finite; vertices of no face are kept.
+      faces: into `vertices`.
       spacing: meters, between neighboring samples.
 
     Raises:
@@ -44,7 +47,7 @@ def sample_surface(vertices: Array, faces: Array, spacing: float) -> SurfaceSamp
     return SurfaceSamples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _valid_faces(faces: Array, num_vertices: int) -> Array:
+def _valid_faces(faces: Integer[Array, "F 3"], num_vertices: int) -> Int64[Array, "V 3"]:
     faces = np.asarray(faces, np.int64).reshape(-1, 3)
     first, second, third = faces.T
     distinct = (first != second) & (second != third) & (third != first)
@@ -52,14 +55,18 @@ def _valid_faces(faces: Array, num_vertices: int) -> Array:
     return faces[distinct & np.all(inside, axis=0)]
 
 
-def _longest_edge_first(vertices: Array, faces: Array) -> Array:
+def _longest_edge_first(
+    vertices: Float64[Array, "N 3"], faces: Int64[Array, "F 3"]
+) -> Int64[Array, "F 3"]:
     """Rotates the corners of each face so that the first two span its longest edge."""
     lengths = [_lengths(vertices[faces[:, (a + 1) % 3]] - vertices[faces[:, a]]) for a in range(3)]
     start = np.argmax(lengths, axis=0) if len(faces) else np.zeros(0, np.int64)
     return np.take_along_axis(faces, (start[:, None] + np.arange(3)[None]) % 3, axis=1)
 
 
-def _edge_samples(vertices: Array, faces: Array, spacing: float) -> SurfaceSamples:
+def _edge_samples(
+    vertices: Float64[Array, "N 3"], faces: Int64[Array, "F 3"], spacing: float
+) -> SurfaceSamples:
     """Inner points of the distinct edges longer than `spacing`."""
     starts, ends = faces.T.ravel(), faces[:, [1, 2, 0]].T.ravel()
     is_long = _lengths(vertices[ends] - vertices[starts]) > spacing
@@ -77,7 +84,9 @@ def _edge_samples(vertices: Array, faces: Array, spacing: float) -> SurfaceSampl
     return SurfaceSamples(coords, np.where(share <= 0.5, low[edge], high[edge]).astype(np.int32))
 
 
-def _face_samples(vertices: Array, faces: Array, spacing: float) -> Iterator[SurfaceSamples]:
+def _face_samples(
+    vertices: Float64[Array, "N 3"], faces: Int64[Array, "F 3"], spacing: float
+) -> Iterator[SurfaceSamples]:
     """Points strictly inside the triangles that have room for a row of them, chunk by chunk."""
     base = vertices[faces[:, 1]] - vertices[faces[:, 0]]
     side = vertices[faces[:, 2]] - vertices[faces[:, 0]]
@@ -96,7 +105,11 @@ def _face_samples(vertices: Array, faces: Array, spacing: float) -> Iterator[Sur
 
 
 def _rows_of_points(
-    vertices: Array, faces: Array, num_rows: Array, lengths: Array, spacing: float
+    vertices: Float64[Array, "N 3"],
+    faces: Int64[Array, "F 3"],
+    num_rows: Int64[Array, " F"],
+    lengths: Float64[Array, " F"],
+    spacing: float,
 ) -> SurfaceSamples:
     face, row = _ragged(num_rows - 1)
     height = (row + 1) / num_rows[face]
@@ -113,13 +126,13 @@ def _rows_of_points(
     return SurfaceSamples(coords, nearest.astype(np.int32))
 
 
-def _ragged(counts: Array) -> tuple[Array, Array]:
+def _ragged(counts: Int64[Array, " R"]) -> tuple[Int64[Array, " E"], Int64[Array, " E"]]:
     """Rows of a ragged table with `counts` columns: (row, column) of each cell."""
     row = np.repeat(np.arange(len(counts)), counts)
     return row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def _lengths(vectors: Array) -> Array:
+def _lengths(vectors: Float64[Array, "N 3"]) -> Float64[Array, " N"]:
     return np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int64
 
 from mprm_jax.types import Array
 
@@ -11,17 +12,17 @@ from mprm_jax.types import Array
 class Tile(NamedTuple):
     """A part of a cloud that can be worked on alone."""
 
-    rows: Array  # [M] int64, ascending, points of the tile and of its margin
-    core: Array  # [M] bool, whether the point is the tile's own; each point is of one tile
+    rows: Int64[Array, " M"]  # ascending, points of the tile and of its margin
+    core: Bool[Array, " M"]  # whether the point is the tile's own; each point is of one tile
 
 
-def tiles(coords: Array, max_points: int, margin: float) -> Iterator[Tile]:
+def tiles(coords: Float[Array, "N 3"], max_points: int, margin: float) -> Iterator[Tile]:
     """Yields tiles of at most `max_points` own points each, halves of halves of the cloud.
 
     Points that share x and y stay together, however many they are.
 
     Args:
-      coords: [N, 3] float32, meters, N >= 1.
+      coords: meters, N >= 1.
       margin: meters; every point that is closer than this to an own one is in the tile.
     """
     for own in _halves(coords, np.arange(len(coords)), max_points):
@@ -38,7 +39,9 @@ def tiles(coords: Array, max_points: int, margin: float) -> Iterator[Tile]:
         yield Tile(rows, is_own[rows])
 
 
-def _halves(coords: Array, rows: Array, max_points: int) -> Iterator[Array]:
+def _halves(
+    coords: Float[Array, "N 3"], rows: Int64[Array, " M"], max_points: int
+) -> Iterator[Int64[Array, " _"]]:
     """Halves the longer side at its median until parts are small enough."""
     sides = [np.ptp(coords[rows, axis]) for axis in (0, 1)]
     if len(rows) <= max_points or max(sides) == 0:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64, Int32, Int64, Integer, Real, Shaped
 
 from mprm_jax.errors import UserError
 from mprm_jax.types import Array
@@ -11,15 +12,15 @@ from mprm_jax.types import Array
 class VoxelGrid(NamedTuple):
     """Which voxel each point fell into; voxels are in lexicographic order of their cells."""
 
-    inverse: Array  # [N] int32, voxel of each point
-    counts: Array  # [V] int64, points of each voxel, at least 1
+    inverse: Int32[Array, " N"]  # voxel of each point
+    counts: Int64[Array, " V"]  # points of each voxel, at least 1
 
 
-def voxel_grid(coords: Array, voxel_size: float) -> VoxelGrid:
+def voxel_grid(coords: Real[Array, "N 3"], voxel_size: float) -> VoxelGrid:
     """Assigns points to the cells of a grid aligned with the origin.
 
     Args:
-      coords: [N, 3] meters, finite.
+      coords: meters, finite.
       voxel_size: meters, edge of a cell.
 
     Raises:
@@ -46,20 +47,22 @@ def voxel_grid(coords: Array, voxel_size: float) -> VoxelGrid:
     return VoxelGrid(inverse.astype(np.int32), counts)
 
 
-def voxel_means(values: Array, grid: VoxelGrid) -> Array:
-    """Means of [N, D] point values over each voxel, as [V, D] float64."""
+def voxel_means(values: Real[Array, "N D"], grid: VoxelGrid) -> Float64[Array, "V D"]:
+    """Means of point values over each voxel."""
     columns = [np.bincount(grid.inverse, column, len(grid.counts)) for column in values.T]
     return np.stack(columns, axis=1) / grid.counts[:, None]
 
 
-def voxel_majority(labels: Array, grid: VoxelGrid, num_classes: int) -> Array:
-    """Most frequent label of each voxel, as [V] int32; the smallest of equals.
+def voxel_majority(
+    labels: Integer[Array, " N"], grid: VoxelGrid, num_classes: int
+) -> Int32[Array, " V"]:
+    """Most frequent label of each voxel; the smallest of equals.
 
     Unannotated points (-1) vote like a class. The released code takes the largest id instead:
     mprm grid_subsampling.cpp, corrected later in KPConv (issue 58).
 
     Args:
-      labels: [N] integers in [-1, num_classes).
+      labels: in [-1, num_classes).
     """
     num_bins = num_classes + 1
     votes = np.bincount(
@@ -68,15 +71,17 @@ def voxel_majority(labels: Array, grid: VoxelGrid, num_classes: int) -> Array:
     return (votes.reshape(-1, num_bins).argmax(axis=1) - 1).astype(np.int32)
 
 
-def spread_to_points(values: Array, point_voxel: Array) -> Array:
+def spread_to_points(
+    values: Shaped[Array, "V ..."], point_voxel: Integer[Array, " N"]
+) -> Shaped[Array, "N ..."]:
     """Gives each point the value of its voxel.
 
     Args:
-      values: [V, ...] labels, confidences or scores of the voxels.
-      point_voxel: [N] integers into the voxels, as the scene store keeps it.
+      values: labels, confidences or scores of the voxels.
+      point_voxel: into the voxels, as the scene store keeps it.
 
     Returns:
-      [N, ...] in the order of the scan.
+      In the order of the scan.
 
     Raises:
       ValueError: the map names voxels that are not there.

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+from jaxtyping import Bool, Float, Int32
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.layers import DeformableKPConv, KPConv, MaskedBatchNorm, UnaryBlock, unary
@@ -13,11 +14,11 @@ from mprm_jax.types import Array, PointPyramid
 class Surroundings(NamedTuple):
     """What a convolution goes over: the rows it makes, the rows it reads, and its lists."""
 
-    queries: Array  # [M, 3] meters
-    supports: Array  # [N, 3] meters; the same rows as `queries` unless strided
-    neighbors: Array  # [M, H] int32 into `supports`; N marks an empty slot
-    query_mask: Array  # [M] bool, False on padding
-    support_mask: Array  # [N] bool
+    queries: Float[Array, "M 3"]  # meters
+    supports: Float[Array, "N 3"]  # meters; the same rows as `queries` unless strided
+    neighbors: Int32[Array, "M H"]  # into `supports`; N marks an empty slot
+    query_mask: Bool[Array, " M"]  # False on padding
+    support_mask: Bool[Array, " N"]
 
 
 def surroundings(pyramid: PointPyramid, level: int, *, strided: bool = False) -> Surroundings:
@@ -41,7 +42,9 @@ class SimpleBlock(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, around: Surroundings, x: Array, *, train: bool) -> Array:
+    def __call__(
+        self, around: Surroundings, x: Float[Array, "N C"], *, train: bool
+    ) -> Float[Array, "M {self.features}"]:
         conv = KPConv(self.features, self.config.num_kernel_points, self.extent, name="conv")
         x = conv(around.queries, around.supports, around.neighbors, x)
         norm = MaskedBatchNorm(self.config.keep, self.axis_name, name="norm")
@@ -63,7 +66,9 @@ class ResnetBottleneckBlock(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, around: Surroundings, x: Array, *, train: bool) -> Array:
+    def __call__(
+        self, around: Surroundings, x: Float[Array, "N C"], *, train: bool
+    ) -> Float[Array, "M {self.features}"]:
         keep, slope = self.config.keep, self.config.negative_slope
         inner = UnaryBlock(self.features // 4, keep, slope, self.axis_name, name="reduce")
         y = inner(x, around.support_mask, train=train)
@@ -80,7 +85,9 @@ class ResnetBottleneckBlock(nn.Module):
             return DeformableKPConv(*kernel, *reads, name="conv")
         return KPConv(*kernel, name="conv")
 
-    def _shortcut(self, around: Surroundings, x: Array, train: bool) -> Array:
+    def _shortcut(
+        self, around: Surroundings, x: Float[Array, "N C"], train: bool
+    ) -> Float[Array, "M {self.features}"]:
         if self.strided:
             x = neighbor_max(x, around.neighbors)
         if x.shape[-1] == self.features:

@@ -1,6 +1,7 @@
 """The backbone: two blocks per level, the second of which strides to the next."""
 
 import flax.linen as nn
+from jaxtyping import Float
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.blocks import ResnetBottleneckBlock, SimpleBlock, surroundings
@@ -20,13 +21,12 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, pyramid: PointPyramid, features: Array, *, train: bool = False
-    ) -> tuple[Array, ...]:
+        self, pyramid: PointPyramid, features: Float[Array, "T_0 C"], *, train: bool = False
+    ) -> tuple[Float[Array, "_ _"], ...]:
         """Computes the features of every level, each before its stride.
 
         Args:
           pyramid: L levels.
-          features: [T_0, C].
           train: batch statistics, over `axis_name` too, instead of running ones.
 
         Returns:

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32, Int32
 
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
 from mprm_jax.ops.deformable import (
@@ -37,7 +38,9 @@ class MaskedBatchNorm(nn.Module):
     epsilon: float = 1e-6  # mprm network_blocks_mprm.py, batch_norm
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, *, train: bool) -> Array:
+    def __call__(
+        self, x: Float[Array, "T C"], mask: Bool[Array, " T"], *, train: bool
+    ) -> Float[Array, "T C"]:
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -63,7 +66,9 @@ class UnaryBlock(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, *, train: bool) -> Array:
+    def __call__(
+        self, x: Float[Array, "T C"], mask: Bool[Array, " T"], *, train: bool
+    ) -> Float[Array, "T {self.features}"]:
         x = unary(self.features, dtype=x.dtype)(x)
         x = MaskedBatchNorm(self.keep, self.axis_name, name="norm")(x, mask, train=train)
         return nn.leaky_relu(x, self.negative_slope)
@@ -76,7 +81,9 @@ class CloudDropout(nn.Module):
     axis_name: str | None = None  # mesh axis that clouds are spread over
 
     @nn.compact
-    def __call__(self, x: Array, clouds: Array, num_clouds: int, *, train: bool) -> Array:
+    def __call__(
+        self, x: Float[Array, "T C"], clouds: Int32[Array, " T"], num_clouds: int, *, train: bool
+    ) -> Float[Array, "T C"]:
         if not train or self.rate == 0:
             return x
         keep, device = 1.0 - self.rate, 0
@@ -101,7 +108,13 @@ class KPConv(nn.Module):
     extent: float  # meters
 
     @nn.compact
-    def __call__(self, queries: Array, supports: Array, neighbors: Array, x: Array) -> Array:
+    def __call__(
+        self,
+        queries: Float[Array, "M 3"],
+        supports: Float[Array, "N 3"],
+        neighbors: Int32[Array, "M H"],
+        x: Float[Array, "N C"],
+    ) -> Float[Array, "M {self.features}"]:
         points = scaled_kernel(self.num_kernel_points, self.extent)
         shape = (self.num_kernel_points, x.shape[-1], self.features)
         weights = self.param("weights", _kernel_init, shape)
@@ -123,7 +136,13 @@ class DeformableKPConv(nn.Module):
     modulated: bool = False
 
     @nn.compact
-    def __call__(self, queries: Array, supports: Array, neighbors: Array, x: Array) -> Array:
+    def __call__(
+        self,
+        queries: Float[Array, "M 3"],
+        supports: Float[Array, "N 3"],
+        neighbors: Int32[Array, "M H"],
+        x: Float[Array, "N C"],
+    ) -> Float[Array, "M {self.features}"]:
         shape = (self.num_kernel_points, x.shape[-1], self.features)
         weights = self.param("weights", _kernel_init, shape)
         # The kernel that predicts is rigid, so that the nearest neighbors are all it reaches.
@@ -141,9 +160,13 @@ class DeformableKPConv(nn.Module):
         return deformable_kpconv(*lists, x, weights=weights, modulations=modulations, **kernel)
 
     def _predict(
-        self, queries: Array, supports: Array, neighbors: Array, x: Array
-    ) -> tuple[Array, Array | None]:
-        """Offsets [M, K, 3] in meters, and modulations [M, K] in (0, 2) if asked for."""
+        self,
+        queries: Float[Array, "M 3"],
+        supports: Float[Array, "N 3"],
+        neighbors: Int32[Array, "M H"],
+        x: Float[Array, "N C"],
+    ) -> tuple[Float32[Array, "M K 3"], Float32[Array, "M K"] | None]:
+        """Offsets in meters, and modulations in (0, 2) if asked for."""
         num_points, zeros = self.num_kernel_points, nn.initializers.zeros
         width = num_points * (4 if self.modulated else 3)
         weights = self.param("offset_weights", zeros, (num_points, x.shape[-1], width))
@@ -155,7 +178,7 @@ class DeformableKPConv(nn.Module):
         modulations = 2.0 * nn.sigmoid(moves[:, 3 * num_points :]) if self.modulated else None
         return offsets, modulations
 
-    def _points(self) -> Array:
+    def _points(self) -> Float32[Array, "K 3"]:
         return scaled_kernel(self.num_kernel_points, self.extent)
 
     def _sow(self, collection: str, name: str, value: Ratio) -> None:
@@ -168,6 +191,6 @@ def unary(features: int, name: str = "unary", dtype: Any = jnp.float32) -> nn.De
     return nn.Dense(features, use_bias=False, kernel_init=init, name=name, dtype=dtype)
 
 
-def scaled_kernel(num_points: int, extent: float) -> Array:
-    """Kernel points [num_points, 3] in meters."""
+def scaled_kernel(num_points: int, extent: float) -> Float32[Array, "{num_points} 3"]:
+    """Kernel points in meters."""
     return jnp.asarray(unit_kernel(num_points) * (KERNEL_RADIUS * extent))

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Float32
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.encoder import Encoder
@@ -21,13 +22,13 @@ class Mprm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, pyramid: PointPyramid, features: Array, *, train: bool = False
+        self, pyramid: PointPyramid, features: Float[Array, "T_0 C"], *, train: bool = False
     ) -> MprmOutput:
         """Scores the classes of every cloud and of every coarsest row, on each path.
 
         Args:
           pyramid: of a bucket.
-          features: [T_0, C], e.g. 1, red, green, blue.
+          features: e.g. 1, red, green, blue.
           train: batch statistics and dropout, which draws from the key "dropout".
         """
         encoder = Encoder(self.config, self.voxel_size, self.axis_name, name="encoder")
@@ -36,7 +37,9 @@ class Mprm(nn.Module):
         logits = jax.vmap(lambda path: self._pool(path, pyramid))(scores)
         return MprmOutput(class_logits=logits, point_scores=scores)
 
-    def _scores(self, path: str, features: Array, pyramid: PointPyramid, train: bool) -> Array:
+    def _scores(
+        self, path: str, features: Float32[Array, "T C"], pyramid: PointPyramid, train: bool
+    ) -> Float32[Array, "T {self.num_classes}"]:
         clouds, num_clouds = pyramid.clouds[-1], pyramid.num_clouds
         if path == "spatial":
             spatial = SpatialPath(self.config, num_clouds, self.axis_name, name=path)
@@ -49,7 +52,9 @@ class Mprm(nn.Module):
         head = Head(self.num_classes, num_clouds, self.config, self.axis_name, name=f"{path}_head")
         return head(features, clouds, train=train)
 
-    def _pool(self, scores: Array, pyramid: PointPyramid) -> Array:
+    def _pool(
+        self, scores: Float32[Array, "T num_classes"], pyramid: PointPyramid
+    ) -> Float32[Array, "B num_classes"]:
         clouds = pyramid.clouds[-1], pyramid.num_clouds
         if self.config.pooling == "mean":
             return cloud_mean(scores, *clouds)

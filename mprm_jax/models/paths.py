@@ -1,11 +1,12 @@
 """The paths of region mining: what each makes of the backbone's features, and its classifier.
 
-Every path but the plain one takes features [T, C] of the coarsest rows and clouds [T] int32, the
-cloud of each row, where `num_clouds` marks padding.
+Every path but the plain one takes features of the coarsest rows and the cloud of each row, where
+`num_clouds` marks padding.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Float, Int32
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.layers import CloudDropout, UnaryBlock, unary
@@ -22,7 +23,9 @@ class SpatialPath(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
+    def __call__(
+        self, features: Float[Array, "T C"], clouds: Int32[Array, " T"], *, train: bool
+    ) -> Float[Array, "T C"]:
         attention = PointAttention(self.config, self.num_clouds, self.axis_name, name="attention")
         aggregated = attention(features, clouds, train=train)
         gate = self.param("gate", nn.initializers.zeros, ())  # alpha of eq. 4
@@ -35,7 +38,9 @@ class ChannelPath(nn.Module):
     num_clouds: int
 
     @nn.compact
-    def __call__(self, features: Array, clouds: Array) -> Array:
+    def __call__(
+        self, features: Float[Array, "T C"], clouds: Int32[Array, " T"]
+    ) -> Float[Array, "T C"]:
         gate = self.param("gate", nn.initializers.zeros, ())  # beta of eq. 6
         return gate * channel_attention(features, clouds, self.num_clouds) + features
 
@@ -48,7 +53,9 @@ class PointwisePath(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
+    def __call__(
+        self, features: Float[Array, "T C"], clouds: Int32[Array, " T"], *, train: bool
+    ) -> Float[Array, "T C+{self.config.attention_features}"]:
         attention = PointAttention(self.config, self.num_clouds, self.axis_name, name="attention")
         aggregated = attention(features, clouds, train=train)
         return jnp.concatenate([features, aggregated], axis=-1)
@@ -62,10 +69,10 @@ class PointAttention(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
-        """[T, C1]."""
-
-        def dense(name: str) -> Array:
+    def __call__(
+        self, features: Float[Array, "T C"], clouds: Int32[Array, " T"], *, train: bool
+    ) -> Float[Array, "T {self.config.attention_features}"]:
+        def dense(name: str) -> Float[Array, "T C1"]:
             width = self.config.attention_features
             if self.config.attention_unary == "plain":
                 return unary(width, name)(features)
@@ -85,7 +92,9 @@ class Head(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, features: Array, clouds: Array, *, train: bool) -> Array:
+    def __call__(
+        self, features: Float[Array, "T C"], clouds: Int32[Array, " T"], *, train: bool
+    ) -> Float[Array, "T {self.num_classes}"]:
         dropout = CloudDropout(self.config.dropout, self.axis_name, name="dropout")
         features = dropout(features, clouds, self.num_clouds, train=train)
         shape = (features.shape[-1], self.num_classes)

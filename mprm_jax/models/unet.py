@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Float, Float32
 
 from mprm_jax.config import ModelConfig
 from mprm_jax.models.encoder import Encoder
@@ -24,16 +25,18 @@ class UNet(nn.Module):
     axis_name: str | None = None  # mesh axis that buckets are spread over, as of `nn.BatchNorm`
 
     @nn.compact
-    def __call__(self, pyramid: PointPyramid, features: Array, *, train: bool = False) -> Array:
+    def __call__(
+        self, pyramid: PointPyramid, features: Float[Array, "T_0 C"], *, train: bool = False
+    ) -> Float32[Array, "T_0 {self.num_classes}"]:
         """Scores the classes of every row of level 0.
 
         Args:
           pyramid: of a bucket.
-          features: [T_0, C], e.g. 1, red, green, blue.
+          features: e.g. 1, red, green, blue.
           train: batch statistics and dropout, which draws from the key "dropout".
 
         Returns:
-          Logits [T_0, num_classes]; without meaning on padding.
+          Logits; without meaning on padding.
         """
         encoder = Encoder(self.config, self.voxel_size, self.axis_name, name="encoder")
         *skips, x = encoder(pyramid, features, train=train)

@@ -7,22 +7,26 @@ the padding of a block per cloud would.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int32
 
 from mprm_jax.types import Array
 
 
-def spatial_attention(queries: Array, keys: Array, values: Array, clouds: Array) -> Array:
+def spatial_attention(
+    queries: Float[Array, "T D"],
+    keys: Float[Array, "T D"],
+    values: Float[Array, "T C"],
+    clouds: Int32[Array, " T"],
+) -> Float[Array, "T C"]:
     """Aggregates for each point the values of all points of its cloud.
 
     Point j of the paper asks with B_j (`queries`), point i answers with C_i (`keys`).
 
     Args:
-      queries, keys: [T, D].
-      values: [T, C].
-      clouds: [T] int32, cloud of the row. Padding counts as a cloud of its own.
+      clouds: cloud of the row. Padding counts as a cloud of its own.
 
     Returns:
-      [T, C], the sum of eq. 4; of no meaning on padding.
+      The sum of eq. 4; of no meaning on padding.
 
     Source: Wei et al. 2020, eqs. 3-4.
     """
@@ -32,15 +36,16 @@ def spatial_attention(queries: Array, keys: Array, values: Array, clouds: Array)
     return jnp.einsum("ji,ic->jc", weights, values)
 
 
-def channel_attention(features: Array, clouds: Array, num_clouds: int) -> Array:
+def channel_attention(
+    features: Float[Array, "T C"], clouds: Int32[Array, " T"], num_clouds: int
+) -> Float[Array, "T C"]:
     """Aggregates for each channel of a cloud the channels most like it.
 
     Args:
-      features: [T, C].
-      clouds: [T] int32, cloud of the row; `num_clouds` on padding.
+      clouds: cloud of the row; `num_clouds` on padding.
 
     Returns:
-      [T, C], the sum of eq. 6; zero on padding.
+      The sum of eq. 6; zero on padding.
 
     Source: Wei et al. 2020, eqs. 5-6.
     """
@@ -48,8 +53,8 @@ def channel_attention(features: Array, clouds: Array, num_clouds: int) -> Array:
     return sum(_attend_channels(features, clouds == cloud) for cloud in range(num_clouds))
 
 
-def _attend_channels(features: Array, mask: Array) -> Array:
-    """The sum of eq. 6 for the rows of one cloud, [T, C]; zero elsewhere."""
+def _attend_channels(features: Float[Array, "T C"], mask: Bool[Array, " T"]) -> Float[Array, "T C"]:
+    """The sum of eq. 6 for the rows of one cloud; zero elsewhere."""
     features = jnp.where(mask[:, None], features, 0.0)
     # Eq. 5 sums over points; the mean keeps the softmax from saturating in large clouds. Its
     # printed denominator lacks the exp. The released code normalizes over j and inverts the

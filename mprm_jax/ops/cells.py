@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int32, UInt32
 
 from mprm_jax.types import Array
 
@@ -23,50 +24,55 @@ _CHUNK_CANDIDATES = 2**21  # looked at together, each with some 32 bytes
 class CellGrid(NamedTuple):
     """A grid that holds all points of a bucket, one copy for each cloud."""
 
-    size: Array  # [] meters, edge of a cell
-    low: Array  # [3] int32, the lowest cell of any point, less the margin
-    spans: Array  # [3] uint32, cells on each axis
-    too_wide: Array  # [] bool, cells cannot be told apart: every result is void
+    size: Float[Array, ""]  # meters, edge of a cell
+    low: Int32[Array, "3"]  # the lowest cell of any point, less the margin
+    spans: UInt32[Array, "3"]  # cells on each axis
+    too_wide: Bool[Array, ""]  # cells cannot be told apart: every result is void
 
 
 class SortedCells(NamedTuple):
     """Rows of a bucket in the order of their cells; rows of one cell keep their order."""
 
-    keys: Array  # [T] uint32, ascending
-    rows: Array  # [T] int32
+    keys: UInt32[Array, " T"]  # ascending
+    rows: Int32[Array, " T"]
 
 
 class Coarse(NamedTuple):
     """The next level of a bucket."""
 
-    points: Array  # [M, 3] float32 meters; 0 on padding
-    clouds: Array  # [M] int32; num_clouds on padding
-    num_needed: Array  # [] int32, occupied voxels; those beyond M are left out
-    too_wide: Array  # [] bool, voxels cannot be told apart: the level is void
+    points: Float32[Array, "M 3"]  # meters; 0 on padding
+    clouds: Int32[Array, " M"]  # num_clouds on padding
+    num_needed: Int32[Array, ""]  # occupied voxels; those beyond M are left out
+    too_wide: Bool[Array, ""]  # voxels cannot be told apart: the level is void
 
 
 class CellList(NamedTuple):
     """The points of a bucket in the order of the cells of a grid."""
 
     grid: CellGrid
-    keys: Array  # [T] uint32, ascending
-    rows: Array  # [T] int32, place of each point in the bucket
-    points: Array  # [T, 3]
+    keys: UInt32[Array, " T"]  # ascending
+    rows: Int32[Array, " T"]  # place of each point in the bucket
+    points: Float[Array, "T 3"]
 
 
 class Found(NamedTuple):
     """Neighbor lists."""
 
-    neighbors: Array  # [M, H] int32, nearest first; T for no neighbor
-    num_cut: Array  # [] int32, candidates that were not looked at; 0 if the lists are right
+    neighbors: Int32[Array, "M H"]  # nearest first; T for no neighbor
+    num_cut: Int32[Array, ""]  # candidates that were not looked at; 0 if the lists are right
 
 
-def make_grid(points: Array, clouds: Array, size: Array, num_clouds: int) -> CellGrid:
+def make_grid(
+    points: Float[Array, "T 3"],
+    clouds: Int32[Array, " T"],
+    size: Float[Array, ""] | float,
+    num_clouds: int,
+) -> CellGrid:
     """Lays a grid, aligned with the origin, over the points of all clouds.
 
     Args:
-      points: [T, 3] meters.
-      clouds: [T] int32; `num_clouds` on padding.
+      points: meters.
+      clouds: `num_clouds` on padding.
       size: meters, edge of a cell.
     """
     size = jnp.asarray(size, points.dtype)
@@ -80,8 +86,10 @@ def make_grid(points: Array, clouds: Array, size: Array, num_clouds: int) -> Cel
     return CellGrid(size, low.astype(jnp.int32), spans.astype(jnp.uint32), too_wide)
 
 
-def cell_keys(grid: CellGrid, points: Array, clouds: Array, num_clouds: int) -> Array:
-    """Numbers of cells, [T] uint32, ascending by cloud, then by x, y, z; `NO_KEY` on padding.
+def cell_keys(
+    grid: CellGrid, points: Float[Array, "T 3"], clouds: Int32[Array, " T"], num_clouds: int
+) -> UInt32[Array, " T"]:
+    """Numbers of cells, ascending by cloud, then by x, y, z; `NO_KEY` on padding.
 
     A point further than a cell outside of the grid counts to the nearest cell that keeps one cell
     on each side inside.
@@ -94,20 +102,25 @@ def cell_keys(grid: CellGrid, points: Array, clouds: Array, num_clouds: int) -> 
     return jnp.where(clouds < num_clouds, key, NO_KEY)
 
 
-def sort_cells(keys: Array) -> SortedCells:
+def sort_cells(keys: UInt32[Array, " T"]) -> SortedCells:
     """Sorts rows by the keys of their cells."""
     rows = jnp.arange(len(keys), dtype=jnp.int32)
     return SortedCells(*jax.lax.sort((keys, rows), num_keys=1, is_stable=True))
 
 
 def coarsen(
-    points: Array, clouds: Array, voxel_size: float, *, num_rows: int, num_clouds: int
+    points: Float32[Array, "T 3"],
+    clouds: Int32[Array, " T"],
+    voxel_size: float,
+    *,
+    num_rows: int,
+    num_clouds: int,
 ) -> Coarse:
     """One point per occupied voxel, in the order of clouds, then of x, y, z of the voxels.
 
     Args:
-      points: [T, 3] float32 meters.
-      clouds: [T] int32; `num_clouds` on padding.
+      points: meters.
+      clouds: `num_clouds` on padding.
       voxel_size: meters, of a grid aligned with the origin.
       num_rows: M.
 
@@ -135,12 +148,14 @@ def coarsen(
     )
 
 
-def make_cell_list(points: Array, clouds: Array, size: float, num_clouds: int) -> CellList:
+def make_cell_list(
+    points: Float[Array, "T 3"], clouds: Int32[Array, " T"], size: float, num_clouds: int
+) -> CellList:
     """Sorts the points of a bucket into cells.
 
     Args:
-      points: [T, 3] meters.
-      clouds: [T] int32; `num_clouds` on padding.
+      points: meters.
+      clouds: `num_clouds` on padding.
       size: meters, edge of a cell: the largest radius that will be searched.
     """
     grid = make_grid(points, clouds, size, num_clouds)
@@ -148,16 +163,18 @@ def make_cell_list(points: Array, clouds: Array, size: float, num_clouds: int) -
     return CellList(grid, keys, rows, points[rows])
 
 
-def count_candidates(cells: CellList, queries: Array, clouds: Array, num_clouds: int) -> Array:
-    """Points in the cells around each query, [M] int32; what `capacity` must hold."""
+def count_candidates(
+    cells: CellList, queries: Float[Array, "M 3"], clouds: Int32[Array, " M"], num_clouds: int
+) -> Int32[Array, " M"]:
+    """Points in the cells around each query; what `capacity` must hold."""
     starts, ends = _stretches(cells, queries, clouds, num_clouds)
     return jnp.sum(ends - starts, axis=1)
 
 
 def search(
     cells: CellList,
-    queries: Array,
-    clouds: Array,
+    queries: Float[Array, "M 3"],
+    clouds: Int32[Array, " M"],
     radius: float,
     *,
     width: int,
@@ -167,8 +184,8 @@ def search(
     """The nearest `width` points closer than `radius` to each query, of its own cloud.
 
     Args:
-      queries: [M, 3] meters.
-      clouds: [M] int32; `num_clouds` on padding, which has no neighbors.
+      queries: meters.
+      clouds: `num_clouds` on padding, which has no neighbors.
       radius: meters, at most the size of a cell; a point at exactly this distance is out.
       capacity: candidates looked at per query; the others are counted in `num_cut`.
     """
@@ -201,9 +218,9 @@ def cover_radius(voxel_size: float) -> float:
 
 
 def _stretches(
-    cells: CellList, queries: Array, clouds: Array, num_clouds: int
-) -> tuple[Array, Array]:
-    """Sorted points of the nine columns around each query: first and one past the last, [M, 9]."""
+    cells: CellList, queries: Float[Array, "M 3"], clouds: Int32[Array, " M"], num_clouds: int
+) -> tuple[Int32[Array, "M 9"], Int32[Array, "M 9"]]:
+    """Sorted points of the nine columns around each query: first and one past the last."""
     grid = cells.grid
     keys = cell_keys(grid, queries, clouds, num_clouds)
     across, along = grid.spans[1] * grid.spans[2], grid.spans[2]

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int32
 
 from mprm_jax.ops.kpconv import mix, pairwise_sq_dist, weigh_neighbors
 from mprm_jax.ops.rows import gather_rows
@@ -13,32 +14,30 @@ REPULSION_REACH = 1.5  # extents; deformed points nearer than this repel (mprm K
 
 
 def deformable_kpconv(
-    queries: Array,
-    supports: Array,
-    neighbors: Array,
-    features: Array,
+    queries: Float[Array, "M 3"],
+    supports: Float[Array, "N 3"],
+    neighbors: Int32[Array, "M H"],
+    features: Float[Array, "N C"],
     *,
-    kernel_points: Array,
-    offsets: Array,
-    weights: Array,
+    kernel_points: Float[Array, "K 3"],
+    offsets: Float[Array, "M K 3"],
+    weights: Float[Array, "K C D"],
     extent: float,
-    modulations: Array | None = None,
-) -> Array:
+    modulations: Float[Array, "M K"] | None = None,
+) -> Float[Array, "M D"]:
     """Convolves packed clouds with a point kernel that every query has deformed.
 
     Args:
-      queries: [M, 3] meters.
-      supports: [N, 3] meters, same frame as `queries`.
-      neighbors: [M, H] int32 into `supports`; N marks an empty slot.
-      features: [N, C].
-      kernel_points: [K, 3] meters, relative to a query.
-      offsets: [M, K, 3] meters, added to the kernel points.
-      weights: [K, C, D].
+      queries: meters.
+      supports: meters, same frame as `queries`.
+      neighbors: into `supports`; N marks an empty slot.
+      kernel_points: meters, relative to a query.
+      offsets: meters, added to the kernel points.
       extent: meters; the influence of a kernel point falls linearly to 0 here.
-      modulations: [M, K], a factor of each kernel point.
+      modulations: a factor of each kernel point.
 
     Returns:
-      [M, D] of the type of the features; zero for a query with no neighbor.
+      Of the type of the features; zero for a query with no neighbor.
 
     Source: Thomas et al. 2019, eqs. 4-5; mprm `kernels/convolution_ops.py`, KPConv_deform_ops.
     """
@@ -53,18 +52,18 @@ def deformable_kpconv(
 class Reach(NamedTuple):
     """What deformed kernels find in their lists."""
 
-    neighbors: Array  # [M, W] int32, in reach of a kernel point, in order of the list
-    nearest: Array  # [M, K] int32, neighbor of each kernel point; N where the list is empty
-    num_reached: Array  # [M] int32, in reach, also beyond the W-th
+    neighbors: Int32[Array, "M W"]  # in reach of a kernel point, in order of the list
+    nearest: Int32[Array, "M K"]  # neighbor of each kernel point; N where the list is empty
+    num_reached: Int32[Array, " M"]  # in reach, also beyond the W-th
 
 
 def find_reach(
-    queries: Array,
-    supports: Array,
-    neighbors: Array,
+    queries: Float[Array, "M 3"],
+    supports: Float[Array, "N 3"],
+    neighbors: Int32[Array, "M H"],
     *,
-    kernel_points: Array,
-    offsets: Array,
+    kernel_points: Float[Array, "K 3"],
+    offsets: Float[Array, "M K 3"],
     extent: float,
     width: int,
 ) -> Reach:
@@ -100,24 +99,26 @@ def find_reach(
     )
 
 
-def _slots_of(neighbors: Array, slots: Array, shadow: int) -> Array:
+def _slots_of(
+    neighbors: Int32[Array, "M H"], slots: Int32[Array, "M S"], shadow: int
+) -> Int32[Array, "M S"]:
     """Neighbors at slots of each list; the shadow index past its end."""
     return jnp.take_along_axis(neighbors, slots, axis=1, mode="fill", fill_value=shadow)
 
 
 def fitting_loss(
-    queries: Array,
-    supports: Array,
-    nearest: Array,
+    queries: Float[Array, "M 3"],
+    supports: Float[Array, "N 3"],
+    nearest: Int32[Array, "M K"],
     *,
-    kernel_points: Array,
-    offsets: Array,
+    kernel_points: Float[Array, "K 3"],
+    offsets: Float[Array, "M K 3"],
     extent: float,
 ) -> Ratio:
     """Squared distance of deformed kernel points to their nearest neighbor, in extents.
 
     Args:
-      nearest: [M, K] int32 into `supports`, see `find_reach`; N does not count.
+      nearest: into `supports`, see `find_reach`; N does not count.
       others: as in `deformable_kpconv`.
 
     Source: Thomas et al. 2019, eq. 7; mprm `models/KPFCNN_mprm.py`, regularization.
@@ -129,11 +130,11 @@ def fitting_loss(
 
 
 def repulsion_loss(
-    neighbors: Array,
+    neighbors: Int32[Array, "M H"],
     num_supports: int,
     *,
-    kernel_points: Array,
-    offsets: Array,
+    kernel_points: Float[Array, "K 3"],
+    offsets: Float[Array, "M K 3"],
     extent: float,
 ) -> Ratio:
     """How far deformed kernel points intrude on each other, summed over the kernel.
@@ -153,7 +154,7 @@ def repulsion_loss(
     return Ratio(jnp.sum(jnp.where(counted, intrusion, 0.0)), _count(counted))
 
 
-def left_out(num_reached: Array, width: int) -> Ratio:
+def left_out(num_reached: Int32[Array, " M"], width: int) -> Ratio:
     """Share of the neighbors in reach that kernels do not read, because they read `width`."""
     return Ratio(_count(jnp.maximum(num_reached - width, 0)), _count(num_reached))
 

@@ -2,32 +2,30 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Int32, Key
 
 from mprm_jax.types import Array
 
 
 def kept_features(
-    key: Array,
-    clouds: Array,
+    key: Key[Array, ""],
+    clouds: Int32[Array, " T"],
     num_clouds: int,
     num_features: int,
     *,
     keep: float,
-    first_cloud: Array | int,
-) -> Array:
+    first_cloud: Int32[Array, ""] | int,
+) -> Bool[Array, "T {num_features}"]:
     """Which features of which rows dropout keeps.
 
     The draw of a row is a function of the key, of its cloud and of its place in the cloud: the
     same wherever in a bucket, and on whichever device, the cloud lies.
 
     Args:
-      key: one random key, equal on all devices.
-      clouds: [T] int32, clouds end to end; `num_clouds` on padding.
+      key: equal on all devices.
+      clouds: clouds end to end; `num_clouds` on padding.
       keep: share that is kept.
       first_cloud: number of this device's cloud 0 among those of all devices.
-
-    Returns:
-      [T, num_features] bool.
     """
     rows = jnp.arange(len(clouds))
     starts = jax.ops.segment_min(rows, clouds, num_segments=num_clouds + 1)

@@ -4,34 +4,34 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int32
 
 from mprm_jax.ops.rows import add_rows, gather_rows
 from mprm_jax.types import Array
 
 
 def kpconv(
-    queries: Array,
-    supports: Array,
-    neighbors: Array,
-    features: Array,
+    queries: Float[Array, "M 3"],
+    supports: Float[Array, "N 3"],
+    neighbors: Int32[Array, "M H"],
+    features: Float[Array, "N C"],
     *,
-    kernel_points: Array,
-    weights: Array,
+    kernel_points: Float[Array, "K 3"],
+    weights: Float[Array, "K C D"],
     extent: float,
-) -> Array:
+) -> Float[Array, "M D"]:
     """Convolves packed clouds with a rigid point kernel.
 
     Args:
-      queries: [M, 3] meters.
-      supports: [N, 3] meters, same frame as `queries`.
-      neighbors: [M, H] int32 into `supports`; N marks an empty slot.
-      features: [N, C]; narrower than float32, they are summed in float32 all the same.
-      kernel_points: [K, 3] meters, relative to a query.
-      weights: [K, C, D].
+      queries: meters.
+      supports: meters, same frame as `queries`.
+      neighbors: into `supports`; N marks an empty slot.
+      features: narrower than float32, they are summed in float32 all the same.
+      kernel_points: meters, relative to a query.
       extent: meters; the influence of a kernel point falls linearly to 0 here.
 
     Returns:
-      [M, D] of the type of the features; zero for a query with no neighbor.
+      Of the type of the features; zero for a query with no neighbor.
 
     Source: Thomas et al. 2019, eqs. 1-3; mprm `kernels/convolution_ops.py`, KPConv_ops.
     """
@@ -43,22 +43,25 @@ def kpconv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def weigh_neighbors(
-    points: Array, positions: Array, features: Array, neighbors: Array, extent: float
-) -> Array:
+    points: Float[Array, "M K 3"],
+    positions: Float[Array, "M H 3"],
+    features: Float[Array, "N C"],
+    neighbors: Int32[Array, "M H"],
+    extent: float,
+) -> Float[Array, "M K C"]:
     """Sums the features of neighbors, weighed by their influence on each kernel point.
 
     The gradient computes influences and reads features again: keeping them would take most of the
     memory of a training step.
 
     Args:
-      points: [M, K, 3] meters, kernel points of each query, relative to it.
-      positions: [M, H, 3] meters, neighbors relative to their query.
-      features: [N, C].
-      neighbors: [M, H] int32 into `features`; N marks an empty slot.
+      points: meters, kernel points of each query, relative to it.
+      positions: meters, neighbors relative to their query.
+      neighbors: into `features`; N marks an empty slot.
       extent: meters, of `linear_influence`.
 
     Returns:
-      [M, K, C] of the type of the features.
+      Of the type of the features.
     """
     influence = linear_influence(points, positions, extent).astype(features.dtype)
     return _product("mkh,mhc->mkc", influence, gather_rows(features, neighbors))
@@ -91,9 +94,13 @@ weigh_neighbors.defvjp(_weigh_forward, _weigh_backward)
 
 
 def _pull(
-    points: Array, positions: Array, influence: Array, grad: Array, extent: float
-) -> tuple[Array, Array]:
-    """Gradients of points and positions, given that [M, H, K] of their influence."""
+    points: Float[Array, "M K 3"],
+    positions: Float[Array, "M H 3"],
+    influence: Float[Array, "M H K"],
+    grad: Float[Array, "M H K"],
+    extent: float,
+) -> tuple[Float[Array, "M K 3"], Float[Array, "M H 3"]]:
+    """Gradients of points and positions, given that of their influence."""
     # All that derivatives of the distances would keep follows from the influence; the sums over
     # neighbors are products.
     inside = (influence > 0) & (influence < 1)
@@ -105,8 +112,8 @@ def _pull(
     return for_points, for_positions
 
 
-def mix(gathered: Array, weights: Array) -> Array:
-    """Sums [M, K, C] with [K, C, D] over K and C."""
+def mix(gathered: Float[Array, "M K C"], weights: Float[Array, "K C D"]) -> Float[Array, "M D"]:
+    """Sums the products over K and C."""
     # As one matrix product: XLA on CPUs is five times slower at a sum over two axes.
     num_points, channels, features = weights.shape
     weights = weights.reshape(-1, features).astype(gathered.dtype)
@@ -119,24 +126,25 @@ def _product(formula: str, first: Array, second: Array) -> Array:
     return found.astype(second.dtype)
 
 
-def pairwise_sq_dist(points: Array, others: Array) -> Array:
-    """Squared distances [..., A, B] of `points` [..., A, 3] to `others` [..., B, 3]."""
+def pairwise_sq_dist(
+    points: Float[Array, "*sets A 3"], others: Float[Array, "*sets B 3"]
+) -> Float[Array, "*sets A B"]:
+    """Squared distances between the points of two sets, for each pair of sets."""
     # One coordinate at a time: XLA on CPUs reduces a trailing axis of three ten times slower.
     deltas = [points[..., :, None, axis] - others[..., None, :, axis] for axis in range(3)]
     return sum(jnp.square(delta) for delta in deltas)
 
 
-def linear_influence(points: Array, others: Array, extent: float) -> Array:
+def linear_influence(
+    points: Float[Array, "*sets A 3"], others: Float[Array, "*sets B 3"], extent: float
+) -> Float[Array, "*sets A B"]:
     """1 where points meet, falling linearly to 0 at `extent` meters.
 
     Its derivative where they meet is not defined; `weigh_neighbors` takes 0.
 
     Args:
-      points: [..., A, 3] meters.
-      others: [..., B, 3] meters, in the same frame.
-
-    Returns:
-      [..., A, B].
+      points: meters.
+      others: meters, in the same frame.
 
     Source: Thomas et al. 2019, eq. 3.
     """

@@ -2,18 +2,22 @@
 
 import jax.numpy as jnp
 import optax
+from jaxtyping import Bool, Float, Int32
 
 from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import IGNORED, Array, Ratio
 
 
-def multilabel_loss(logits: Array, labels: Array, real: Array) -> Ratio:
+def multilabel_loss(
+    logits: Float[Array, "B num_classes"],
+    labels: Bool[Array, "B num_classes"],
+    real: Bool[Array, " B"],
+) -> Ratio:
     """Sigmoid cross-entropy, to be averaged over clouds and classes.
 
     Args:
-      logits: [B, num_classes].
-      labels: [B, num_classes] bool, class present in the cloud.
-      real: [B] bool, False for a cloud that only fills the bucket.
+      labels: class present in the cloud.
+      real: False for a cloud that only fills the bucket.
 
     Source: Wei et al. 2020, 4.1.
     """
@@ -22,13 +26,14 @@ def multilabel_loss(logits: Array, labels: Array, real: Array) -> Ratio:
     return Ratio(total, jnp.sum(real, dtype=jnp.float32) * logits.shape[1])
 
 
-def point_loss(logits: Array, labels: Array, weights: Array) -> Ratio:
+def point_loss(
+    logits: Float[Array, "T C"], labels: Int32[Array, " T"], weights: Float[Array, " C"]
+) -> Ratio:
     """Softmax cross-entropy, to be averaged over labeled points.
 
     Args:
-      logits: [T, C].
-      labels: [T] int32; IGNORED carries no loss.
-      weights: [C], of each point by its label; all 1 gives the plain mean.
+      labels: IGNORED carries no loss.
+      weights: of each point by its label; all 1 gives the plain mean.
 
     Source: mprm `models/network_blocks_original.py`, segmentation_loss.
     """
@@ -39,7 +44,7 @@ def point_loss(logits: Array, labels: Array, weights: Array) -> Ratio:
     return Ratio(jnp.sum(shares * jnp.where(labeled, losses, 0.0)), jnp.sum(shares))
 
 
-def point_accuracy(logits: Array, labels: Array) -> Ratio:
+def point_accuracy(logits: Float[Array, "T C"], labels: Int32[Array, " T"]) -> Ratio:
     """Share of labeled points whose highest logit is that of their label; as of `point_loss`."""
     labeled = labels != IGNORED
     hits = labeled & (jnp.argmax(logits, axis=-1) == labels)

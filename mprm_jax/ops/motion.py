@@ -2,20 +2,26 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int32, Key
 
 from mprm_jax.config import AugmentConfig
 from mprm_jax.types import Array
 
 
-def move(points: Array, clouds: Array, keys: Array, config: AugmentConfig) -> Array:
+def move(
+    points: Float[Array, "T 3"],
+    clouds: Int32[Array, " T"],
+    keys: Key[Array, " B"],
+    config: AugmentConfig,
+) -> Float[Array, "T 3"]:
     """Turns each cloud about z, scales it by axis with a possible flip of x, and adds noise.
 
     The motion of a cloud depends on its key alone, wherever the bucket has it.
 
     Args:
-      points: [T, 3] meters, clouds end to end.
-      clouds: [T] int32; B on padding.
-      keys: [B] random keys.
+      points: meters, clouds end to end.
+      clouds: B on padding.
+      keys: of the clouds.
 
     Source: mprm `datasets/common.py`, tf_augment_input.
     """
@@ -32,8 +38,8 @@ def move(points: Array, clouds: Array, keys: Array, config: AugmentConfig) -> Ar
     return points + jnp.float32(config.noise) * noise
 
 
-def _transform(key: Array, config: AugmentConfig) -> Array:
-    """Rotation, then scale, as a [3, 3] matrix that rows of points are multiplied with."""
+def _transform(key: Key[Array, ""], config: AugmentConfig) -> Float[Array, "3 3"]:
+    """Rotation, then scale, as a matrix that rows of points are multiplied with."""
     turn, stretch, mirror = jax.random.split(key, 3)
     angle = jax.random.uniform(turn, maxval=2 * jnp.pi) if config.rotate else 0.0
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -44,5 +50,5 @@ def _transform(key: Array, config: AugmentConfig) -> Array:
     return rotation * scale[None]
 
 
-def _noise(key: Array, row: Array) -> Array:
+def _noise(key: Key[Array, ""], row: Int32[Array, ""]) -> Float[Array, "3"]:
     return jax.random.normal(jax.random.fold_in(key, row), (3,))

@@ -2,20 +2,22 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32
 
 from mprm_jax.types import Array
 
 
-def masked_moments(x: Array, mask: Array, axis_name: str | None) -> tuple[Array, Array]:
+def masked_moments(
+    x: Float[Array, "T C"], mask: Bool[Array, " T"], axis_name: str | None
+) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
     """Computes mean and (biased) variance of each channel over rows and devices.
 
     Args:
-      x: [T, C].
-      mask: [T] bool, False on padding.
+      mask: False on padding.
       axis_name: mesh axis the rows are spread over; None for a single device.
 
     Returns:
-      Mean and variance, [C] each; zero if no row is valid.
+      Mean and variance; zero if no row is valid.
     """
     count, total = _sum_devices((_count(mask), _masked_sum(x, mask)), axis_name)
     count = jnp.maximum(count, 1.0)
@@ -25,11 +27,11 @@ def masked_moments(x: Array, mask: Array, axis_name: str | None) -> tuple[Array,
     return mean, total_sq / count
 
 
-def _count(mask: Array) -> Array:
+def _count(mask: Bool[Array, " T"]) -> Float32[Array, ""]:
     return jnp.sum(mask, dtype=jnp.float32)
 
 
-def _masked_sum(x: Array, mask: Array) -> Array:
+def _masked_sum(x: Float[Array, "T C"], mask: Bool[Array, " T"]) -> Float[Array, " C"]:
     return jnp.sum(jnp.where(mask[:, None], x, 0.0), axis=0)
 
 

@@ -2,52 +2,54 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Float32, Int32
 
 from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array
 
 
 @jax.custom_vjp
-def neighbor_max(features: Array, pools: Array) -> Array:
+def neighbor_max(features: Float[Array, "N C"], pools: Int32[Array, "M P"]) -> Float[Array, "M C"]:
     """Takes the maximum of each channel over a list of rows.
 
     Where rows share the maximum, the gradient goes to the first of the list.
 
     Args:
-      features: [N, C].
-      pools: [M, P] int32 into `features`, P >= 1; N marks an empty slot, which never wins.
+      pools: into `features`, P >= 1; N marks an empty slot, which never wins.
 
     Returns:
-      [M, C]; zero where a list is empty.
+      Zero where a list is empty.
     """
     return _largest(features, pools)[0]
 
 
-def cloud_mean(scores: Array, clouds: Array, num_clouds: int) -> Array:
+def cloud_mean(
+    scores: Float[Array, "T C"], clouds: Int32[Array, " T"], num_clouds: int
+) -> Float[Array, "{num_clouds} C"]:
     """Averages the rows of each cloud.
 
     Args:
-      scores: [T, C].
-      clouds: [T] int32 in [0, num_clouds]; num_clouds marks padding.
+      clouds: in [0, num_clouds]; num_clouds marks padding.
 
     Returns:
-      [num_clouds, C]; zero for a cloud with no rows.
+      Zero for a cloud with no rows.
     """
     totals = jax.ops.segment_sum(scores, clouds, num_clouds)
     return totals / jnp.maximum(cloud_sizes(clouds, num_clouds), 1.0)[:, None]
 
 
-def cloud_log_mean_exp(scores: Array, clouds: Array, num_clouds: int, sharpness: float) -> Array:
+def cloud_log_mean_exp(
+    scores: Float[Array, "T C"], clouds: Int32[Array, " T"], num_clouds: int, sharpness: float
+) -> Float[Array, "{num_clouds} C"]:
     """Computes `log(mean(exp(sharpness * scores))) / sharpness` over the rows of each cloud.
 
     It lies between the mean (sharpness to 0) and the maximum (sharpness to infinity).
 
     Args:
-      scores: [T, C].
-      clouds: [T] int32 in [0, num_clouds]; num_clouds marks padding.
+      clouds: in [0, num_clouds]; num_clouds marks padding.
 
     Returns:
-      [num_clouds, C]; zero for a cloud with no rows.
+      Zero for a cloud with no rows.
 
     Source: Pinheiro and Collobert 2015, eq. 2.
     """
@@ -61,26 +63,27 @@ def cloud_log_mean_exp(scores: Array, clouds: Array, num_clouds: int, sharpness:
     return jnp.where(filled, largest + jnp.log(jnp.where(filled, mean, 1.0)) / sharpness, 0.0)
 
 
-def cloud_sizes(clouds: Array, num_clouds: int) -> Array:
-    """Number of rows of each cloud, [num_clouds] float32."""
+def cloud_sizes(clouds: Int32[Array, " T"], num_clouds: int) -> Float32[Array, " {num_clouds}"]:
+    """Number of rows of each cloud."""
     return jax.ops.segment_sum(jnp.ones(clouds.shape), clouds, num_clouds)
 
 
-def nearest_upsample(features: Array, upsamples: Array) -> Array:
+def nearest_upsample(
+    features: Float[Array, "N C"], upsamples: Int32[Array, " M"]
+) -> Float[Array, "M C"]:
     """Copies to each fine row the features of its nearest coarse row.
 
     Args:
-      features: [N, C] of the coarse level.
-      upsamples: [M] int32 into `features`; N marks padding, which gets zero.
-
-    Returns:
-      [M, C].
+      features: of the coarse level.
+      upsamples: into `features`; N marks padding, which gets zero.
     """
     return gather_rows(features, upsamples)
 
 
-def _largest(features: Array, pools: Array) -> tuple[Array, Array]:
-    """The maxima, and the rows [M, C] they are of; N where a list is empty."""
+def _largest(
+    features: Float[Array, "N C"], pools: Int32[Array, "M P"]
+) -> tuple[Float[Array, "M C"], Int32[Array, "M C"]]:
+    """The maxima, and the rows they are of; N where a list is empty."""
 
     def look(best: tuple[Array, Array], slot: Array) -> tuple[tuple[Array, Array], None]:
         largest, winners = best

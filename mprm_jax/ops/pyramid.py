@@ -7,6 +7,7 @@ the same lists but for the order of neighbors at equal distance.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Float32, Int32
 
 from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
 from mprm_jax.ops.cells import (
@@ -23,9 +24,9 @@ from mprm_jax.types import Array, PointPyramid
 class Overflow(NamedTuple):
     """What did not fit; all 0 if the pyramid is right."""
 
-    rows: Array  # [L] int32, points of each level that have no row
-    candidates: Array  # [L] int32, candidates of lists into each level that were not looked at
-    too_wide: Array  # [] int32, levels whose cells cannot be told apart
+    rows: Int32[Array, " L"]  # points of each level that have no row
+    candidates: Int32[Array, " L"]  # candidates of lists into each level that were not looked at
+    too_wide: Int32[Array, ""]  # levels whose cells cannot be told apart
 
 
 class BuiltPyramid(NamedTuple):
@@ -36,13 +37,17 @@ class BuiltPyramid(NamedTuple):
 
 
 def build_bucket_pyramid(
-    points: Array, clouds: Array, spec: PyramidSpec, capacities: Capacities, num_clouds: int
+    points: Float32[Array, "T_0 3"],
+    clouds: Int32[Array, " T_0"],
+    spec: PyramidSpec,
+    capacities: Capacities,
+    num_clouds: int,
 ) -> BuiltPyramid:
     """Coarsens the clouds of a bucket level by level and finds all lists.
 
     Args:
-      points: [T_0, 3] float32 meters, clouds end to end.
-      clouds: [T_0] int32; `num_clouds` on padding.
+      points: meters, clouds end to end.
+      clouds: `num_clouds` on padding.
 
     Source: mprm `datasets/common.py`, tf_segmentation_attention_inputs.
     """
@@ -80,8 +85,12 @@ def build_bucket_pyramid(
 
 
 def count_pyramid_candidates(
-    points: Array, clouds: Array, spec: PyramidSpec, coarse_rows: tuple[int, ...], num_clouds: int
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    points: Float32[Array, "T_0 3"],
+    clouds: Int32[Array, " T_0"],
+    spec: PyramidSpec,
+    coarse_rows: tuple[int, ...],
+    num_clouds: int,
+) -> tuple[tuple[Int32[Array, ""], ...], tuple[Int32[Array, ""], ...]]:
     """The most candidates of any query, for `Capacities`: L for the lists, L-1 for upsampling."""
     capacities = Capacities(coarse_rows, (), ())
     levels = _Levels(points, clouds, spec, capacities, num_clouds)
@@ -102,8 +111,8 @@ class _Levels:
 
     def __init__(
         self,
-        points: Array,
-        clouds: Array,
+        points: Float32[Array, "T_0 3"],
+        clouds: Int32[Array, " T_0"],
         spec: PyramidSpec,
         capacities: Capacities,
         num_clouds: int,
@@ -150,6 +159,6 @@ class _Levels:
             num_clouds=self.num_clouds,
         )
 
-    def count(self, cells: CellList, level: int) -> Array:
+    def count(self, cells: CellList, level: int) -> Int32[Array, " M"]:
         """Candidates of the rows of a level."""
         return count_candidates(cells, self.points[level], self.clouds[level], self.num_clouds)

@@ -8,18 +8,20 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int32, Shaped
 
 from mprm_jax.types import Array
 
 
-def gather_rows(rows: Array, index: Array, fill: float = 0.0) -> Array:
+def gather_rows(
+    rows: Shaped[Array, "N ..."], index: Int32[Array, "..."], fill: float = 0.0
+) -> Shaped[Array, "..."]:
     """Reads `rows[index]`.
 
     Gradients of rows narrower than float32 are summed in float32.
 
     Args:
-      rows: [N, ...].
-      index: [...] int32 in [0, N]; N reads `fill`.
+      index: in [0, N]; N reads `fill`.
 
     Returns:
       `index.shape + rows.shape[1:]`.
@@ -30,15 +32,17 @@ def gather_rows(rows: Array, index: Array, fill: float = 0.0) -> Array:
     return _gather(rows, index, fill)
 
 
-def add_rows(values: Array, index: Array, num_rows: int) -> Array:
+def add_rows(
+    values: Float[Array, "..."], index: Int32[Array, "..."], num_rows: int
+) -> Float[Array, "{num_rows} ..."]:
     """Adds values to the rows they belong to, the transpose of `gather_rows`; sums in float32.
 
     Args:
       values: `index.shape + [...]`.
-      index: int32 in [0, num_rows]; what belongs to `num_rows` is dropped.
+      index: in [0, num_rows]; what belongs to `num_rows` is dropped.
 
     Returns:
-      [num_rows, ...], of the type of the values.
+      Of the type of the values.
     """
     sums = jnp.zeros((num_rows, *values.shape[index.ndim :]), jnp.float32)
     sums = sums.at[index].add(values.astype(jnp.float32), mode="drop")

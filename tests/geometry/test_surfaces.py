@@ -44,7 +44,7 @@ def test_a_shared_edge_is_sampled_once():
 
 def test_a_sliver_takes_as_many_points_as_its_length():
     sliver = np.array([[0, 0, 0], [10, 0, 0], [5, 0.004, 0]], float)
-    assert len(sample_surface(sliver, [[0, 1, 2]], 0.01).coords) < 2100
+    assert len(sample_surface(sliver, np.array([[0, 1, 2]]), 0.01).coords) < 2100
 
 
 def test_the_order_of_corners_changes_no_coverage():
@@ -62,7 +62,7 @@ def test_faces_that_are_no_triangles_are_skipped():
 
 def test_flat_triangles_are_sampled_along_their_edges():
     line = np.array([[0, 0, 0], [1, 0, 0], [0.5, 0, 0]], float)
-    samples = sample_surface(line, [[0, 1, 2]], 0.1)
+    samples = sample_surface(line, np.array([[0, 1, 2]]), 0.1)
     assert np.isfinite(samples.coords).all()
     assert len(samples.coords) < 30
 

@@ -134,7 +134,7 @@ def test_types_are_those_of_the_host(pair):
 def test_rows_that_do_not_fit_are_counted():
     clouds = BUCKETS["random"]
     needed = [np.sum(x < NUM_CLOUDS) for x in packed(clouds).clouds]
-    few = CAPACITIES._replace(coarse_rows=(needed[1] - 7, ROWS[2]))
+    few = CAPACITIES._replace(coarse_rows=(int(needed[1]) - 7, ROWS[2]))
     found = built(clouds, few)
     np.testing.assert_array_equal(found.overflow.rows[:2], [0, 7])
     assert found.pyramid.clouds[1].max() < NUM_CLOUDS  # no padding is left
