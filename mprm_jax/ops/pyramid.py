@@ -4,14 +4,16 @@ The same result as packing the clouds of `geometry.pyramid`, without the host: t
 the same lists but for the order of neighbors at equal distance.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Float32, Int32
+from jaxtyping import Bool, Float32, Int32
 
 from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
 from mprm_jax.ops.cells import (
     CellList,
+    Found,
     coarsen,
     count_candidates,
     cover_radius,
@@ -51,37 +53,46 @@ def build_bucket_pyramid(
 
     Source: mprm `datasets/common.py`, tf_segmentation_attention_inputs.
     """
-    levels = _Levels(points, clouds, spec, capacities, num_clouds)
-    top = len(spec.conv_radii) - 1
-    neighbors, pools, upsamples = [], [], []
-    cut = [jnp.int32(0)] * (top + 1)
-    for i in range(top + 1):
-        cells = levels.cells(i)
-        capacity = capacities.candidates[i]
-        found = levels.search(cells, i, spec.conv_radii[i], spec.conv_neighbors[i], capacity)
-        neighbors.append(found.neighbors)
-        cut[i] += found.num_cut
-        if i < top:
-            found = levels.search(
-                cells, i + 1, spec.pool_radii[i], spec.pool_neighbors[i], capacity
-            )
-            pools.append(found.neighbors)
-            cut[i] += found.num_cut
-            radius = cover_radius(spec.voxel_size * 2 ** (i + 1))
-            cells, capacity = levels.upsample_cells(i + 1), capacities.upsample_candidates[i]
-            found = levels.search(cells, i, radius, 1, capacity)
-            upsamples.append(found.neighbors[:, 0])
-            cut[i + 1] += found.num_cut
+    levels = _coarsen_all(points, clouds, spec, capacities.coarse_rows, num_clouds)
+    top = len(levels) - 1
+    lists = [_cells(levels[i], _reach(spec, i), num_clouds) for i in range(top + 1)]
+    nearest = [_cells(levels[i], _nearest_radius(spec, i), num_clouds) for i in range(1, top + 1)]
+
+    def look(cells: CellList, queries: _Level, radius: float, width: int, capacity: int) -> Found:
+        sizes = {"width": width, "capacity": capacity, "num_clouds": num_clouds}
+        return search(cells, queries.points, queries.clouds, radius, **sizes)
+
+    neighbors = [
+        look(lists[i], levels[i], spec.conv_radii[i], spec.conv_neighbors[i], room)
+        for i, room in enumerate(capacities.candidates)
+    ]
+    pools = [
+        look(lists[i], levels[i + 1], spec.pool_radii[i], spec.pool_neighbors[i], room)
+        for i, room in enumerate(capacities.candidates[:top])
+    ]
+    upsamples = [
+        look(nearest[i], levels[i], _nearest_radius(spec, i + 1), 1, room)
+        for i, room in enumerate(capacities.upsample_candidates)
+    ]
+    cut = [found.num_cut for found in neighbors]
+    for i in range(top):
+        cut[i] += pools[i].num_cut
+        cut[i + 1] += upsamples[i].num_cut
+    too_wide = [x.too_wide for x in levels[1:]] + [x.grid.too_wide for x in (*lists, *nearest)]
     pyramid = PointPyramid(
-        points=tuple(levels.points),
-        clouds=tuple(levels.clouds),
-        neighbors=tuple(neighbors),
-        pools=tuple(pools),
-        upsamples=tuple(upsamples),
-        real=jnp.zeros(num_clouds, bool).at[levels.clouds[-1]].set(True, mode="drop"),
+        points=tuple(level.points for level in levels),
+        clouds=tuple(level.clouds for level in levels),
+        neighbors=tuple(found.neighbors for found in neighbors),
+        pools=tuple(found.neighbors for found in pools),
+        upsamples=tuple(found.neighbors[:, 0] for found in upsamples),
+        real=jnp.zeros(num_clouds, bool).at[levels[-1].clouds].set(True, mode="drop"),
     )
-    too_wide = sum(jnp.asarray(x, jnp.int32) for x in levels.too_wide)
-    return BuiltPyramid(pyramid, Overflow(jnp.stack(levels.cut_rows), jnp.stack(cut), too_wide))
+    overflow = Overflow(
+        rows=jnp.stack([level.num_cut for level in levels]),
+        candidates=jnp.stack(cut),
+        too_wide=sum(jnp.asarray(x, jnp.int32) for x in too_wide),
+    )
+    return BuiltPyramid(pyramid, overflow)
 
 
 def count_pyramid_candidates(
@@ -92,73 +103,56 @@ def count_pyramid_candidates(
     num_clouds: int,
 ) -> tuple[tuple[Int32[Array, ""], ...], tuple[Int32[Array, ""], ...]]:
     """The most candidates of any query, for `Capacities`: L for the lists, L-1 for upsampling."""
-    capacities = Capacities(coarse_rows, (), ())
-    levels = _Levels(points, clouds, spec, capacities, num_clouds)
-    top = len(spec.conv_radii) - 1
+    levels = _coarsen_all(points, clouds, spec, coarse_rows, num_clouds)
+
+    def most(cells: CellList, queries: _Level) -> Int32[Array, ""]:
+        return jnp.max(count_candidates(cells, queries.points, queries.clouds, num_clouds))
+
     lists, upsamples = [], []
-    for i in range(top + 1):
-        cells = levels.cells(i)
-        most = jnp.max(levels.count(cells, i))
-        if i < top:
-            most = jnp.maximum(most, jnp.max(levels.count(cells, i + 1)))
-            upsamples.append(jnp.max(levels.count(levels.upsample_cells(i + 1), i)))
-        lists.append(most)
+    for i, level in enumerate(levels):
+        cells = _cells(level, _reach(spec, i), num_clouds)
+        # Its own rows look at a level, and those of the next.
+        lists.append(functools.reduce(jnp.maximum, [most(cells, x) for x in levels[i : i + 2]]))
+        if i > 0:
+            cells = _cells(level, _nearest_radius(spec, i), num_clouds)
+            upsamples.append(most(cells, levels[i - 1]))
     return tuple(lists), tuple(upsamples)
 
 
-class _Levels:
-    """The rows of every level, and searches among them."""
+class _Level(NamedTuple):
+    """The rows of a level."""
 
-    def __init__(
-        self,
-        points: Float32[Array, "T_0 3"],
-        clouds: Int32[Array, " T_0"],
-        spec: PyramidSpec,
-        capacities: Capacities,
-        num_clouds: int,
-    ):
-        self.spec, self.num_clouds = spec, num_clouds
-        self.points, self.clouds = [points], [clouds]
-        self.cut_rows, self.too_wide = [jnp.int32(0)], []
-        for level, rows in enumerate(capacities.coarse_rows, start=1):
-            coarse = coarsen(
-                self.points[-1],
-                self.clouds[-1],
-                spec.voxel_size * 2**level,
-                num_rows=rows,
-                num_clouds=num_clouds,
-            )
-            self.points.append(coarse.points)
-            self.clouds.append(coarse.clouds)
-            self.cut_rows.append(jnp.maximum(coarse.num_needed - rows, 0))
-            self.too_wide.append(coarse.too_wide)
+    points: Float32[Array, "T 3"]
+    clouds: Int32[Array, " T"]
+    num_cut: Int32[Array, ""]  # points that have no row
+    too_wide: Bool[Array, ""]  # its cells cannot be told apart
 
-    def cells(self, level: int) -> CellList:
-        """Cells as wide as the longest list into a level."""
-        size = max(self.spec.conv_radii[level], *self.spec.pool_radii[level : level + 1], 0.0)
-        return self._cell_list(level, size)
 
-    def upsample_cells(self, level: int) -> CellList:
-        """Cells that hold the nearest point of a level."""
-        return self._cell_list(level, cover_radius(self.spec.voxel_size * 2**level))
+def _coarsen_all(
+    points: Float32[Array, "T_0 3"],
+    clouds: Int32[Array, " T_0"],
+    spec: PyramidSpec,
+    coarse_rows: tuple[int, ...],
+    num_clouds: int,
+) -> list[_Level]:
+    levels = [_Level(points, clouds, jnp.int32(0), jnp.bool(False))]
+    for number, rows in enumerate(coarse_rows, start=1):
+        finer, size = levels[-1], spec.voxel_size * 2**number
+        coarse = coarsen(finer.points, finer.clouds, size, num_rows=rows, num_clouds=num_clouds)
+        num_cut = jnp.maximum(coarse.num_needed - rows, 0)
+        levels.append(_Level(coarse.points, coarse.clouds, num_cut, coarse.too_wide))
+    return levels
 
-    def _cell_list(self, level: int, size: float) -> CellList:
-        cells = make_cell_list(self.points[level], self.clouds[level], size, self.num_clouds)
-        self.too_wide.append(cells.grid.too_wide)
-        return cells
 
-    def search(self, cells: CellList, level: int, radius: float, width: int, capacity: int):
-        """Lists of the rows of a level."""
-        return search(
-            cells,
-            self.points[level],
-            self.clouds[level],
-            radius,
-            width=width,
-            capacity=capacity,
-            num_clouds=self.num_clouds,
-        )
+def _cells(level: _Level, size: float, num_clouds: int) -> CellList:
+    return make_cell_list(level.points, level.clouds, size, num_clouds)
 
-    def count(self, cells: CellList, level: int) -> Int32[Array, " M"]:
-        """Candidates of the rows of a level."""
-        return count_candidates(cells, self.points[level], self.clouds[level], self.num_clouds)
+
+def _reach(spec: PyramidSpec, level: int) -> float:
+    """The longest list into a level, in meters."""
+    return max(spec.conv_radii[level], *spec.pool_radii[level : level + 1], 0.0)
+
+
+def _nearest_radius(spec: PyramidSpec, level: int) -> float:
+    """Within it lies the nearest point of a level, in meters."""
+    return cover_radius(spec.voxel_size * 2**level)
