@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float32, Int32, Real
 
 from mprm_jax.batches.packing import BucketShape, Cloud, pack
 from mprm_jax.errors import UserError
@@ -30,18 +31,22 @@ from mprm_jax.types import IGNORED, Array, PointPyramid
 class Voxels(NamedTuple):
     """One point for every occupied voxel of a cloud."""
 
-    coords: Array  # [V, 3] float32 meters, means of the points of a voxel
-    colors: Array | None  # [V, C] float32, means
-    point_voxel: Array  # [N] int32, voxel of each point
+    coords: Float32[Array, "V 3"]  # meters, means of the points of a voxel
+    colors: Float32[Array, "V C"] | None  # means
+    point_voxel: Int32[Array, " N"]  # voxel of each point
 
 
-def voxelize(coords: Array, voxel_size: float = 0.04, colors: Array | None = None) -> Voxels:
+def voxelize(
+    coords: Real[Array, "N 3"],
+    voxel_size: float = 0.04,
+    colors: Real[Array, "N C"] | None = None,
+) -> Voxels:
     """Reduces a cloud to the barycenters of its voxels.
 
     Args:
-      coords: [N, 3] meters, finite.
+      coords: meters, finite.
       voxel_size: meters.
-      colors: [N, C] of the points, e.g. in [0, 1].
+      colors: of the points, e.g. in [0, 1].
 
     Raises:
       ValueError: the cloud spans too many voxels.
@@ -56,7 +61,7 @@ def voxelize(coords: Array, voxel_size: float = 0.04, colors: Array | None = Non
 
 
 def pyramid(
-    coords: Array | Sequence[Array],
+    coords: Real[Array, "N 3"] | Sequence[Real[Array, "_ 3"]],
     voxel_size: float = 0.04,
     num_levels: int = 3,
     *,
@@ -73,8 +78,8 @@ def pyramid(
     each of which a jitted function compiles again.
 
     Args:
-      coords: [N, 3] float32 meters, at most one point per voxel (see `voxelize`) and near the
-        origin, or several such clouds, which never see each other.
+      coords: meters, at most one point per voxel (see `voxelize`) and near the origin, or several
+        such clouds, which never see each other.
       voxel_size: meters, of level 0; doubles from level to level.
       conv_radius: reach of rigid kernels, in voxels of their level.
       deform_radius: the same of deformable kernels.

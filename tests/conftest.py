@@ -7,8 +7,9 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-# Every call and trace of these, of any test, has the shapes and types that its signature says.
-CHECKED = ("geometry", "ops", "models")
+# Every call and trace of these, in any test, has the shapes and types that its signature says.
+# Not of what checks its own arguments: tests want to see those errors.
+CHECKED = ("geometry", "ops", "models", "crf.filtering", "crf.mean_field")
 install_import_hook([f"mprm_jax.{name}" for name in CHECKED], "beartype.beartype")
 
 jax.config.update("jax_platforms", "cpu")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int32
 
 from mprm_jax.crf.lattice_device import Lattice
 from mprm_jax.crf.simplex import slice_scale
@@ -20,14 +21,16 @@ BLOCK_ROWS = 256  # rows of the exact filter computed at a time: [BLOCK_ROWS, N]
 class Pairs(NamedTuple):
     """The exact filter over all pairs of points, in time O(N²)."""
 
-    features: Array  # [N, d] in kernel widths, near the origin
-    valid: Array  # [N] bool; the others are padding
+    features: Float[Array, "N d"]  # in kernel widths, near the origin
+    valid: Bool[Array, " N"]  # the others are padding
 
 
 Filter = Lattice | Pairs
 
 
-def gaussian_filter(operator: Filter, values: Array, *, transpose: bool = False) -> Array:
+def gaussian_filter(
+    operator: Filter, values: Float[Array, "N C"], *, transpose: bool = False
+) -> Float[Array, "N C"]:
     """Sums values over all points, weighed by exp(-|f - f'|² / 2); a point's own counts too.
 
     The lattice approximates the sum from below, as far as a constant: it loses what passes through
@@ -35,11 +38,11 @@ def gaussian_filter(operator: Filter, values: Array, *, transpose: bool = False)
     either, since its axes are blurred one after another.
 
     Args:
-      values: [N, C], finite in every row.
+      values: finite in every row.
       transpose: applies the transposed operator.
 
     Returns:
-      [N, C]; zero on padding.
+      Zero on padding.
 
     Source: Adams, Baek, Davis 2010, section 3; Krähenbühl, Koltun 2011, section 3.2.
     """
@@ -48,7 +51,9 @@ def gaussian_filter(operator: Filter, values: Array, *, transpose: bool = False)
     return _filter_lattice(operator, values, transpose)
 
 
-def _filter_lattice(lattice: Lattice, values: Array, transpose: bool) -> Array:
+def _filter_lattice(
+    lattice: Lattice, values: Float[Array, "N C"], transpose: bool
+) -> Float[Array, "N C"]:
     # JAX would transpose each read into a scattered write, the slowest there is.
     def run(lattice: Lattice, values: Array) -> Array:
         return _slice(lattice, _blur(lattice, _splat(lattice, values), transpose))
@@ -59,8 +64,8 @@ def _filter_lattice(lattice: Lattice, values: Array, transpose: bool) -> Array:
     return jax.custom_derivatives.linear_call(run, run_transposed, lattice, values)
 
 
-def _splat(lattice: Lattice, values: Array) -> Array:
-    """Sums point values to their vertices: [N, C] to [M+1, C], the last row zero."""
+def _splat(lattice: Lattice, values: Float[Array, "N C"]) -> Float[Array, "vertices C"]:
+    """Sums point values to their vertices, the last row zero."""
     heads = _sum_rows(values, lattice.head_points, lattice.head_weights)
     tails = _sum_rows(values, lattice.tail_points, lattice.tail_weights)
     return heads.at[lattice.tail_vertices].add(
@@ -68,7 +73,9 @@ def _splat(lattice: Lattice, values: Array) -> Array:
     )
 
 
-def _blur(lattice: Lattice, values: Array, reverse: bool) -> Array:
+def _blur(
+    lattice: Lattice, values: Float[Array, "vertices C"], reverse: bool
+) -> Float[Array, "vertices C"]:
     """Adds half of both neighbors, axis by axis."""
 
     def along(values: Array, neighbors: Array) -> tuple[Array, None]:
@@ -78,14 +85,16 @@ def _blur(lattice: Lattice, values: Array, reverse: bool) -> Array:
     return jax.lax.scan(along, values, lattice.neighbors, reverse=reverse)[0]
 
 
-def _slice(lattice: Lattice, values: Array) -> Array:
-    """Interpolates vertex values at the points: [M+1, C] to [N, C]."""
+def _slice(lattice: Lattice, values: Float[Array, "vertices C"]) -> Float[Array, "N C"]:
+    """Interpolates vertex values at the points."""
     num_dims = lattice.vertices.shape[0] - 1
     return slice_scale(num_dims) * _sum_rows(values, lattice.vertices, lattice.weights)
 
 
-def _sum_rows(values: Array, index: Array, weights: Array) -> Array:
-    """Weighted sums of rows: [K, C] by [S, R] to [R, C]."""
+def _sum_rows(
+    values: Float[Array, "K C"], index: Int32[Array, "S R"], weights: Float[Array, "S R"]
+) -> Float[Array, "R C"]:
+    """Weighted sums of rows."""
     total = jnp.zeros((index.shape[1], values.shape[1]), values.dtype)
     for entry in range(index.shape[0]):
         total = total + weights[entry][:, None] * _read(values, index[entry])
@@ -97,7 +106,7 @@ def _read(values: Array, index: Array) -> Array:
     return values.at[index].get(mode="promise_in_bounds")
 
 
-def _filter_pairs(pairs: Pairs, values: Array) -> Array:
+def _filter_pairs(pairs: Pairs, values: Float[Array, "N C"]) -> Float[Array, "N C"]:
     num_points, num_dims = pairs.features.shape
     padding = -num_points % BLOCK_ROWS
     rows = jnp.pad(pairs.features, ((0, padding), (0, 0)))

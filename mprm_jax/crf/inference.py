@@ -6,10 +6,12 @@ programs.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int32, Integer, Real
 
 from mprm_jax.crf.filtering import Pairs
 from mprm_jax.crf.lattice_device import bucket, build_lattice_on_host, fitting_lattice
@@ -31,8 +33,8 @@ ROUNDING = np.float32(1e-6)
 class CrfResult(NamedTuple):
     """What the CRF says about each point."""
 
-    marginals: Array  # [N, C] float32, rows sum to 1; exactly 0 for a class that is not allowed
-    labels: Array  # [N] int32, class of the largest marginal; of equals, see `dense_crf`
+    marginals: Float32[Array, "N C"]  # rows sum to 1; exactly 0 for a class that is not allowed
+    labels: Int32[Array, " N"]  # class of the largest marginal; of equals, see `dense_crf`
 
 
 class PointKernels(NamedTuple):
@@ -43,19 +45,19 @@ class PointKernels(NamedTuple):
 
     # On a CPU; or on the device, padded to a bucket of rows.
     kernels: HostKernels | tuple[Kernel, ...]
-    order: Array  # [N] int, row of the cloud that each kernel row stands for; on the host
-    ignored: Array  # [N] bool, in the order of the cloud; on the host
+    order: Integer[Array, " N"]  # row of the cloud that each kernel row stands for; on the host
+    ignored: Bool[Array, " N"]  # in the order of the cloud; on the host
 
 
 def dense_crf(
-    features: Array,
-    unary: Array,
+    features: Real[Array, "N F"],
+    unary: Float[Array, "N C"],
     settings: CrfSettings,
     *,
-    allowed: Array | None = None,
-    ignored: Array | None = None,
-    labels: Array | None = None,
-    compatibility: Array | None = None,
+    allowed: Bool[Array, "N C"] | Bool[Array, " C"] | None = None,
+    ignored: Bool[Array, " N"] | None = None,
+    labels: Integer[Array, " N"] | None = None,
+    compatibility: Real[Array, "C C"] | None = None,
     method: str = "lattice",
     builder: str = "auto",
     device: jax.Device | None = None,
@@ -65,16 +67,16 @@ def dense_crf(
     To run it several times over the same cloud, build the kernels once and call `infer`.
 
     Args:
-      features: [N, F] finite numbers, any origin; float64 where float32 would lose detail.
-      unary: [N, C] energies, negative log evidence; infinite for a class that is not allowed.
-      allowed: [N, C] or [C] bool, classes each point may have; by default all.
-      ignored: [N] bool, points without evidence of their own. They send no messages and get the
+      features: finite numbers, any origin; float64 where float32 would lose detail.
+      unary: energies, negative log evidence; infinite for a class that is not allowed.
+      allowed: classes each point may have; by default all.
+      ignored: points without evidence of their own. They send no messages and get the
         marginals that the other points suggest: uniform over their allowed classes if out of reach
         of all others. Of their unary, only what is infinite counts.
-      labels: [N] integers, the label that each point comes with, IGNORED (-1) for none; by default
+      labels: the label that each point comes with, IGNORED (-1) for none; by default
         none. Where marginals are equal, no class is preferred for its number: the point keeps its
         label if that is among the largest, and gets IGNORED if not.
-      compatibility: [C, C], cost of class c at a point where another is of class e; by default
+      compatibility: cost of class c at a point where another is of class e; by default
         Potts, 0 on the diagonal and 1 elsewhere.
       method, builder, device: see `build_kernels`.
 
@@ -97,10 +99,10 @@ def dense_crf(
 
 
 def build_kernels(
-    features: Array,
+    features: Real[Array, "N F"],
     settings: CrfSettings,
     *,
-    ignored: Array | None = None,
+    ignored: Bool[Array, " N"] | None = None,
     method: str = "lattice",
     builder: str = "auto",
     device: jax.Device | None = None,
@@ -108,8 +110,8 @@ def build_kernels(
     """Builds the kernels of a cloud.
 
     Args:
-      features: [N, F] finite numbers, any origin; float64 where float32 would lose detail.
-      ignored: [N] bool; these points send no messages.
+      features: finite numbers, any origin; float64 where float32 would lose detail.
+      ignored: these points send no messages.
       method: "lattice", or "exact" in time O(N²).
       builder: of lattices; "host" with NumPy, "device" in JAX; "auto" is "host" for a CPU and
         "device" for an accelerator. On a CPU, inference takes place where they are built.
@@ -149,18 +151,18 @@ def build_kernels(
 
 def infer(
     kernels: PointKernels,
-    unary: Array,
+    unary: Float[Array, "N C"],
     *,
-    weights: Array,
+    weights: Real[Array, " K"] | Sequence[float],
     num_iterations: int,
-    allowed: Array | None = None,
-    labels: Array | None = None,
-    compatibility: Array | None = None,
+    allowed: Bool[Array, "N C"] | Bool[Array, " C"] | None = None,
+    labels: Integer[Array, " N"] | None = None,
+    compatibility: Real[Array, "C C"] | None = None,
 ) -> CrfResult:
     """Runs mean-field inference with kernels built before; see `dense_crf`.
 
     Args:
-      weights: [K] of the kernels.
+      weights: of the kernels.
     """
     energies, used = _energies(unary, allowed, kernels)
     num_points, num_classes = energies.shape
@@ -191,8 +193,10 @@ def infer(
     return _result(marginals, used, kernels.order, labels, num_classes)
 
 
-def allowed_classes(allowed: Array, shape: tuple[int, int]) -> Array:
-    """Checks and broadcasts a mask of allowed classes, [N, C] or [C], to [N, C] bool."""
+def allowed_classes(
+    allowed: Bool[Array, "N C"] | Bool[Array, " C"], shape: tuple[int, int]
+) -> Bool[Array, "N C"]:
+    """Checks a mask of allowed classes, and broadcasts it to all points."""
     allowed = np.asarray(allowed)
     if allowed.dtype != bool or allowed.shape not in (shape, shape[1:]):
         raise UserError(f"allowed is {allowed.dtype} {allowed.shape}; give bool {shape} or a row.")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float32
 
 from mprm_jax.crf.filtering import Filter, gaussian_filter
 from mprm_jax.crf.lattice_host import HostKernels, Rows, make_filter
@@ -28,37 +29,43 @@ class Kernel(NamedTuple):
     """A normalized Gaussian filter: `receive` x filter x `send`."""
 
     operator: Filter
-    send: Array  # [N]; 0 where a point sends no message
-    receive: Array  # [N]
+    send: Float[Array, " N"]  # 0 where a point sends no message
+    receive: Float[Array, " N"]
 
 
-def make_kernel(operator: Filter, sender: Array, normalization: str = "symmetric") -> Kernel:
+def make_kernel(
+    operator: Filter, sender: Float[Array, " N"], normalization: str = "symmetric"
+) -> Kernel:
     """Normalizes a filter by its sums over all senders.
 
     Args:
-      sender: [N] in [0, 1]; must be 0 on padding.
+      sender: in [0, 1]; must be 0 on padding.
       normalization: see `kernel_scales`.
     """
     sums = gaussian_filter(operator, sender[:, None])[:, 0]
     return Kernel(operator, *kernel_scales(sums, sender, normalization, jnp))
 
 
-def messages(kernel: Kernel, marginals: Array) -> Array:
-    """What each point hears from all points: [N, C] to [N, C], for any subset of the classes."""
+def messages(kernel: Kernel, marginals: Float[Array, "N C"]) -> Float[Array, "N C"]:
+    """What each point hears from all points, for any subset of the classes."""
     sent = kernel.send[:, None] * marginals
     return kernel.receive[:, None] * gaussian_filter(kernel.operator, sent)
 
 
-def gibbs(energies: Array) -> Array:
-    """Marginals [N, C] proportional to exp(-energy), of rows with a finite energy."""
+def gibbs(energies: Float[Array, "N C"]) -> Float[Array, "N C"]:
+    """Marginals proportional to exp(-energy), of rows with a finite energy."""
     return jax.nn.softmax(-energies, axis=1)
 
 
-def updated_energies(unary: Array, heard: Array, compatibility: Array | None = None) -> Array:
-    """Energies [N, C] of each class given the weighted sum of messages [N, C].
+def updated_energies(
+    unary: Float[Array, "N C"],
+    heard: Float[Array, "N C"],
+    compatibility: Float[Array, "C C"] | None = None,
+) -> Float[Array, "N C"]:
+    """Energies of each class given the weighted sum of messages.
 
     Args:
-      compatibility: [C, C], cost of class c at a point where another is of class e; by default
+      compatibility: cost of class c at a point where another is of class e; by default
         Potts, 0 on the diagonal and 1 elsewhere.
     """
     if compatibility is None:
@@ -68,25 +75,25 @@ def updated_energies(unary: Array, heard: Array, compatibility: Array | None = N
 
 
 def mean_field(
-    unary: Array,
+    unary: Float[Array, "N C"],
     kernels: tuple[Kernel, ...],
-    weights: Array,
+    weights: Float[Array, " K"],
     *,
     num_iterations: int,
-    compatibility: Array | None = None,
-) -> Array:
+    compatibility: Float[Array, "C C"] | None = None,
+) -> Float[Array, "N C"]:
     """Approximates the marginals of a fully connected CRF.
 
     Differentiable with respect to `unary`, `weights` and `compatibility`.
 
     Args:
-      unary: [N, C] energies; infinite where a class is not allowed, but not in a whole row.
+      unary: energies; infinite where a class is not allowed, but not in a whole row.
       kernels: K normalized filters over the same N points.
-      weights: [K] of the kernels.
+      weights: of the kernels.
       compatibility: see `updated_energies`.
 
     Returns:
-      [N, C] marginals; rows sum to 1.
+      Marginals; rows sum to 1.
     """
 
     def iterate(marginals: Array, _: None) -> tuple[Array, None]:
@@ -98,22 +105,19 @@ def mean_field(
 
 def mean_field_on_host(
     kernels: HostKernels,
-    unary: Array,
-    weights: Array,
+    unary: Float32[Array, "N C"],
+    weights: Float32[Array, " K"],
     *,
     num_iterations: int,
-    compatibility: Array | None = None,
-) -> Array:
+    compatibility: Float32[Array, "C C"] | None = None,
+) -> Float32[Array, "N C"]:
     """Computes `mean_field` with NumPy and SciPy, on all cores of a CPU.
 
     A block of points stays in the cache of a core from its messages to its marginals.
 
     Args:
-      unary: [N, C] float32 energies; infinite where a class is not allowed.
+      unary: energies; infinite where a class is not allowed.
       weights, compatibility: see `mean_field`.
-
-    Returns:
-      [N, C] marginals.
     """
     marginals = np.empty(unary.shape, np.float32)
     # Compatibility acts on classes and a filter on points, so either can come first.
@@ -138,8 +142,8 @@ def mean_field_on_host(
     return marginals
 
 
-def _softmax(evidence: Array, marginals: Array) -> None:
-    """Writes marginals [n, C] proportional to exp(evidence)."""
+def _softmax(evidence: Float32[Array, "n C"], marginals: Float32[Array, "n C"]) -> None:
+    """Writes marginals proportional to exp(evidence)."""
     with np.errstate(over="ignore"):
         np.exp(evidence, out=marginals)
     sums = np.einsum("nc->n", marginals)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float32, Integer, Real
 
 from mprm_jax.crf.inference import CrfResult, allowed_classes, dense_crf
 from mprm_jax.crf.settings import RELEASED, RELEASED_FLOOR, Smoothing
@@ -10,28 +11,27 @@ from mprm_jax.types import Array
 
 
 def refine(
-    coords: Array,
-    colors: Array | None,
-    probabilities: Array,
+    coords: Real[Array, "N 3"],
+    colors: Real[Array, "N 3"] | None,
+    probabilities: Real[Array, "N C"],
     smoothing: Smoothing = RELEASED,
     *,
-    allowed: Array | None = None,
-    ignored: Array | None = None,
-    labels: Array | None = None,
+    allowed: Bool[Array, "N C"] | Bool[Array, " C"] | None = None,
+    ignored: Bool[Array, " N"] | None = None,
+    labels: Integer[Array, " N"] | None = None,
     builder: str = "auto",
     device: jax.Device | None = None,
 ) -> CrfResult:
     """Smooths class probabilities over position and color.
 
     Args:
-      coords: [N, 3] meters, any origin; float64 if far from it.
-      colors: [N, 3], uint8 or numbers in [0, 1]; None if `smoothing.color_width` is 0.
-      probabilities: [N, C], not negative; of each point only the shares among its allowed classes
-        count.
+      coords: meters, any origin; float64 if far from it.
+      colors: uint8 or numbers in [0, 1]; None if `smoothing.color_width` is 0.
+      probabilities: not negative; of each point only the shares among its allowed classes count.
       smoothing: by default that of the released code.
-      allowed: [N, C] or [C] bool, classes each point may have; by default all.
-      ignored: [N] bool, points without evidence of their own, which take what others suggest.
-      labels: [N] integers, the label that each point keeps where nothing speaks for another,
+      allowed: classes each point may have; by default all.
+      ignored: points without evidence of their own, which take what others suggest.
+      labels: the label that each point keeps where nothing speaks for another,
         IGNORED (-1) for none.
       builder, device: see `build_kernels`.
 
@@ -74,24 +74,24 @@ def refine(
 
 
 def unary_energies(
-    probabilities: Array,
+    probabilities: Real[Array, "N C"],
     *,
-    allowed: Array | None = None,
-    ignored: Array | None = None,
+    allowed: Bool[Array, "N C"] | Bool[Array, " C"] | None = None,
+    ignored: Bool[Array, " N"] | None = None,
     trust: float = RELEASED.trust,
     floor: float = RELEASED_FLOOR,
-) -> Array:
+) -> Float32[Array, "N C"]:
     """Energies -log(trust * p + (1 - trust) / number of allowed classes).
 
     Args:
-      probabilities: [N, C], not negative; scaled to sum to 1 over the allowed classes of a point,
+      probabilities: not negative; scaled to sum to 1 over the allowed classes of a point,
         and taken as uniform where they are all 0.
-      allowed: [N, C] or [C] bool; by default all.
-      ignored: [N] bool; their probabilities are not read.
+      allowed: for each point, or for all; by default all.
+      ignored: their probabilities are not read.
       floor: smallest probability whose logarithm is taken.
 
     Returns:
-      [N, C] float32; infinite where not allowed.
+      Infinite where not allowed.
 
     Source: mprm `crf_postprocessing.py`, where all classes are allowed.
     """
@@ -120,7 +120,9 @@ def unary_energies(
     return np.where(mask, -np.log(mixed), np.inf).astype(np.float32)
 
 
-def _features(coords: Array, colors: Array | None, *, with_colors: bool) -> Array:
+def _features(
+    coords: Real[Array, "N 3"], colors: Real[Array, "N 3"] | None, *, with_colors: bool
+) -> Real[Array, "N F"]:
     """Columns x, y, z and, where there are any, red, green, blue."""
     coords = np.asarray(coords)
     if coords.ndim != 2 or coords.shape[1] != 3:

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Float32, Real
 
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError
@@ -66,8 +67,8 @@ class Network:
 
     def predict(
         self,
-        coords: Array,
-        colors: Array | None = None,
+        coords: Real[Array, "N 3"],
+        colors: Real[Array, "N 3"] | None = None,
         *,
         classes: Sequence[str] | None = None,
         votes: int = 1,
@@ -81,8 +82,8 @@ class Network:
         if its pseudo-labels are beside it, with a softmax as confidence.
 
         Args:
-          coords: [N, 3] meters; points that are not finite get label -1.
-          colors: [N, 3] uint8, or floats in [0, 1]; may be left out if the network was trained
+          coords: meters; points that are not finite get label -1.
+          colors: uint8, or floats in [0, 1]; may be left out if the network was trained
             without colors.
           classes: that may be chosen, e.g. those that are known to occur; all if None.
           votes: balls in which each point is seen at least.
@@ -118,8 +119,7 @@ class Network:
             choose = functools.partial(most_active, allowed=allowed, scale=self._class_scale())
         return Predictor(self._ready, len(self.classes), settings, choose)
 
-    def _allowed(self, classes: Sequence[str] | None) -> Array:
-        """[num_classes] bool."""
+    def _allowed(self, classes: Sequence[str] | None) -> Bool[Array, " num_classes"]:
         if classes is None:
             return np.ones(len(self.classes), bool)
         unknown = [name for name in classes if name not in self.classes]
@@ -156,25 +156,24 @@ def load(workdir: str | pathlib.Path, checkpoint: str | int = "last") -> Network
     return Network(workdir, checkpoint)
 
 
-def most_probable(probabilities: Array, allowed: Array) -> Prediction:
-    """The most probable allowed class of each voxel.
-
-    Args:
-      probabilities: [V, num_classes] float32.
-      allowed: [num_classes] bool.
-    """
+def most_probable(
+    probabilities: Float32[Array, "V num_classes"], allowed: Bool[Array, " num_classes"]
+) -> Prediction:
+    """The most probable allowed class of each voxel."""
     masked = np.where(allowed[None], probabilities, -1.0)
     # Rounding may lift a mean of ones above 1.
     confidence = np.minimum(masked.max(axis=1), 1).astype(np.float32)
     return Prediction(masked.argmax(axis=1), confidence)
 
 
-def most_active(scores: Array, allowed: Array, scale: ClassScale | None) -> Prediction:
+def most_active(
+    scores: Float32[Array, "V num_classes"],
+    allowed: Bool[Array, " num_classes"],
+    scale: ClassScale | None,
+) -> Prediction:
     """The allowed class with the largest point class activation (paper eq. 2).
 
     Args:
-      scores: [V, num_classes] float32.
-      allowed: [num_classes] bool.
       scale: on which scores of classes compare; None compares them as they are.
     """
     scores = scores if scale is None else standardise(scores, scale)
@@ -192,7 +191,7 @@ def _for_tiles(config: Config, stage: str, workers: int) -> Config:
     )
 
 
-def _as_cloud(coords: Array, colors: Array | None) -> CloudFile:
+def _as_cloud(coords: Real[Array, "N 3"], colors: Real[Array, "N 3"] | None) -> CloudFile:
     """Checks arrays and makes bytes of colors."""
     coords = np.asarray(coords, np.float64)
     if coords.ndim != 2 or coords.shape[1] != 3:
