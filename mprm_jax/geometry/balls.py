@@ -18,7 +18,9 @@ class Cover(NamedTuple):
     num_points: Int64[Array, " S"]
 
 
-def grid_seeds(coords: Real[Array, "N 3"], radius: float, placement: str) -> Float64[Array, "S 3"]:
+def grid_seeds(
+    coords: Real[Array, "N 3"], radius: float | np.floating, placement: str
+) -> Float64[Array, "S 3"]:
     """Ball centers on a regular grid over the bounding box of a cloud, floor(l / r) + 1 per axis.
 
     "ends" puts the outer seeds on the faces of the box, as the released labels do; an axis shorter
@@ -47,13 +49,13 @@ def grid_seeds(coords: Real[Array, "N 3"], radius: float, placement: str) -> Flo
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def grid_seed_counts(coords: Real[Array, "N 3"], radius: float) -> Int64[Array, "3"]:
+def grid_seed_counts(coords: Real[Array, "N 3"], radius: float | np.floating) -> Int64[Array, "3"]:
     """Number of seeds on each axis."""
     low, high = coords.min(axis=0).astype(np.float64), coords.max(axis=0).astype(np.float64)
     return np.floor((high - low) / radius).astype(np.int64) + 1
 
 
-def in_ball(offsets: Float32[Array, "N 3"], radius: float) -> Bool[Array, " N"]:
+def in_ball(offsets: Float32[Array, "N 3"], radius: float | np.floating) -> Bool[Array, " N"]:
     """Whether each offset from the center is shorter than `radius`.
 
     The one rule for points at the surface of a ball, so that what `prepare` counts holds in
@@ -66,7 +68,10 @@ def in_ball(offsets: Float32[Array, "N 3"], radius: float) -> Bool[Array, " N"]:
 
 
 def ball_rows(
-    coords: Float32[Array, "N 3"], tree: cKDTree, center: Float32[Array, "3"], radius: float
+    coords: Float32[Array, "N 3"],
+    tree: cKDTree,
+    center: Float32[Array, "3"],
+    radius: float | np.floating,
 ) -> Int32[Array, " M"]:
     """Ascending rows of `coords` inside a ball; the tree over them narrows the search.
 
@@ -83,7 +88,7 @@ def ball_rows(
 
 def cover(
     coords: Float32[Array, "N 3"],
-    radius: float,
+    radius: float | np.floating,
     max_points: int,
     rng: np.random.Generator,
     wanted: Bool[Array, " N"] | None = None,
