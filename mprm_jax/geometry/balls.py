@@ -53,7 +53,7 @@ def grid_seed_counts(coords: Real[Array, "N 3"], radius: float) -> Int64[Array, 
     return np.floor((high - low) / radius).astype(np.int64) + 1
 
 
-def in_ball(offsets: Float32[Array, "N 3"], radius: float) -> Bool[Array, " N"]:
+def in_ball(offsets: Float32[Array, "N 3"], radius: float | np.floating) -> Bool[Array, " N"]:
     """Whether each offset from the center is shorter than `radius`.
 
     The one rule for points at the surface of a ball, so that what `prepare` counts holds in
@@ -66,7 +66,10 @@ def in_ball(offsets: Float32[Array, "N 3"], radius: float) -> Bool[Array, " N"]:
 
 
 def ball_rows(
-    coords: Float32[Array, "N 3"], tree: cKDTree, center: Float32[Array, "3"], radius: float
+    coords: Float32[Array, "N 3"],
+    tree: cKDTree,
+    center: Float32[Array, "3"],
+    radius: float | np.floating,
 ) -> Int32[Array, " M"]:
     """Ascending rows of `coords` inside a ball; the tree over them narrows the search.
 
