@@ -4,8 +4,8 @@ Letters used everywhere: `T_l` rows of a bucket at level `l`, `B` clouds of a bu
 support and query rows, `H` neighbor slots, `K` kernel points, `C`/`D` input and output channels.
 An index equal to the number of rows it points into (the shadow index) means "no row".
 
-Signatures name shapes by these letters: `Float[Array, "N 3"]`. A shape of one letter begins with a
-space, `Int32[Array, " T"]`, or linters take it for the name of a type. Tests check every call.
+Signatures name shapes by these letters: `Float[Array, "N 3"]`. A shape of one name begins with a
+space, `Int32[Array, " T"]`, or linters take it for a type.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
