@@ -1,7 +1,14 @@
 """Four CPU devices, strict broadcasting, checked shapes, one key per test, logging as it was."""
 
 import logging
+import os
 import sys
+
+# Tests run each program a few times: unoptimized, most compile in a fraction of the time. Of the
+# commands that tests start, too.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 import jax
 import pytest

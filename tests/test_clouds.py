@@ -19,7 +19,7 @@ def listed(index, points):
 
 @pytest.fixture(scope="module")
 def pair():
-    return [pyramid(CLOUDS, SIZE, builder=builder) for builder in ("host", "device")]
+    return [pyramid(CLOUDS, SIZE, 2, builder=builder) for builder in ("host", "device")]
 
 
 def test_host_and_device_build_the_same(pair):
@@ -39,13 +39,13 @@ def test_host_and_device_build_the_same(pair):
 
 def test_no_neighbor_in_reach_is_cut(pair):
     host = pair[0]
-    for level, (points, radius) in enumerate(zip(host.points, (2.5, 5.0, 5.0), strict=True)):
+    for level, (points, radius) in enumerate(zip(host.points, (2.5, 5.0), strict=True)):
         near = np.linalg.norm(points[:, None] - points[None], axis=-1) < radius * SIZE * 2**level
         near &= host.clouds[level][:, None] == host.clouds[level][None]
         assert listed(host.neighbors[level], points) == [set(np.flatnonzero(row)) for row in near]
 
 
-@pytest.mark.parametrize("builder", ["host", "device"])
+@pytest.mark.parametrize("builder", ["host", pytest.param("device", marks=pytest.mark.slow)])
 def test_rows_and_lists_can_have_given_sizes(builder):
     found = pyramid(CLOUDS, SIZE, builder=builder, rows=(256, 256, 128), max_neighbors=6)
     assert [len(points) for points in found.points] == [256, 256, 128]
@@ -64,7 +64,11 @@ def test_one_cloud_needs_no_list():
         ({"coords": np.zeros((3, 2))}, r"shape \(3, 2\); give \[N, 3\]"),
         ({"coords": np.zeros((0, 3))}, r"shape \(0, 3\); give \[N, 3\]"),
         ({"coords": CLOUDS, "rows": (8, 8, 8)}, r"the clouds need \("),
-        ({"coords": CLOUDS, "rows": (256, 8, 8), "builder": "device"}, "rows more at a level"),
+        pytest.param(
+            {"coords": CLOUDS, "rows": (256, 8, 8), "builder": "device"},
+            "rows more at a level",
+            marks=pytest.mark.slow,
+        ),
         ({"coords": CLOUDS, "builder": "gpu"}, "builder is 'gpu'; choose host or device"),
     ],
 )

@@ -52,7 +52,8 @@ def top_level_imports(tree):
 
 def opens_as_text(call):
     """Whether a call opens a file as text without saying in which encoding."""
-    if any(keyword.arg == "encoding" for keyword in call.keywords):
+    is_las = ast.unparse(call.func) == "laspy.open"  # always binary
+    if is_las or any(keyword.arg == "encoding" for keyword in call.keywords):
         return False
     name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     if name in ("read_text", "write_text"):

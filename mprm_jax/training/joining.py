@@ -262,7 +262,7 @@ def _keep_stdout_for_results() -> None:
     """Drops what C++ code writes to stdout, as Gloo does to greet; Python's own output stays."""
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, errors="backslashreplace")
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 1)
 
 

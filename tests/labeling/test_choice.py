@@ -141,7 +141,7 @@ def test_order_of_scenes_does_not_change_the_scale(scenes):
 
 
 def test_no_point_at_all_has_no_scale():
-    with pytest.raises(ValueError, match="no point lies in a subcloud"):
+    with pytest.raises(ValueError, match="no point lies in a tagged ball"):
         scale_of([np.zeros((0, NUM_CLASSES))])
 
 

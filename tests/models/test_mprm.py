@@ -14,6 +14,8 @@ from mprm_jax.models.paths import PointAttention
 from mprm_jax.ops.pooling import cloud_log_mean_exp
 from mprm_jax.types import PATHS
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ModelConfig(first_features=8, attention_features=6)
 NET = Mprm(5, CONFIG, voxel_size=0.08)
 CLOUDS = [surface_cloud(40, 0), surface_cloud(30, 1)]

@@ -10,6 +10,8 @@ from mprm_jax.config import ModelConfig
 from mprm_jax.models.unet import UNet
 from mprm_jax.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 # mprm training_segmentation.py, counted from the shapes of its variables.
 PAPER_PARAMETERS = {
     "level0_simple": 3_968,

@@ -9,6 +9,8 @@ import pytest
 from mprm_jax.config import AugmentConfig
 from mprm_jax.ops.motion import move
 
+pytestmark = pytest.mark.slow
+
 STILL = AugmentConfig(rotate=False, min_scale=1.0, max_scale=1.0, flip_x=False, noise=0.0)
 NUM_CLOUDS, ROWS = 3, 64
 CLOUDS = np.repeat([0, 1, 2, NUM_CLOUDS], [20, 30, 4, 10]).astype(np.int32)

@@ -11,6 +11,8 @@ from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
 from mprm_jax.geometry.pyramid import build_pyramid as build_on_host
 from mprm_jax.ops.pyramid import build_bucket_pyramid, count_pyramid_candidates
 
+pytestmark = pytest.mark.slow
+
 SPEC = PyramidSpec(
     voxel_size=0.1,
     conv_radii=(0.25, 0.5, 2.0),

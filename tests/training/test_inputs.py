@@ -17,6 +17,8 @@ from mprm_jax.training import inputs as overflow
 from mprm_jax.training.inputs import check_overflow, complete
 from mprm_jax.training.static_sizes import calibrate_candidates, choose_builder
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = [[0, 3]]
 BARE = override(CONFIG, ["pyramid.builder=device", "model.height=True"])
 

@@ -21,6 +21,8 @@ from mprm_jax.training.parallel import step_mesh
 from mprm_jax.training.signals import StoppedError
 from mprm_jax.training.static_sizes import calibrate_candidates
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):

@@ -15,6 +15,8 @@ from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.start import settings_of_run, start_run
 from mprm_jax.training.static_sizes import whole_balls
 
+pytestmark = pytest.mark.slow
+
 ENOUGH = 0.002  # GB
 
 

@@ -184,7 +184,7 @@ def _write(
         # Bytes of the header that are no text are copied as they are.
         writer = laspy.open(
             file,
-            "w",
+            mode="w",
             header=header,
             do_compress=compress,
             closefd=False,
