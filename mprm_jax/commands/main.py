@@ -37,9 +37,7 @@ def main(name: str | None = None) -> None:
     if name is None:
         name = sys.argv[1] if len(sys.argv) > 1 else "--help"
         if name in ("-h", "--help"):
-            width = max(map(len, COMMANDS))
-            lines = [f"  {known:{width}}  {text}" for known, text in COMMANDS.items()]
-            print(_HELP.format(commands="\n".join(lines)))
+            run(_show_commands)
             return
         if name not in COMMANDS:
             print(f"error: mprm {name}: choose {', '.join(COMMANDS)}.", file=sys.stderr)
@@ -47,3 +45,9 @@ def main(name: str | None = None) -> None:
         sys.argv[:2] = [f"mprm {name}"]
     module = importlib.import_module(f"mprm_jax.commands.{name.replace('-', '_')}")
     run(module.main, continues=name not in _START_AGAIN)
+
+
+def _show_commands() -> None:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {known:{width}}  {text}" for known, text in COMMANDS.items()]
+    print(_HELP.format(commands="\n".join(lines)))
