@@ -97,7 +97,7 @@ def describe(prepared: "Prepared", values: dict) -> str:
         mean = counts["subclouds"] / max(counts["scenes"], 1)
         lines.append(
             f"{split:<6} {counts['scenes']:5d} scenes {counts['points']:12,d} points "
-            f"{counts['voxels']:11,d} voxels {counts['subclouds']:7,d} subclouds "
+            f"{counts['voxels']:11,d} voxels {counts['subclouds']:7,d} balls "
             f"({mean:.2f} a scene; {counts['subclouds_with_empty']:,d} with empty ones)"
         )
     lines += [f"left out {key}: {reason}" for key, reason in values["broken"].items()]

@@ -86,7 +86,8 @@ def summary(results: dict, workdir: pathlib.Path) -> str:
     Args:
       results: of `train_classifier`, and the `seconds` that all took.
     """
-    lines = [f"pseudo-labels of the training scenes ({results['labels']} tags):"]
+    tagged = "scenes" if results["labels"] == "scene" else "balls"
+    lines = [f"pseudo-labels of the training scenes (tags of {tagged}):"]
     for name in (CALIBRATED, RAW, *BASELINES):
         if name in results["measures"]:
             values = results["measures"][name]

@@ -120,10 +120,10 @@ def to_table(counts: TagStatistics) -> str:
     values = to_json(counts)
     width = max([len(name) for name in counts.classes] + [5])
     lines = [
-        f"{counts.num_scenes} tagged scenes, {counts.num_subclouds} subclouds: "
+        f"{counts.num_scenes} tagged scenes, {counts.num_subclouds} balls: "
         f"{values['subclouds_per_scene']:.2f} per scene, "
         f"{values['subclouds_per_scene_with_empty']:.2f} with empty ones",
-        f"{'class':<{width}}   scene %   subcloud %   of all seeds %",
+        f"{'class':<{width}}   scene %       ball %   of all seeds %",
     ]
     for name in counts.classes:
         scene, ball, seed = (
@@ -131,7 +131,7 @@ def to_table(counts: TagStatistics) -> str:
         )
         lines.append(f"{name:<{width}}   {scene:7.1f}   {ball:10.1f}   {seed:14.1f}")
     lines.append(
-        f"subcloud %: of the {counts.num_subclouds} that hold points; of all seeds %: of the "
+        f"ball %: of the {counts.num_subclouds} that hold points; of all seeds %: of the "
         f"{counts.num_seeds} of the full grid, as in the paper's Table 1"
     )
     return "\n".join(lines)
