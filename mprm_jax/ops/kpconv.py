@@ -127,8 +127,8 @@ def _product(formula: str, first: Array, second: Array) -> Array:
 
 
 def pairwise_sq_dist(
-    points: Float[Array, "*sets A 3"], others: Float[Array, "*sets B 3"]
-) -> Float[Array, "*sets A B"]:
+    points: Float[Array, "*#sets A 3"], others: Float[Array, "*#sets B 3"]
+) -> Float[Array, "*#sets A B"]:
     """Squared distances between the points of two sets, for each pair of sets."""
     # One coordinate at a time: XLA on CPUs reduces a trailing axis of three ten times slower.
     deltas = [points[..., :, None, axis] - others[..., None, :, axis] for axis in range(3)]
@@ -136,8 +136,8 @@ def pairwise_sq_dist(
 
 
 def linear_influence(
-    points: Float[Array, "*sets A 3"], others: Float[Array, "*sets B 3"], extent: float
-) -> Float[Array, "*sets A B"]:
+    points: Float[Array, "*#sets A 3"], others: Float[Array, "*#sets B 3"], extent: float
+) -> Float[Array, "*#sets A B"]:
     """1 where points meet, falling linearly to 0 at `extent` meters.
 
     Its derivative where they meet is not defined; `weigh_neighbors` takes 0.
