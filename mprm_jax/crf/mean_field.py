@@ -8,6 +8,7 @@ own message too, and kernels are normalized.
 """
 
 import operator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -106,7 +107,7 @@ def mean_field(
 def mean_field_on_host(
     kernels: HostKernels,
     unary: Float32[Array, "N C"],
-    weights: Float32[Array, " K"],
+    weights: Float32[Array, " K"] | Sequence[float],
     *,
     num_iterations: int,
     compatibility: Float32[Array, "C C"] | None = None,
