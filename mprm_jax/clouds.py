@@ -1,7 +1,7 @@
 """Clouds as networks read them, for notebooks and training loops of one's own.
 
-voxels = voxelize(coords, 0.04, colors)
-pyramid = pyramid(voxels.coords, voxel_size=0.04, num_levels=3)
+voxels = voxelize(coords, 0.04, colors)  # colors in [0, 1]
+levels = pyramid(voxels.coords, voxel_size=0.04, num_levels=3)
 features = np.column_stack([np.ones(len(voxels.coords)), voxels.colors])
 """
 
@@ -46,15 +46,19 @@ def voxelize(
     Args:
       coords: meters, finite.
       voxel_size: meters.
-      colors: of the points, e.g. in [0, 1].
+      colors: of the points; networks read them in [0, 1].
 
     Raises:
-      ValueError: the cloud spans too many voxels.
+      ValueError: an array of another shape, a point that is not finite, or too many voxels.
 
     >>> voxelize(np.array([[0.01, 0, 0], [0.03, 0, 0], [0.5, 0, 0]])).point_voxel
     array([0, 0, 1], dtype=int32)
     """
-    coords = np.asarray(coords)
+    coords = _checked(coords)
+    if not voxel_size > 0:
+        raise UserError(f"voxel_size is {voxel_size}; give meters above 0.")
+    if colors is not None and np.shape(colors)[:1] != (len(coords),):
+        raise UserError(f"colors has shape {np.shape(colors)} for {len(coords)} points.")
     grid = voxel_grid(coords, voxel_size)
     means = None if colors is None else voxel_means(np.asarray(colors), grid).astype(np.float32)
     return Voxels(voxel_means(coords, grid).astype(np.float32), means, grid.inverse)
@@ -74,8 +78,8 @@ def pyramid(
 ) -> PointPyramid:
     """Builds the resolutions of clouds, and the lists that connect them.
 
-    Without `rows` the pyramid is just as large as its clouds: a new size for every bucket, for
-    each of which a jitted function compiles again.
+    Without `rows` and `max_neighbors` the pyramid is just as large as its clouds need: another size
+    for other clouds, for which a jitted function compiles again. With both, sizes are fixed.
 
     Args:
       coords: meters, at most one point per voxel (see `voxelize`) and near the origin, or several
@@ -84,13 +88,15 @@ def pyramid(
       conv_radius: reach of rigid kernels, in voxels of their level.
       deform_radius: the same of deformable kernels.
       first_deformable: level from which on kernels deform, as in `ModelConfig`; None: no level.
-      max_neighbors: longest list; farther neighbors are cut. None cuts nothing.
+      max_neighbors: width of every list: farther neighbors are cut, empty slots are padding. None:
+        as wide as the longest.
       rows: of each level; what the clouds leave is padding.
       builder: "host" uses NumPy and SciPy and returns NumPy arrays; "device" runs on JAX's default
         device.
 
     Raises:
-      ValueError: a cloud is empty or of another shape, or needs more rows than given.
+      ValueError: a cloud is empty, not finite or of another shape, or needs more rows than given; a
+        size is not positive.
 
     Source: Wei et al. 2020, 5.2; mprm `datasets/common.py`.
 
@@ -99,10 +105,12 @@ def pyramid(
     >>> len(found.points), found.num_clouds
     (2, 1)
     """
-    clouds = [np.asarray(x, np.float32) for x in (coords if _is_list(coords) else [coords])]
-    for cloud in clouds:
-        if cloud.ndim != 2 or cloud.shape[1] != 3 or not len(cloud):
-            raise UserError(f"a cloud has shape {cloud.shape}; give [N, 3] with N >= 1.")
+    clouds = [_checked(x).astype(np.float32) for x in (coords if _is_list(coords) else [coords])]
+    for name, value in (("voxel_size", voxel_size), ("num_levels", num_levels)):
+        if not value > 0:
+            raise UserError(f"{name} is {value}; give a value above 0.")
+    if rows is not None and np.shape(rows) != (num_levels,):
+        raise UserError(f"rows is {rows}; give one number for each of {num_levels} levels.")
     if builder not in ("host", "device"):
         raise UserError(f"builder is {builder!r}; choose host or device.")
     first = num_levels if first_deformable is None else first_deformable
@@ -114,7 +122,18 @@ def pyramid(
 
 
 def _is_list(coords: Array | Sequence[Array]) -> bool:
-    return isinstance(coords, (list, tuple)) and np.ndim(coords[0]) == 2
+    return isinstance(coords, (list, tuple)) and len(coords) > 0 and np.ndim(coords[0]) == 2
+
+
+def _checked(coords: Array) -> Array:
+    """One cloud; raises `ValueError` if it is none."""
+    coords = np.asarray(coords)
+    if coords.ndim != 2 or coords.shape[1] != 3 or not len(coords):
+        raise UserError(f"a cloud has shape {coords.shape}; give [N, 3] with N >= 1.")
+    bad = np.flatnonzero(~np.isfinite(coords).all(axis=1))
+    if len(bad):
+        raise UserError(f"{len(bad)} points are not finite, the first is {bad[0]}; remove them.")
+    return coords
 
 
 def _on_host(
@@ -164,7 +183,7 @@ def _on_device(
             f"the clouds span too many cells, or need {cut.rows.max()} rows more at a level than "
             f"{(size, *coarse)}; give more rows, or builder='host'."
         )
-    return _trimmed(built.pyramid, keep_rows=rows is not None)
+    return _trimmed(built.pyramid, most, keep_rows=rows is not None)
 
 
 _count = functools.partial(jax.jit, static_argnames=("spec", "coarse_rows", "num_clouds"))(
@@ -175,8 +194,8 @@ _build = functools.partial(jax.jit, static_argnames=("spec", "capacities", "num_
 )
 
 
-def _trimmed(built: PointPyramid, *, keep_rows: bool) -> PointPyramid:
-    """Without slots that are empty in every list, and without rows of padding unless kept."""
+def _trimmed(built: PointPyramid, width: int | None, *, keep_rows: bool) -> PointPyramid:
+    """Lists as wide as given, or as the longest; without rows of padding unless they are kept."""
     num_levels, num_clouds = len(built.points), built.num_clouds
     used = [int(jnp.sum(clouds < num_clouds)) for clouds in built.clouds]
     rows = [len(points) if keep_rows else n for points, n in zip(built.points, used, strict=True)]
@@ -185,8 +204,9 @@ def _trimmed(built: PointPyramid, *, keep_rows: bool) -> PointPyramid:
         index = index[: rows[level]]
         filled = index < len(built.points[into])
         if index.ndim == 2:
-            width = max(int(jnp.max(jnp.sum(filled, axis=1))), 1)
-            index, filled = index[:, :width], filled[:, :width]
+            slots = width or max(int(jnp.max(jnp.sum(filled, axis=1))), 1)
+            missing = ((0, 0), (0, max(slots - index.shape[1], 0)))
+            index, filled = (jnp.pad(x[:, :slots], missing) for x in (index, filled))
         return jnp.where(filled, index, rows[into])
 
     levels, coarse = range(num_levels), range(1, num_levels)
@@ -201,7 +221,7 @@ def _trimmed(built: PointPyramid, *, keep_rows: bool) -> PointPyramid:
 
 
 def _width(longest: Sequence[int], most: int | None) -> int:
-    return max(longest) if most is None else min(max(longest), most)
+    return max(longest) if most is None else most
 
 
 def _rows(needed: tuple[int, ...], given: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Clouds for one's own loops: the same on host and device, and nothing is cut unless asked for."""
 
+import jax
 import numpy as np
 import pytest
 from clouds import surface_cloud
@@ -49,8 +50,21 @@ def test_no_neighbor_in_reach_is_cut(pair):
 def test_rows_and_lists_can_have_given_sizes(builder):
     found = pyramid(CLOUDS, SIZE, builder=builder, rows=(256, 256, 128), max_neighbors=6)
     assert [len(points) for points in found.points] == [256, 256, 128]
-    assert all(lists.shape[1] <= 6 for lists in (*found.neighbors, *found.pools))
+    assert all(lists.shape[1] == 6 for lists in (*found.neighbors, *found.pools))
     assert (np.asarray(found.clouds[0]) == 2).sum() == 256 - sum(map(len, CLOUDS))
+
+
+def test_with_rows_and_width_all_clouds_have_one_shape():
+    sizes = {"rows": (128, 128), "max_neighbors": 200}
+    built = [pyramid(cloud, SIZE, 2, **sizes) for cloud in (CLOUDS[0], CLOUDS[1][:30])]
+    first, second = ([np.shape(x) for x in jax.tree.leaves(one)] for one in built)
+    assert first == second
+    # Wider lists hold the same neighbors.
+    exact = pyramid(CLOUDS[0], SIZE, 2)
+    rows = len(exact.points[0])
+    assert listed(built[0].neighbors[0][:rows], built[0].points[0]) == listed(
+        exact.neighbors[0], exact.points[0]
+    )
 
 
 def test_one_cloud_needs_no_list():
@@ -70,6 +84,10 @@ def test_one_cloud_needs_no_list():
             marks=pytest.mark.slow,
         ),
         ({"coords": CLOUDS, "builder": "gpu"}, "builder is 'gpu'; choose host or device"),
+        ({"coords": []}, r"shape \(0,\); give"),
+        ({"coords": np.full((3, 3), np.nan)}, "3 points are not finite, the first is 0"),
+        ({"coords": CLOUDS, "num_levels": 0}, "num_levels is 0; give a value above 0"),
+        ({"coords": CLOUDS, "rows": 256}, "rows is 256; give one number for each of 3 levels"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, named):
@@ -84,6 +102,20 @@ def test_voxels_are_means_of_their_points():
     np.testing.assert_allclose(found.colors, [[0.5], [0.5]])
     np.testing.assert_array_equal(found.point_voxel, [0, 0, 1])
     assert voxelize(coords).colors is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((np.zeros((3, 2)),), r"shape \(3, 2\); give \[N, 3\]"),
+        ((np.full((2, 3), np.inf),), "2 points are not finite"),
+        ((np.zeros((2, 3)), 0.0), "voxel_size is 0.0; give meters above 0"),
+        ((np.zeros((2, 3)), 0.1, np.zeros((3, 3))), r"colors has shape \(3, 3\) for 2 points"),
+    ],
+)
+def test_what_cannot_be_voxelized_is_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        voxelize(*arguments)
 
 
 def test_the_module_is_what_the_package_exports():

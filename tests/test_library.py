@@ -65,6 +65,8 @@ def test_a_network_trains_in_a_loop_of_ones_own(key):
         first_features=4, attention_features=4, deformable=False, paths=("plain", "channel")
     )
     model = mprm_jax.Mprm(num_classes=3, config=config, voxel_size=0.08)
+    with pytest.raises(ValueError, match="rows of features for"):
+        model.init(key, pyramid, features[:-1])
     variables = model.init(key, pyramid, features)
     params, stats = variables["params"], variables["batch_stats"]
     optimizer = optax.adam(1e-2)

@@ -4,6 +4,7 @@ import flax.linen as nn
 from jaxtyping import Float
 
 from mprm_jax.config import ModelConfig
+from mprm_jax.errors import UserError
 from mprm_jax.models.blocks import ResnetBottleneckBlock, SimpleBlock, surroundings
 from mprm_jax.types import Array, PointPyramid
 
@@ -32,6 +33,10 @@ class Encoder(nn.Module):
         Returns:
           L arrays, [T_l, 2 ** (l + 1) * first_features], of the config's type.
         """
+        if len(features) != len(pyramid.points[0]):
+            raise UserError(
+                f"{len(features)} rows of features for {len(pyramid.points[0])} points of level 0."
+            )
         around = surroundings(pyramid, 0)
         simple = SimpleBlock(
             self.config.first_features,
