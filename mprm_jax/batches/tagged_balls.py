@@ -1,6 +1,11 @@
 """The tagged balls of a split: what the classification stage may know of a data set.
 
-Reads voxel coordinates, colors and tags of a prepared store; never a point label."""
+Reads voxel coordinates, colors and tags of a prepared store; never a point label.
+
+For networks that compute the geometry themselves, all balls are cut out of their scenes once, into
+two files of 15 bytes a point. The files are mapped rather than loaded: memory holds of them what
+the system can spare.
+"""
 
 import pathlib
 

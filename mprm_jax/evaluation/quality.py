@@ -3,7 +3,8 @@
 ScanNet and S3DIS are measured alike: points of all scenes go into one matrix, never scene by
 scene. On ScanNet the points are mesh vertices, those outside the 20 classes do not count, and a
 vertex without a label is a miss but no false positive. On S3DIS every point counts, over 13
-classes, on Area 5 or, with the matrices of `sum_six_areas`, on all six."""
+classes, on Area 5 or, with the matrices of `sum_six_areas`, on all six.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,8 @@
 """Exports pseudo-labels: mines class scores with a trained network, then chooses labels by them.
 
 Labels are chosen on a scale of the whole data set, so this takes two passes. Scores of scenes that
-are done wait in the folder `.mined`, from where an interrupted export continues."""
+are done wait in the folder `.mined`, from where an interrupted export continues.
+"""
 
 import dataclasses
 import json

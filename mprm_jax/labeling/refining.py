@@ -1,4 +1,13 @@
-"""Refines exported pseudo-labels with the dense CRF (paper 5.2), scene by scene."""
+"""Refines exported pseudo-labels with the dense CRF (paper 5.2), scene by scene.
+
+Its kernels can be chosen without point labels: boundaries should lie where colors change.
+
+A candidate is scored by the product of two numbers that smoothing pulls apart:
+
+- contrast: how often a pair of neighboring points with different labels differs more in color than
+  a pair with equal labels (area under the ROC curve; 0.5 if boundaries ignore the colors);
+- entropy of the labels, which falls when small objects are smoothed away.
+"""
 
 import concurrent.futures
 import dataclasses

@@ -1,7 +1,8 @@
 """Measures exported pseudo-labels, or a segmentation network, against the ground truth of a split.
 
 What was decided with tags and what without them stand in columns of their own, and so do the
-points of the scans, by the rules of the benchmarks, and the voxels."""
+points of the scans, by the rules of the benchmarks, and the voxels.
+"""
 
 import json
 import logging

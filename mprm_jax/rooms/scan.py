@@ -1,4 +1,8 @@
-"""Scans a furnished room: the path of a camera, what it sees, holes, noise and annotation."""
+"""Scans a furnished room: the path of a camera, what it sees, holes, noise and annotation.
+
+A vertex survives if some camera position saw it: near enough, not edge-on, not behind anything.
+So the floor under a bed, the wall behind a wardrobe and the top of a tall cabinet are missing.
+"""
 
 from typing import NamedTuple
 

@@ -1,5 +1,8 @@
 """What rooms are built of: surfaces, parts (one surface, one material) and items of furniture.
 
+A quad is four corners, counterclockwise seen from outside: [Q, 4, 3] float64, meters. Everything in
+a room is made of such quads, so that a whole room is cut into small triangles in one pass.
+
 Items stand in their own frame: x to the right and centered, y = 0 at the back and growing to the
 front, z up from the floor. An item at a wall has its back in the wall.
 """

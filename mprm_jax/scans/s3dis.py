@@ -1,4 +1,15 @@
-"""S3DIS, either release: one text file per annotated object, one folder per room."""
+"""S3DIS, either release: one text file per annotated object, one folder per room.
+
+    root/Area_1/office_3/Annotations/chair_2.txt      lines 'x y z r g b', meters and 0..255
+
+Both `Stanford3dDataset_v1.2` and `Stanford3dDataset_v1.2_Aligned_Version` are read; the union of
+a room's objects is the room. Every point counts: S3DIS has no unannotated points.
+
+Characters of the releases that are broken are repaired. Known: a control character inside a number
+of Area_5/office_19 (103.0?0000, first release) and one more in Area_5/hallway_6 (aligned release).
+Others may lurk, so the repair is generic, as in KPConv-PyTorch: a control character is deleted if
+its line then has as many fields as a sound neighbor, else it stands for a blank.
+"""
 
 import logging
 import re

@@ -1,4 +1,15 @@
-"""ScanNet v2 as released: meshes with colors, labels from segments and their groups."""
+"""ScanNet v2 as released: meshes with colors, labels from segments and their groups.
+
+    root/scans/<id>/<id>_vh_clean_2.ply                     mesh; its vertices are the points
+    root/scans/<id>/<id>_vh_clean_2.0.010000.segs.json      segment of each vertex
+    root/scans/<id>/<id>.aggregation.json                   category of each group of segments
+    root/scans/<id>/<id>_vh_clean_2.labels.ply              used where the two above are missing
+    root/scans_test/<id>/<id>_vh_clean_2.ply                no labels
+    root/scannetv2-labels.combined.tsv                      raw category -> NYU40 id
+    root/scannetv2_{train,val,test}.txt                     optional; else the official lists
+
+The label of a point: vertex -> segment -> group -> raw category -> NYU40 id.
+"""
 
 import csv
 import json

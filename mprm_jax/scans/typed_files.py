@@ -1,4 +1,14 @@
-"""What people type beside their scans: names of scenes and classes, small CSV files."""
+"""What people type beside their scans: names of scenes and classes, small CSV files.
+
+`classes.txt` has one class per line, in index order. Lines are names, or a point label and a name:
+
+    wall                 1 floor
+    floor                2 wall
+    shower curtain       5 AGV
+
+With plain names the label of a point is the index of its class, from 0. With `label name` lines,
+other labels are unannotated points. Empty lines and lines that start with `#` are skipped.
+"""
 
 import csv
 import difflib

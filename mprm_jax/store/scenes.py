@@ -1,7 +1,8 @@
 """The scene store: prepared voxel clouds and weak labels on disk, read by scene.
 
 Point labels lie in files of their own, which only `mprm_jax.store.truth` opens; nothing here does,
-so that training cannot see them."""
+so that training cannot see them.
+"""
 
 import functools
 import hashlib

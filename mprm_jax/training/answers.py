@@ -1,4 +1,9 @@
-"""Asks a network about balls, in buckets that hold them whole, and merges its answers by scene."""
+"""Asks a network about balls, in buckets that hold them whole, and merges its answers by scene.
+
+The static sizes of a training run are those of its data. Here they only say how much is computed at
+a time: the balls of a bucket that did not fit are computed again, in buckets filled by the rows of
+all levels, with more room for a ball that needs it. So no row is left out, whatever the scan.
+"""
 
 import collections
 import contextlib

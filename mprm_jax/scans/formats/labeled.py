@@ -1,4 +1,21 @@
-"""Writes clouds with a label and a confidence for each point: `write_labeled(path, labeled)`."""
+"""Writes clouds with a label and a confidence for each point: `write_labeled(path, labeled)`.
+
+Coordinates and colors come out as they were read, in the order they were read. Every format has a
+`label` (class index, -1 for none) and a `confidence` in [0, 1] (0 for none), and beside the file
+lies the legend `<name>.classes.csv`.
+
+    .ply          binary; x y z, red green blue, label, confidence, and the faces of a mesh
+    .las .laz     1.4, with extra dimensions `label` and `confidence`
+    .npz          coord, color, label, confidence, faces, classes
+    .npy          records with the fields of the PLY file
+
+In LAS and LAZ, the classification that viewers color by is 64 + label: LAS leaves the codes from 64
+to its users, below are ground, vegetation and the like. Points without a label are 1,
+"unclassified".
+
+A LAS scan keeps its integer coordinates, scale and offset, so that positions are the same to the
+last bit. Its point format becomes one of 1.4, since the older ones have no code above 31.
+"""
 
 import contextlib
 import copy

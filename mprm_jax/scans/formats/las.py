@@ -1,6 +1,9 @@
 """LAS and LAZ scans, through laspy, opened only after their counts are held against the file.
 
 The LAZ decoder comes with the lazrs wheel.
+
+laspy and the LAZ decoder believe a header: they take memory for the points, records and chunks that
+it promises, and the decoder ends the whole process when there is not enough.
 """
 
 import contextlib

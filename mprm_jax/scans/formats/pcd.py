@@ -1,4 +1,13 @@
-"""PCD scans of the Point Cloud Library: ASCII, binary and binary_compressed."""
+"""PCD scans of the Point Cloud Library: ASCII, binary and binary_compressed.
+
+The parser is our own: the packaged ones demand headers of version 0.7 with every line, reject
+blanks that writers leave behind numbers, and accept cut files.
+
+The codec of binary_compressed is LZF. Its stream is a row of tokens. A control byte below 32
+announces that many bytes, plus one, to copy from the input. Else its upper three bits are a length
+(7: one more byte adds to it), its lower five and the next byte a distance back in the output; the
+copy is two bytes longer.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

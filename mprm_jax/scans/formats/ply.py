@@ -1,4 +1,11 @@
-"""PLY clouds and meshes, ASCII or binary; their headers by one rule for everyone who opens one."""
+"""PLY clouds and meshes, ASCII or binary; their headers by one rule for everyone who opens one.
+
+The parser is our own: the packaged one demands headers and numbers to the letter of the standard,
+which many writers miss, and trusts the counts of lists.
+
+Careless writers are understood: any line ends, blanks behind words, lines in any order, comments of
+any length and encoding. The counts of the elements are held against the size of the file.
+"""
 
 import io
 import itertools
