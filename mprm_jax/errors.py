@@ -14,11 +14,14 @@ _SURROUNDINGS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPIPE),
 )
-# What NumPy and the modules below it raise on garbled arrays and archives.
-_DAMAGE = (
-    *(ValueError, KeyError, TypeError, EOFError, SyntaxError, tokenize.TokenError, struct.error),
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OverflowError),
+# What NumPy and the modules below it raise on garbled arrays and archives of anyone; the runtime
+# error of an archive that is encrypted apart, which is of the kind that XLA raises, too.
+BROKEN_ARRAYS = (
+    *(ValueError, EOFError, SyntaxError, OverflowError, RecursionError, NotImplementedError),
+    *(tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error),
 )
+# Of our own files, in which nothing else than what is read can be amiss.
+_DAMAGE = (*BROKEN_ARRAYS, KeyError, TypeError, RuntimeError)
 _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # the status that XLA gives, whatever the device
 
 

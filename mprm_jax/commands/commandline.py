@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import pathlib
@@ -14,6 +15,7 @@ from mprm_jax.config import Config
 from mprm_jax.errors import UserError, one_line
 from mprm_jax.overrides import explain_settings, override, section_names
 from mprm_jax.presets import PRESETS
+from mprm_jax.progress import Report
 
 DATA_HELP = """\
 where the scans are:
@@ -37,7 +39,7 @@ class Parser(argparse.ArgumentParser):
     """A parser of a script: its errors are one line, and it knows the flags that `run` reads."""
 
     def __init__(self, **settings: Any):
-        super().__init__(**settings)
+        super().__init__(**{"formatter_class": argparse.RawTextHelpFormatter} | settings)
         self.add_argument(
             TRACEBACK, action="store_true", help="show for every error where it was found"
         )
@@ -55,9 +57,7 @@ class TakesFlags(Protocol):
 
 def make_parser(description: str, epilog: str = "") -> Parser:
     """A parser with the flags that every script understands."""
-    parser = Parser(
-        description=description, epilog=epilog, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser(description=description, epilog=epilog)
     parser.add_argument("--data", default="rooms:quick", metavar="SOURCE", help=DATA_HELP)
     parser.add_argument(
         "--preset",
@@ -85,9 +85,7 @@ def make_parser(description: str, epilog: str = "") -> Parser:
 
 def make_run_parser(description: str, epilog: str, stage: str) -> Parser:
     """A parser for scripts that use the network of a stage."""
-    parser = Parser(
-        description=description, epilog=epilog, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser(description=description, epilog=epilog)
     parser.add_argument(
         "--workdir",
         type=pathlib.Path,
@@ -104,14 +102,24 @@ def make_run_parser(description: str, epilog: str, stage: str) -> Parser:
     return parser
 
 
-def add_store_flag(parser: Parser) -> None:
-    """The flag that names the prepared data, by default those of the run."""
+def add_store_flag(parser: TakesFlags, default: str) -> None:
+    """The flag that names the prepared data; `default` says which they are without it."""
     parser.add_argument(
         "--store",
         type=pathlib.Path,
         metavar="DIR",
-        help="prepared scenes (default: those the network was trained on)",
+        help=f"prepared scenes (default: {default})",
     )
+
+
+def add_json_flag(parser: TakesFlags, what: str) -> None:
+    """The flag for programs that read what a command says."""
+    parser.add_argument("--json", action="store_true", help=f"print {what} as JSON")
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """Says what a command found, to programs or to people."""
+    print(json.dumps(report.values, indent=1) if as_json else report.text)
 
 
 def add_devices_flag(parser: TakesFlags) -> None:

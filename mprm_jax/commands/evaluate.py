@@ -8,7 +8,10 @@ from mprm_jax.commands.commandline import (
     Parser,
     add_devices_flag,
     add_hosts_flags,
+    add_json_flag,
+    add_store_flag,
     check_devices,
+    print_report,
     together,
 )
 from mprm_jax.errors import UserError
@@ -89,14 +92,12 @@ def evaluate(args: argparse.Namespace) -> None:
         return
     if args.output:
         write_whole(args.output, json.dumps(report.values, indent=1))
-    print(json.dumps(report.values, indent=1) if args.json else report.text)
+    print_report(report, as_json=args.json)
 
 
 def make_parser() -> Parser:
     """The flags of the script."""
-    parser = Parser(
-        description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser(description=DESCRIPTION, epilog=EXAMPLES)
     what = parser.add_mutually_exclusive_group(required=True)
     path = {"type": pathlib.Path}
     what.add_argument(
@@ -111,17 +112,12 @@ def make_parser() -> Parser:
         help="S3DIS, 6-fold: the --output of six networks, each measured on the area it left out",
     )
     add_network_flags(parser)
-    parser.add_argument(
-        "--store",
-        **path,
-        metavar="DIR",
-        help="prepared scenes (default: those that the export or the run was made from)",
-    )
+    add_store_flag(parser, "those that the export or the run was made from")
     parser.add_argument("--output", **path, metavar="FILE.json", help="also write the result there")
     parser.add_argument(
         "--picture", **path, metavar="FILE.png", help="draw the scene with the most classes"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_json_flag(parser, "the result")
     return parser
 
 

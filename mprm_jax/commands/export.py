@@ -1,16 +1,17 @@
 """Exports the pseudo-labels of a trained MPRM; see --help."""
 
 import argparse
-import json
 import pathlib
 
 from mprm_jax.commands.commandline import (
     Parser,
     add_devices_flag,
     add_hosts_flags,
+    add_json_flag,
     add_store_flag,
     check_devices,
     make_run_parser,
+    print_report,
     together,
 )
 from mprm_jax.machine import keep_heap, usable_cpus
@@ -67,7 +68,7 @@ def export(args: argparse.Namespace) -> None:
         as_ply=args.ply,
     )
     if is_first_host():
-        print(json.dumps(report.values, indent=1) if args.json else report.text)
+        print_report(report, as_json=args.json)
 
 
 def make_parser() -> Parser:
@@ -75,7 +76,7 @@ def make_parser() -> Parser:
     parser = make_run_parser(DESCRIPTION, EXAMPLES, "cls")
     add_devices_flag(parser)
     add_hosts_flags(parser)
-    add_store_flag(parser)
+    add_store_flag(parser, "those the network was trained on")
     parser.add_argument("--split", default="train", help="whose scenes (default: train)")
     parser.add_argument(
         "--output",
@@ -84,7 +85,7 @@ def make_parser() -> Parser:
         help="where to write (default: RUN/pseudo_labels, which mprm train made with its settings)",
     )
     parser.add_argument("--ply", action="store_true", help="also write scans as DIR/ply/*.ply")
-    parser.add_argument("--json", action="store_true", help="print the measures as JSON")
+    add_json_flag(parser, "the measures")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=MINING_HELP
     )

@@ -1,11 +1,16 @@
 """Labels the points of scans with a trained segmentation network; see --help."""
 
 import argparse
-import json
 import math
 import pathlib
 
-from mprm_jax.commands.commandline import add_devices_flag, check_devices, make_run_parser
+from mprm_jax.commands.commandline import (
+    add_devices_flag,
+    add_json_flag,
+    check_devices,
+    make_run_parser,
+    print_report,
+)
 from mprm_jax.errors import UserError
 from mprm_jax.machine import keep_heap, usable_cpus
 
@@ -54,7 +59,7 @@ def main() -> None:
         num_devices=args.devices,
         workers=args.workers,
     )
-    print(json.dumps(report.values, indent=1) if args.json else report.text)
+    print_report(report, as_json=args.json)
     if left_out := report.values["left_out"]:
         first = next(iter(left_out.values()))
         raise UserError(f"{len(left_out)} scans left out, the first: {first}")
@@ -106,5 +111,5 @@ def make_parser() -> argparse.ArgumentParser:
         default=0,
         help="processes that build input, for accelerators (default: 0, one thread)",
     )
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    add_json_flag(parser, "what was done")
     return parser

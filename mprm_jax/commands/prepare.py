@@ -1,10 +1,10 @@
 """Prepares a data set from the command line; see --help."""
 
-import json
 from typing import TYPE_CHECKING
 
-from mprm_jax.commands.commandline import make_parser, resolve_config
+from mprm_jax.commands.commandline import add_json_flag, make_parser, print_report, resolve_config
 from mprm_jax.errors import UserError
+from mprm_jax.progress import Report
 
 if TYPE_CHECKING:
     from mprm_jax.store.prepare import Prepared
@@ -39,7 +39,7 @@ def main() -> None:
         help="auto: tags of people, where there are none from point labels (default);\n"
         "archive:DIR: the released subcloud_label archive, unpacked",
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_json_flag(parser, "the summary")
     args = parser.parse_args()
     if args.workers is not None and args.workers < 0:
         raise UserError(f"--workers {args.workers}: give 0 or more, or leave it out.")
@@ -59,7 +59,7 @@ def main() -> None:
         workers=args.workers,
     )
     values = summary(prepared)
-    print(json.dumps(values, indent=1) if args.json else describe(prepared, values))
+    print_report(Report(values, describe(prepared, values)), as_json=args.json)
 
 
 def summary(prepared: "Prepared") -> dict:

@@ -1,11 +1,16 @@
 """Refines exported pseudo-labels with a dense CRF; see --help."""
 
-import argparse
-import json
 import pathlib
 from typing import Any
 
-from mprm_jax.commands.commandline import Parser, add_hosts_flags, together
+from mprm_jax.commands.commandline import (
+    Parser,
+    add_hosts_flags,
+    add_json_flag,
+    add_store_flag,
+    print_report,
+    together,
+)
 from mprm_jax.crf.settings import RELEASED
 
 DESCRIPTION = """\
@@ -67,14 +72,12 @@ def refine(args: dict[str, Any]) -> None:
         as_ply=args["ply"],
     )
     if is_first_host():
-        print(json.dumps(report.values, indent=1) if args["json"] else report.text)
+        print_report(report, as_json=args["json"])
 
 
 def make_parser() -> Parser:
     """The flags of the script; those of the CRF default to the released values."""
-    parser = Parser(
-        description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser(description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
         "--export",
         type=pathlib.Path,
@@ -88,12 +91,7 @@ def make_parser() -> Parser:
         metavar="DIR",
         help="where to write (default: beside the export, its name with _crf)",
     )
-    parser.add_argument(
-        "--store",
-        type=pathlib.Path,
-        metavar="DIR",
-        help="prepared scenes (default: those the export was made from)",
-    )
+    add_store_flag(parser, "those the export was made from")
     parser.add_argument(
         "--tune",
         type=int,
@@ -104,7 +102,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--picture", action="store_true", help="draw a scene before and after")
     parser.add_argument("--ply", action="store_true", help="also write scans as DIR/ply/*.ply")
-    parser.add_argument("--json", action="store_true", help="print the measures as JSON")
+    add_json_flag(parser, "the measures")
     add_hosts_flags(parser)
     crf = parser.add_argument_group("the CRF")
     for name, (metavar, text) in HELP.items():

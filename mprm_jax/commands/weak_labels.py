@@ -1,11 +1,11 @@
 """Looks at weak labels from the command line; see --help."""
 
 import argparse
-import json
 import pathlib
 
-from mprm_jax.commands.commandline import Parser
+from mprm_jax.commands.commandline import Parser, add_json_flag, print_report
 from mprm_jax.errors import UserError
+from mprm_jax.progress import Report
 from mprm_jax.scans.typed_files import read_typed
 
 DESCRIPTION = """\
@@ -27,7 +27,7 @@ def main() -> None:
 
     names = None if args.split is None else read_names(args.split)
     counts = read_statistics(args.labels, names)
-    print(json.dumps(to_json(counts), indent=1) if args.json else to_table(counts))
+    print_report(Report(to_json(counts), to_table(counts)), as_json=args.json)
 
 
 def make_parser() -> Parser:
@@ -51,7 +51,7 @@ def make_parser() -> Parser:
     stats.add_argument(
         "--split", type=pathlib.Path, metavar="FILE", help="count only the scenes listed in it"
     )
-    stats.add_argument("--json", action="store_true", help="print JSON, in per cent")
+    add_json_flag(stats, "percentages")
     return parser
 
 

@@ -90,8 +90,7 @@ def check_submission(path: pathlib.Path, num_vertices: Mapping[str, int]) -> Non
             for scene, vertices in num_vertices.items():
                 name = scene + SUFFIX
                 _check_text(f"{path}: {name}", archive.read(name), vertices)
-    # RuntimeError: encrypted; NotImplementedError: an unknown compression.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
         raise UserError(f"{path}: not a readable ZIP archive ({error}); write it again.") from None
 
 

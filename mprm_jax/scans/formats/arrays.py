@@ -1,16 +1,13 @@
 """NumPy files: NPZ archives of named arrays, and NPY tables laid out like text files."""
 
 import io
-import struct
-import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from mprm_jax.errors import UserError
+from mprm_jax.errors import BROKEN_ARRAYS, UserError
 from mprm_jax.scans.formats.cloud import (
     LABEL_NAMES,
     CloudFile,
@@ -36,18 +33,6 @@ HEADERS = {
     # Differs in the encoding of names, of which those that count are ASCII.
     (3, 0): np.lib.format.read_array_header_2_0,
 }
-ERRORS = (
-    ValueError,
-    EOFError,
-    OverflowError,
-    RecursionError,
-    NotImplementedError,
-    SyntaxError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    tokenize.TokenError,
-)
 
 
 def read_npz(path: Path) -> CloudFile:
@@ -114,7 +99,7 @@ def read_array(path: Path) -> Array:
     try:
         with path.open("rb") as file:
             return _read_array(file, path.stat().st_size)
-    except ERRORS as error:
+    except BROKEN_ARRAYS as error:
         raise UserError(" ".join(str(error).split())) from error
 
 
@@ -177,7 +162,7 @@ def _load_archive(path: Path) -> tuple[list[str], dict[str, Array], tuple[Note, 
                     arrays[key] = _read_array(file, members[key].file_size)
                 if arrays[key].dtype.kind not in NUMBERS:
                     raise UserError(f"{key} holds {arrays[key].dtype}, not numbers")
-    except ERRORS as error:
+    except BROKEN_ARRAYS as error:
         raise _unreadable(path, error) from error
     alike = [key for key in twice if key in wanted]
     text = "two arrays are called {!r}, the first of them counts"
