@@ -89,6 +89,7 @@ def main() -> None:
         raise UserError(
             "--pseudo-labels says what --stage seg learns; give both, or --stage cls alone."
         )
+    _require_labels_of_data(args)
     try:
         with together(args, args.devices or usable_cpus(), setting_values(config)):
             train(args, config)
@@ -162,6 +163,20 @@ def _default_workdir(stage: str, store: "SceneStore", preset: str) -> pathlib.Pa
 
 def _workdir(stage: str, name: str, preset: str) -> pathlib.Path:
     return DEFAULT_WORKDIRS / f"{stage}-{name}-{preset}"
+
+
+def _require_labels_of_data(args: argparse.Namespace) -> None:
+    """Raises `ValueError` if Rooms would be made to learn the labels of other data."""
+    if args.pseudo_labels in (None, "truth") or not args.data.startswith("rooms"):
+        return
+    from mprm_jax.store.exports import Export
+
+    data = Export(args.pseudo_labels).manifest.data
+    if not data.startswith("rooms"):
+        raise UserError(
+            f"{args.pseudo_labels}: pseudo-labels of {data}, not of {args.data}; say with --data "
+            "which scans they are of."
+        )
 
 
 def _begun_by_default(args: argparse.Namespace, stage: str) -> Config | None:

@@ -144,6 +144,15 @@ class Network:
                 self.workdir,
             )
             return None
+        step = export.manifest.settings["origin"].get("step")
+        if step != self.step:
+            logger.warning(
+                "%s: scores of classes are compared on the scale of step %s, the network is of "
+                "step %d; mprm export --checkpoint with another --output, or load that step",
+                export.path,
+                step,
+                self.step,
+            )
         return ClassScale(np.array(scale["mean"]), np.array(scale["deviation"]))
 
 

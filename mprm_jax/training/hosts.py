@@ -125,7 +125,10 @@ def require_shared(folder: pathlib.Path) -> None:
 
 
 def in_background(work: Callable[[], Any]) -> concurrent.futures.Future:
-    """Runs work in a thread that keeps no process alive; its error is the future's."""
+    """Runs work in a thread that keeps no process alive; its error is the future's.
+
+    An executor of the standard library waits at exit for threads that may never come back.
+    """
     future = concurrent.futures.Future()
 
     def run() -> None:

@@ -173,3 +173,10 @@ def test_the_work_directory_of_the_other_stage(begun, small, error_of):
     error = error_of(*small, *SEG, "truth")
     assert error.startswith(f"{begun / 'data.json'}: of a run of stage cls, this is stage seg;")
     assert "another --workdir" in error
+
+
+def test_pseudo_labels_of_other_data_are_refused_before_rooms_are_made(store, tmp_path, error_of):
+    export = write_export(tmp_path / "labels", store, pseudo_labels(store))
+    error = error_of("--stage", "seg", "--pseudo-labels", export)
+    assert error.startswith(f"{export}: pseudo-labels of fake, not of rooms:quick; say with --data")
+    assert not (tmp_path / "rooms").exists() and not (tmp_path / "prepared").exists()

@@ -1,8 +1,11 @@
 """`load`: a network of either stage labels any cloud, and says clearly what it cannot do."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
+from label_exports import pseudo_labels, write_export
 from networks import write_network
 from prepared import make_store
 
@@ -76,6 +79,18 @@ def test_an_unknown_class_is_named(network):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path)
+
+
+def test_a_scale_of_another_step_is_said(store, tmp_path, caplog):
+    net = load(write_network(tmp_path / "run", store, "cls"))
+    scale = {"mean": [0.0] * NUM_CLASSES, "deviation": [1.0] * NUM_CLASSES}
+    for step, said in ((net.step, False), (net.step + 1, True)):
+        shutil.rmtree(net.workdir / "pseudo_labels", ignore_errors=True)
+        settings = {"origin": {"step": step}, "class_scale": scale}
+        write_export(net.workdir / "pseudo_labels", store, pseudo_labels(store), settings=settings)
+        caplog.clear()
+        net.predict(*cloud())
+        assert ("on the scale of step" in caplog.text) == said
 
 
 def test_the_class_of_the_largest_score_on_its_scale_is_chosen():
