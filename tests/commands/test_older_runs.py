@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import runs
 
+import mprm_jax
 from mprm_jax.commands import evaluate, export, predict, train
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.store.targets import open_targets
@@ -69,6 +70,16 @@ def test_an_older_network_predicts_the_same_labels(script, kept, expected, tmp_p
     assert ended.status == 0, ended.err
     with np.load(tmp_path / "out" / "cloud.npz") as found:
         np.testing.assert_array_equal(found["label"], expected["predicted"])
+
+
+@pytest.mark.slow
+def test_an_older_network_labels_arrays_as_it_labels_files(kept, expected):
+    with np.load(kept / "cloud.npz") as cloud:
+        coords, colors = cloud["xyz"], cloud["rgb"]
+    found = mprm_jax.load(kept / "seg").predict(coords, colors)
+    np.testing.assert_array_equal(found.label, expected["predicted"])
+    mined = mprm_jax.load(kept / "cls", "best").predict(coords, colors)
+    assert mined.label.shape == found.label.shape and mined.label.min() >= 0
 
 
 @pytest.mark.slow
