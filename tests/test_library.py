@@ -100,3 +100,36 @@ def test_a_network_trains_in_a_loop_of_ones_own(key):
     assert losses[-1] < losses[0]
     scores = model.apply({"params": params, "batch_stats": stats}, pyramid, features)
     assert scores.class_logits.shape == (2, 1, 3)
+
+
+def test_a_network_on_two_devices_of_ones_own_mesh_is_that_of_one(key):
+    config = mprm_jax.ModelConfig(
+        first_features=4, attention_features=4, deformable=False, paths=("plain",), dropout=0.0
+    )
+    clouds = [mprm_jax.voxelize(surface_cloud(90, seed), 0.08).coords for seed in (0, 1)]
+
+    def read(clouds, rows):
+        levels = {"num_levels": 2, "first_deformable": None, "max_neighbors": 40, "rows": rows}
+        pyramid = mprm_jax.pyramid(clouds, 0.08, **levels)
+        colors = np.sin(9 * pyramid.points[0])
+        return pyramid, np.column_stack([np.ones(len(colors)), colors]).astype(np.float32)
+
+    def trained(axis_name):
+        net = mprm_jax.Mprm(3, config, 0.08, axis_name)
+        return lambda *inputs: net.apply(*inputs, train=True, mutable=["batch_stats"])
+
+    whole = read(clouds, (192, 96))
+    apart = jax.tree.map(lambda *x: np.concatenate(x), *(read([x], (96, 48)) for x in clouds))
+    variables = mprm_jax.Mprm(3, config, 0.08).init(key, *whole)
+    mesh = jax.make_mesh(
+        (2,), ("mine",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
+    )
+    by_cloud = mprm_jax.MprmOutput(jax.P(None, "mine"), jax.P(None, "mine"))
+    specs = {"in_specs": (jax.P(), jax.P("mine")), "out_specs": (by_cloud, jax.P())}
+    step = trained("mine")
+    spread = jax.shard_map(lambda v, x: step(v, *x), mesh=mesh, check_vma=False, **specs)
+    output, updates = jax.jit(spread)(variables, apart)
+    expected, statistics = jax.jit(trained(None))(variables, *whole)
+    # Sums over devices are taken in another order.
+    np.testing.assert_allclose(output.class_logits, expected.class_logits, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), updates, statistics)
