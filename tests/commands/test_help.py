@@ -1,11 +1,14 @@
 """Help comes at once: no command loads the large libraries before it has read its flags."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
 import sys
 
+from mprm_jax.commands.export import MINING_HELP
 from mprm_jax.commands.main import COMMANDS
+from mprm_jax.config import MiningConfig
 
 ROOT = pathlib.Path(__file__).parents[2]
 LARGE = ("jax", "scipy", "matplotlib", "flax", "orbax")
@@ -26,3 +29,11 @@ def test_no_command_loads_large_libraries_to_explain_itself():
     asked = [sys.executable, "-c", ASK]
     result = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(result.stdout) == {name: [] for name in COMMANDS}
+
+
+def test_the_help_of_export_names_every_setting_of_mining_and_its_choices():
+    for field in dataclasses.fields(MiningConfig):
+        assert f"mining.{field.name}=" in MINING_HELP
+        line = MINING_HELP[MINING_HELP.index(f"mining.{field.name}=") :].partition(" ")[0]
+        if field.metadata["about"].choices and field.name != "paths":
+            assert {*line.partition("=")[2].split("|")} == {*field.metadata["about"].choices}
