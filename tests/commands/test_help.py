@@ -34,6 +34,6 @@ def test_no_command_loads_large_libraries_to_explain_itself():
 def test_the_help_of_export_names_every_setting_of_mining_and_its_choices():
     for field in dataclasses.fields(MiningConfig):
         assert f"mining.{field.name}=" in MINING_HELP
-        line = MINING_HELP[MINING_HELP.index(f"mining.{field.name}=") :].partition(" ")[0]
+        line = MINING_HELP[MINING_HELP.index(f"mining.{field.name}=") :].split()[0]
         if field.metadata["about"].choices and field.name != "paths":
             assert {*line.partition("=")[2].split("|")} == {*field.metadata["about"].choices}
