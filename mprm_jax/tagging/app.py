@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.clicks import ANSWERS, NO, YES
 from mprm_jax.palette import class_palette
+from mprm_jax.tagging.minutes import cost_of, count_minutes
 from mprm_jax.tagging.scans_shown import (
     CHUNK_POINTS,
     Balls,
@@ -130,7 +131,7 @@ class App:
             "readonly": False,
             "classes": self._classes(evidence),
             "scans": [self._summary(index, evidence) for index in range(len(self._scans.keys))],
-            "report": {},
+            "report": count_minutes(evidence, [name for _, name in self._scans.keys]).values,
             "notes": [*self._notes],
         }
 
@@ -318,20 +319,17 @@ class App:
 
     def _summary(self, index: int, evidence: Evidence) -> dict[str, Any]:
         split, name = self._scans.keys[index]
-        said, known = evidence.said(name), self._balls.get(index)
-        clicks = evidence.clicks.rows.get(name, ())
-        seconds = [what.seconds or 0.0 for _, what in said]
-        seconds += [row.seconds or 0.0 for row in clicks]
+        known, cost = self._balls.get(index), cost_of(evidence, name)
         return {
             "index": index,
             "name": name,
             "split": split,
             "balls": None if known is None else len(known.rows),  # not known before it was read
-            "done": sum(row.ball is not None and not what.unsure for row, what in said),
-            "unsure": sum(row.ball is not None and what.unsure for row, what in said),
-            "clicks": len(clicks),
-            "scene_tags": self._scene_tags(index, evidence) is not None,
-            "seconds": sum(seconds),
+            "done": cost.balls,
+            "unsure": cost.unsure,
+            "clicks": cost.clicks,
+            "scene_tags": cost.scenes > 0,
+            "seconds": cost.seconds,
             "questions": 0,
             "findings": 0,
             "broken": self._scans.broken.get(index),
