@@ -64,7 +64,9 @@ export class Reviewing {
 
   actions() {
     const { app, current } = this;
-    const looked = { label: "Looked at, next", key: "Space", press: () => this.accept(), main: true };
+    const looked = {
+      label: "Looked at, next", key: "Space", press: () => this.accept(), main: true,
+    };
     if (app.readonly) return current ? [looked] : [];
     const quick = (current?.classes ?? []).map((index) => ({
       label: this.describe(index), key: app.classes[index].key, press: () => this.correct(index),

@@ -13,6 +13,7 @@ const SLOW = 40; // ms per frame while moving: draw fewer points
 const FAST = 22; // ms: draw more
 const FEWEST = 50_000; // points in a slice
 const REACH = 10; // pixels around the pointer in which a point is picked
+const ELEVATION = 0.8; // height over distance, of the camera above a ball
 const UP = new THREE.Vector3(0, 0, 1);
 const BACKGROUND = 0x14171a;
 
@@ -148,11 +149,17 @@ export class View {
     return { target, position: target.clone().addScaledVector(direction, distance) };
   }
 
-  // Flies to where a ball is seen whole, keeping the direction of view.
+  // Flies to where a ball is seen whole: from the middle of the scan, so that the walls next to
+  // the ball are behind it. Near the middle the direction of view stays.
   flyTo(center, radius) {
     const target = new THREE.Vector3(...center);
-    const direction = this.camera.position.clone().sub(this.controls.target).normalize();
-    if (direction.z < 0.3) direction.setZ(0.5).normalize();
+    const size = this.box.getSize(new THREE.Vector3());
+    const inward = this.box.getCenter(new THREE.Vector3()).sub(target).setZ(0);
+    const near = inward.length() < 0.1 * Math.hypot(size.x, size.y);
+    const direction = near ?
+      this.camera.position.clone().sub(this.controls.target).setZ(0) : inward;
+    if (direction.length() < 1e-6) direction.set(-0.6, -0.8, 0);
+    direction.normalize().setZ(ELEVATION).normalize();
     this.startFlight(this.placeAround(target, radius, direction));
   }
 
@@ -250,7 +257,7 @@ export class View {
     const height = this.renderer.getDrawingBufferSize(new THREE.Vector2()).y;
     const perMeter = height / 2 / Math.tan(THREE.MathUtils.degToRad(camera.fov / 2));
     const wider = coarse ? Math.min(Math.sqrt(cloud.total / this.budget), 3) : 1;
-    uniforms.pointSize.value = 1.5 * cloud.spacing * this.sizeFactor * wider * perMeter;
+    uniforms.pointSize.value = 1.8 * cloud.spacing * this.sizeFactor * wider * perMeter;
     uniforms.smallest.value = 1.5 * this.renderer.getPixelRatio();
     uniforms.ceiling.value = this.visibleBelow();
   }
