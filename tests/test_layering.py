@@ -25,6 +25,7 @@ LAYERS = (
     ("clouds", "training", "evaluation"),
     ("labeling",),
     ("prediction",),
+    ("tagging",),
     ("commands",),
     ("__main__",),
 )
@@ -124,6 +125,13 @@ def test_only_checkpoints_and_hosts_import_orbax():
 def test_no_private_module_of_a_library_is_imported_to_train(module):
     parts = [part for name in imports(module) - MODULES.keys() for part in name.split(".")]
     assert not [part for part in parts if part.startswith("_") and part != "__future__"]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "tagging"])
+def test_tagging_needs_no_training_and_no_jax(module):
+    found = reachable(module)
+    assert not [name for name in found if layer_of(name) == "training"]
+    assert not {x.partition(".")[0] for name in found for x in imports(name)} & {"jax", "flax"}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "training"])

@@ -1,12 +1,13 @@
 """Decides the label of every point from its class scores and the tags around it (paper eq. 2)."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from mprm_jax.errors import UserError
+from mprm_jax.store.exports import Export, ExportedScene
 from mprm_jax.types import IGNORED, Array
 
 
@@ -83,3 +84,21 @@ def decide(scores: Array, allowed: Array, coords: Array) -> Decision:
         label[~decided] = label[decided][nearest]
         confidence[~decided] = confidence[decided][nearest]
     return Decision(label, confidence)
+
+
+def exported_probabilities(export: Export, scene: ExportedScene) -> Array:
+    """Softmax of the scores that labels were chosen by, over the allowed classes, [V, C] float32.
+
+    Rows without an allowed class are 0.
+    """
+    settings: dict[str, Any] = export.manifest.settings
+    scores = scene.scores.astype(np.float32)
+    if "refined" in settings:
+        return scores
+    if settings["mining"]["calibration"] == "class":
+        scale = ClassScale(**{key: np.array(x) for key, x in settings["class_scale"].items()})
+        scores = standardise(scores, scale)
+    scores = np.where(scene.allowed, scores, -np.inf)
+    best = np.where(scene.allowed.any(axis=1), scores.max(axis=1), 0.0)
+    exponentials = np.exp(scores - best[:, None])
+    return exponentials / np.maximum(exponentials.sum(axis=1, keepdims=True), 1e-30)

@@ -16,7 +16,6 @@ import json
 import logging
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +27,7 @@ from mprm_jax.crf.settings import Smoothing
 from mprm_jax.errors import UserError
 from mprm_jax.evaluation.pictures import Panel, draw_panels
 from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
-from mprm_jax.labeling.choice import ClassScale, standardise
+from mprm_jax.labeling.choice import exported_probabilities
 from mprm_jax.labeling.exporting import write_scans
 from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.mining import begin_together, finish_together
@@ -169,24 +168,6 @@ def refine_scene(
         label=as_stored(result.labels),
         confidence=confidence.astype(np.float16),
     )
-
-
-def exported_probabilities(export: Export, scene: ExportedScene) -> Array:
-    """Softmax of the scores that labels were chosen by, over the allowed classes, [V, C] float32.
-
-    Rows without an allowed class are 0.
-    """
-    settings: dict[str, Any] = export.manifest.settings
-    scores = scene.scores.astype(np.float32)
-    if "refined" in settings:
-        return scores
-    if settings["mining"]["calibration"] == "class":
-        scale = ClassScale(**{key: np.array(x) for key, x in settings["class_scale"].items()})
-        scores = standardise(scores, scale)
-    scores = np.where(scene.allowed, scores, -np.inf)
-    best = np.where(scene.allowed.any(axis=1), scores.max(axis=1), 0.0)
-    exponentials = np.exp(scores - best[:, None])
-    return exponentials / np.maximum(exponentials.sum(axis=1, keepdims=True), 1e-30)
 
 
 def refined_classes(allowed: Array, choice: str) -> Array:

@@ -11,9 +11,9 @@ from prepared import CONFIG
 
 from mprm_jax.crf.refinement import refine
 from mprm_jax.labeling.measuring import measure_labels
+from mprm_jax.labeling.choice import exported_probabilities
 from mprm_jax.labeling.refining import (
     RefineSettings,
-    exported_probabilities,
     refine_export,
     refine_run,
     refine_scene,
