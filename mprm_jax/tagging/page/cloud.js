@@ -37,7 +37,7 @@ const VERTEX = `
   }
 
   vec3 grey(vec3 color) {
-    return vec3(0.10 + 0.32 * dot(color, vec3(0.30, 0.59, 0.11)));
+    return vec3(0.12 + 0.36 * dot(color, vec3(0.30, 0.59, 0.11)));
   }
 
   void main() {

@@ -30,11 +30,11 @@ export function showHelp() {
   const dialog = document.getElementById("help");
   const close = element("button", { type: "button", onclick: () => dialog.close() }, "Close");
   dialog.replaceChildren(
-    element("h2", {}, "How to tag"),
+    element("header", {}, element("h2", {}, "How to tag"), close),
     element("p", {}, "One part of the scan is bright: the ball. Tick every class that is in it, " +
       "even if only a small part is inside. Then press Space. Everything is saved on this " +
       "computer before the page says so; you can stop at any time and go on later."),
-    table(KEYS), element("h3", {}, "Mouse and touchpad"), table(MOUSE), close,
+    table(KEYS), element("h3", {}, "Mouse and touchpad"), table(MOUSE),
   );
   dialog.showModal();
 }

@@ -9,7 +9,7 @@ import { Keys } from "./keys.js";
 import { Layers } from "./layers.js";
 import { Panel } from "./panel.js";
 import { Reviewing } from "./reviewing.js";
-import { ScanList, answered, minutes } from "./scan_list.js";
+import { ScanList, answered, isOpen, minutes } from "./scan_list.js";
 import { Refusal, readBytes, readJson, send } from "./source.js";
 import { SceneTagging, Tagging } from "./tagging.js";
 import { View } from "./view.js";
@@ -79,7 +79,7 @@ class App {
     const scan = this.state.scans.find((other) => other.index === index);
     if (this.state.mode === "ask") return scan.questions > 0;
     if (this.state.mode === "review") return scan.findings > 0;
-    return answered(scan) < scan.balls;
+    return isOpen(scan);
   }
 
   // Opens a scan; its first points are drawn at once, the others as they come.
@@ -153,7 +153,7 @@ class App {
     if (name !== "click" && name !== "scene") this.mainMode = name;
     this.modeName = name;
     this.mode = mode;
-    byId("view").classList.toggle("picking", name === "click");
+    document.body.dataset.mode = name;
     this.showModes();
     mode.enter();
     this.layers.show(this.layersShown);
@@ -162,7 +162,7 @@ class App {
 
   showModes() {
     const labels = { tag: ["Balls"], scene: ["Whole scan", "s"], click: ["Clicks", "c"],
-      ask: ["Questions"], review: ["Review"] };
+      ask: ["Ask"], review: ["Review"] };
     const usable = {
       tag: !this.readonly, scene: !this.readonly, click: !this.readonly,
       ask: !this.readonly && this.state.scans.some(({ questions }) => questions > 0),
@@ -208,14 +208,14 @@ class App {
     this.view.setMarks(clickMarks(this.scan, this.classes, selected, picked));
   }
 
-  // Sends a change with the seconds it took. Resolves to the answer once it is on disk; to null
-  // if it was refused, with the line shown.
-  async save(path, body, refused = () => {}) {
+  // Sends a change with the seconds it took, those spent on it before included. Resolves to the
+  // answer once it is on disk; to null if it was refused, with the line shown.
+  async save(path, body, refused = () => {}, spent = 0) {
     if (this.saving) return null;
     this.saving = true;
     const seconds = this.activity.read();
     try {
-      const answer = await send(path, { ...body, seconds });
+      const answer = await send(path, { ...body, seconds: seconds + spent });
       this.activity.take(seconds);
       this.takeSummary(answer.scan);
       this.say("Saved.", "good");
@@ -291,7 +291,7 @@ class App {
   }
 
   nextScan() {
-    return this.goToWork(({ balls, ...scan }) => answered(scan) < balls,
+    return this.goToWork(isOpen,
       "Every ball of every scan is done. You can close this page.");
   }
 
@@ -321,7 +321,7 @@ class App {
 
   scanDone() {
     const { scans } = this.state;
-    const left = scans.some((scan) => !scan.broken && answered(scan) < scan.balls);
+    const left = scans.some((scan) => !scan.broken && isOpen(scan));
     this.say(left ? "Saved. This scan is done. Space: the next scan." :
       "Saved. Every ball of every scan is done. You can close this page.", "good");
   }
@@ -343,8 +343,9 @@ class App {
     if (!this.scan) return;
     const { scans } = this.state;
     const sum = (value) => scans.reduce((total, scan) => total + value(scan), 0);
-    byId("progress").textContent =
-      `${sum(answered)} of ${sum(({ balls }) => balls)} balls done in all`;
+    const unopened = scans.some((scan) => !scan.broken && scan.balls === null);
+    byId("progress").textContent = `Balls done in all: ${sum(answered)}` +
+      (unopened ? "" : ` of ${sum(({ balls }) => balls ?? 0)}`);
     this.activity.settle();
     byId("time").textContent = `${minutes(sum(({ seconds }) => seconds))} saved, ` +
       `${minutes(this.activity.total)} at work since this page was opened`;

@@ -58,7 +58,8 @@ export class Panel {
       const list = element("ul", {}, ...rows.map(extraRow));
       section.replaceChildren(element("h3", {}, heading), rows.length ? list : empty);
     });
-    section.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" });
+    const current = section.querySelector('[aria-current="true"]');
+    if (current) section.lastChild.scrollTop = current.offsetTop - section.lastChild.offsetTop - 40;
   }
 
   // modes: [{id, label, key, pressed, press}]
@@ -79,18 +80,19 @@ function actionButton({ label, key, press, main = false, pressed, disabled = fal
 function classButton({ index, name, color, key, pressed, note, press, only, isOnly }) {
   const swatch = element("span", { className: "swatch" });
   swatch.style.background = color;
+  const inside = only ? null : swatch;
   const button = element("button", {
     type: "button", className: "class", title: name, onclick: press,
     "aria-pressed": pressed, "data-id": `class ${index}`, "data-class": name,
-  }, element("span", { className: "tick", "aria-hidden": "true" }, pressed ? "✓" : ""), swatch,
+  }, element("span", { className: "tick", "aria-hidden": "true" }, pressed ? "✓" : ""), inside,
   element("span", { className: "name" }, name), note ? element("em", {}, note) : null,
   key ? element("kbd", {}, key) : null);
   if (!only) return button;
   const look = element("button", {
     type: "button", className: "only", onclick: only, "aria-pressed": isOnly,
     "aria-label": `Show only ${name}`, "data-id": `only ${index}`, title: `Show only ${name}`,
-  }, "only");
-  return element("div", { className: "pair" }, button, look);
+  }, swatch);
+  return element("div", { className: "pair" }, look, button);
 }
 
 function extraRow({ id, title, text, note, selected = false, done = false, press }) {

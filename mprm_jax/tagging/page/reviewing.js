@@ -53,13 +53,22 @@ export class Reviewing {
     const place = this.findings.indexOf(current) + 1;
     app.panel.showTask({
       title: current ? `Finding ${place} of ${this.findings.length}` : "Review",
-      text: current?.text ?? (this.findings.length ?
-        "Choose a finding in the list, or look around." : "No findings in this scan."),
+      text: this.text(),
       actions: this.actions(),
     });
     this.showClasses();
     const rows = this.findings.slice(0, SHOWN).map((finding) => this.row(finding));
     app.panel.showExtra("What deserves a look, worst first", rows, "Nothing.");
+  }
+
+  text() {
+    const { current } = this;
+    if (!this.findings.length) return "No findings in this scan.";
+    if (!current) return "Choose a finding in the list, or look around.";
+    if (this.app.readonly) return current.text;
+    const keys = this.ball ? "Class keys change the tags of this ball." :
+      "A class key makes a click here.";
+    return `${current.text} ${keys}`;
   }
 
   actions() {
@@ -90,7 +99,6 @@ export class Reviewing {
     app.showClasses({
       pressed: (i) => (ball ? ball.tags.includes(i) : undefined), only: true,
       press: (i) => (current && !app.readonly ? this.correct(i) : app.layers.isolate(i)),
-      note: () => (current && !ball && !app.readonly ? "click" : ""),
     });
   }
 

@@ -31,14 +31,15 @@ export class ScanList {
       "aria-current": scan.index === this.app.scan?.index,
       onclick: () => this.app.openScan(scan.index),
     }, element("strong", {}, scan.name));
-    const bar = element("progress", { value: answered(scan), max: Math.max(scan.balls, 1) });
-    bar.setAttribute("aria-label", `${answered(scan)} of ${scan.balls} balls done`);
+    const bar = element("progress", { value: answered(scan), max: Math.max(scan.balls ?? 1, 1) });
+    bar.setAttribute("aria-label", this.facts(scan)[0]);
     button.append(bar, element("small", {}, this.facts(scan).join(" · ")));
     return element("li", {}, button);
   }
 
   facts(scan) {
-    const facts = [`${answered(scan)} of ${scan.balls} balls`, minutes(scan.seconds)];
+    const of = scan.balls === null ? "" : ` of ${scan.balls}`;
+    const facts = [`${answered(scan)}${of} balls`, minutes(scan.seconds)];
     if (scan.clicks) facts.push(`${scan.clicks} clicks`);
     if (scan.scene_tags) facts.push("scene tags");
     if (scan.questions) facts.push(`${scan.questions} questions`);
@@ -50,6 +51,11 @@ export class ScanList {
 // Balls with an answer, "not sure" included.
 export function answered(scan) {
   return scan.done + scan.unsure;
+}
+
+// Whether a scan has balls without an answer, or may have: their number is known once it was read.
+export function isOpen(scan) {
+  return scan.balls === null || answered(scan) < scan.balls;
 }
 
 export function minutes(seconds) {

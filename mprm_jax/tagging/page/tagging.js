@@ -137,11 +137,15 @@ export class Tagging {
   // Saves a state of a ball; says whether it is on disk now.
   async post(scan, ball, after, before) {
     const path = `api/scan/${scan.index}/ball/${ball.id}`;
+    const spent = ball.seconds ?? 0;
     const answer = await this.app.save(path, { ...after, before }, (refused) => {
       if (refused.ball) this.replace(scan, ball, refused.ball);
-    });
-    if (answer) this.replace(scan, ball, answer.ball);
-    return Boolean(answer);
+    }, spent);
+    if (!answer) return false;
+    // An open ball has no row and no time: what was spent counts for its next answer.
+    if (after.state === "open") this.app.activity.seconds += spent;
+    this.replace(scan, ball, answer.ball);
+    return true;
   }
 
   // Takes over what is on disk, also instead of unsaved ticks.
@@ -230,6 +234,7 @@ export class SceneTagging {
   async save(tags) {
     const { app } = this;
     const { scan } = app;
+    if (tags && !tags.length) return app.say("Nothing is ticked.", "hint");
     const before = scan.scene_tags;
     const after = tags && tags.toSorted((a, b) => a - b);
     if (!(await this.post(scan, after, before))) return;
@@ -246,7 +251,8 @@ export class SceneTagging {
       this.drafts.delete(scan.index);
       if (this.app.scan === scan && this.app.mode === this) this.show();
     };
-    const answer = await this.app.save(`api/scan/${scan.index}/scene`, { tags, before }, take);
+    const path = `api/scan/${scan.index}/scene`;
+    const answer = await this.app.save(path, { tags, before }, take, before?.seconds ?? 0);
     if (answer) take(answer);
     return Boolean(answer);
   }

@@ -115,9 +115,7 @@ export class View {
     uniforms.clearRadius.value = clear;
     uniforms.outside.value = outside;
     uniforms.glowing.value = glowing;
-    this.outline.visible = radius > 0;
     this.outline.position.set(...center);
-    this.outline.scale.setScalar(Math.max(radius, 1e-6));
     this.changed();
   }
 
@@ -145,7 +143,7 @@ export class View {
   // A camera that sees all of a sphere from a direction.
   placeAround(target, radius, direction) {
     const half = Math.tan(THREE.MathUtils.degToRad(this.camera.fov / 2));
-    const distance = (radius * 1.1) / (half * Math.min(1, this.camera.aspect));
+    const distance = (radius * 1.2) / (half * Math.min(1, this.camera.aspect));
     return { target, position: target.clone().addScaledVector(direction, distance) };
   }
 
@@ -244,10 +242,21 @@ export class View {
     const end = Math.min(this.drawn + this.budget, this.cloud.total);
     this.cloud.showRange(this.drawn, end);
     this.renderer.render(this.scene, this.camera);
-    this.outline.quaternion.copy(this.camera.quaternion);
+    this.fitOutline();
     this.renderer.render(this.overlay, this.camera);
     this.drawn = Math.max(end, 1);
     this.frames += 1;
+  }
+
+  // The circle in which the camera sees the ball: wider than the ball, the nearer the camera.
+  fitOutline() {
+    const radius = this.cloud.uniforms.radius.value;
+    const sqDistance = this.outline.position.distanceToSquared(this.camera.position);
+    const room = sqDistance - radius * radius;
+    this.outline.visible = radius > 0 && room > 0;
+    if (!this.outline.visible) return;
+    this.outline.scale.setScalar(radius * Math.sqrt(sqDistance / room));
+    this.outline.quaternion.copy(this.camera.quaternion);
   }
 
   // Fewer points are drawn larger, so that surfaces stay closed.
