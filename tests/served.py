@@ -10,7 +10,7 @@ import numpy as np
 from scan_folders import write_scan
 
 from mprm_jax.config import DataConfig
-from mprm_jax.tagging.app import App
+from mprm_jax.tagging.app import App, Wishes
 from mprm_jax.tagging.scans_shown import ShownScans
 from mprm_jax.tagging.server import Server
 from mprm_jax.tagging.sources import open_scans
@@ -41,8 +41,8 @@ def open_app(folder, *, max_points=2000, data=None, **settings):
     """An app for the scans of a folder."""
     data = data or DataConfig()
     source, files = open_scans(f"folder:{folder}", data)
-    shown = ShownScans(source, data)
-    return App(f"folder:{folder}", shown, files, max_points=max_points, **settings)
+    wishes = Wishes(f"folder:{folder}", max_points, data.sphere_radius, **settings)
+    return App(ShownScans(source, data), files, wishes)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ class BallsToTag:
           origin: meters, of the shown frame in that of the source.
           scale: meters per unit of the scan file.
         """
-        self._origin, self._scale = origin, scale
+        self.origin, self._scale = origin, scale
         rows = np.concatenate([balls.centers, np.reshape(balls.radii, (-1, 1))], axis=1)
         self.rows = rows[short_walk(rows[:, :3])]  # [S, 4] center and radius, meters, shown frame
 
@@ -33,13 +33,13 @@ class BallsToTag:
     def in_file(self, point: Sequence[float]) -> list[float]:
         """A point in the unit and frame of the file, with a radius behind it if it has one."""
         values = np.array(point, np.float64)
-        values[:3] += self._origin
+        values[:3] += self.origin
         return (values / self._scale).tolist()
 
     def in_shown(self, point: Sequence[float]) -> Float64[Array, " K"]:
         """A point or ball of the file in the shown frame."""
         values = np.array(point, np.float64) * self._scale
-        values[:3] -= self._origin
+        values[:3] -= self.origin
         return values
 
     def add(self, given: Sequence[Sequence[float]], tolerance: float) -> None:

@@ -6,7 +6,7 @@ from served import OPEN, open_app, read_points, write_room, write_rooms
 
 from mprm_jax.config import DataConfig
 from mprm_jax.evidence.folder import Folder
-from mprm_jax.tagging.app import short_walk
+from mprm_jax.tagging.balls_to_tag import short_walk
 
 MILLIMETERS = 0.001
 
