@@ -42,6 +42,7 @@ def train_segmenter(
     workdir: pathlib.Path,
     num_devices: int | None,
     pseudo_labels: str,
+    start_from: pathlib.Path | None = None,
 ) -> dict:
     """Trains and measures; returns what was learned and how well.
 
@@ -49,6 +50,7 @@ def train_segmenter(
       workdir: new, or of the same run.
       num_devices: all if None.
       pseudo_labels: folder of an export, "evidence", or "truth".
+      start_from: as of `fit`.
 
     Raises:
       ValueError: targets that do not fit the data, too few devices, a work directory of another
@@ -71,7 +73,7 @@ def train_segmenter(
     config = start_run("seg", stage, store, train, config, mesh, workdir, targets=found.fingerprint)
     true_labels = _true_labels(stage, store, config, everywhere)
     validation = true_labels and Validation(true_labels, SCORE)
-    state = fit(stage, train, validation, config, mesh, workdir)
+    state = fit(stage, train, validation, config, mesh, workdir, start_from=start_from)
     return {
         "classes": list(store.classes),
         "devices": describe_devices(mesh),
