@@ -69,8 +69,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--pseudo-labels",
-        metavar="DIR|truth",
-        help="what --stage seg learns: the folder of an export, or the true point labels",
+        metavar="DIR|evidence|truth",
+        help="what --stage seg learns: the folder of an export; evidence, the points to which\n"
+        "clicks, known point labels and tags leave one class; or the true point labels",
     )
     parser.add_argument(
         "--workdir",
@@ -167,7 +168,7 @@ def _workdir(stage: str, name: str, preset: str) -> pathlib.Path:
 
 def _require_labels_of_data(args: argparse.Namespace) -> None:
     """Raises `ValueError` if Rooms would be made to learn the labels of other data."""
-    if args.pseudo_labels in (None, "truth") or not args.data.startswith("rooms"):
+    if args.pseudo_labels in (None, "truth", "evidence") or not args.data.startswith("rooms"):
         return
     from mprm_jax.store.exports import Export
 
