@@ -17,6 +17,8 @@ from mprm_jax.scans.scan_files import CLICKS_FILE, TAGS_FILE
 from mprm_jax.scans.scene import Clicks, Scene, Source, WeakLabels
 from mprm_jax.types import Array
 
+STRAY = 0.5  # meters from every point of the scan, from where a click cannot be meant
+
 
 class Said:
     """What people said of the scenes of a data set; `classes` is empty if nothing names them."""
@@ -105,12 +107,26 @@ class Said:
         tags = np.array([[known in row.present for known in self.classes] for row in rows])
         return WeakLabels(centers, radii, tags)
 
-    def clicks(self, name: str) -> Clicks | None:
-        """The clicks of a scene that say something; None if there are none."""
+    def clicks(self, name: str, path: Path | None, coords: Array) -> Clicks | None:
+        """The clicks of a scene that say something; None if there are none.
+
+        Args:
+          path, coords: as of `weak_labels`.
+
+        Raises:
+          ValueError: a click is far from every point.
+        """
         rows = self._counting(name)
         if not rows:
             return None
         points = np.array([row.point for row in rows], np.float64) * self._scale
+        for row, point in zip(rows, points, strict=True):
+            if not np.any(np.all(np.abs(coords - point[None]) < STRAY, axis=1)):
+                raise UserError(
+                    f"{self.folder / CLICKS_FILE}: line {row.line}: no point of "
+                    f"{path.name if path else name} is within {STRAY} m; give x, y, z in the unit "
+                    "and frame of the scan file."
+                )
         named = np.array([[known == row.class_name for known in self.classes] for row in rows])
         negative = np.array([row.answer == NO for row in rows])
         return Clicks(points, named ^ negative[:, None], ~negative)
@@ -145,7 +161,7 @@ class SaidByPeople:
         """Reads a scene; what people tagged counts, not what its labels would say."""
         scene = self.source.read(split, name)
         weak = self._said.weak_labels(name, None, scene.coords) or scene.weak_labels
-        return scene._replace(weak_labels=weak, clicks=self._said.clicks(name))
+        return scene._replace(weak_labels=weak, clicks=self._said.clicks(name, None, scene.coords))
 
 
 def is_said(folder: Path) -> bool:
