@@ -120,13 +120,12 @@ export class Asking {
 
   next() {
     this.goOn();
-    return this.current ? true : this.app.nextAsked();
+    return this.current ? undefined : this.app.nextAsked();
   }
 
   back() {
     const { questions } = this.app.scan;
     const place = this.current ? questions.indexOf(this.current) : questions.length;
     if (place > 0) this.select(questions[place - 1]);
-    return true;
   }
 }

@@ -86,10 +86,9 @@ export class Clicking {
   onKey(key) {
     if (key === "Delete") return this.remove();
     if (key === "Backspace" && this.selected !== null) return this.remove();
-    if (key === "-") this.flip();
-    else if (key === "Escape") this.enter();
-    else return false;
-    return true;
+    if (key === "-") return this.flip();
+    if (key === "Escape") return this.enter();
+    return false;
   }
 
   async answer(index, negative) {

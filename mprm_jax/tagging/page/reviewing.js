@@ -111,11 +111,10 @@ export class Reviewing {
   }
 
   onKey(key) {
-    if (key === " ") this.accept();
-    else if (key === "Enter") this.select(this.current ?? this.open[0] ?? null);
-    else if (key === "Backspace") this.step(-1);
-    else return false;
-    return true;
+    if (key === " ") return this.accept();
+    if (key === "Enter") return this.select(this.current ?? this.open[0] ?? null);
+    if (key === "Backspace") return this.step(-1);
+    return false;
   }
 
   step(by) {

@@ -105,12 +105,11 @@ export class Tagging {
   }
 
   onKey(key) {
-    if (key === " " || key === "Enter") this.saveNext();
-    else if (key === "Backspace") this.back();
-    else if (key === "n") this.saveAs("tagged", []);
-    else if (key === "m") this.saveAs("unsure", []);
-    else return false;
-    return true;
+    if (key === " " || key === "Enter") return this.saveNext();
+    if (key === "Backspace") return this.back();
+    if (key === "n") return this.saveAs("tagged", []);
+    if (key === "m") return this.saveAs("unsure", []);
+    return false;
   }
 
   saveNext() {
@@ -227,8 +226,7 @@ export class SceneTagging {
 
   onKey(key) {
     if (key !== " " && key !== "Enter") return false;
-    this.save([...this.draft]);
-    return true;
+    return this.save([...this.draft]);
   }
 
   async save(tags) {
