@@ -108,6 +108,11 @@ class DataConfig(_Checked):
         "centers of the balls: a grid with both ends (released code), or the centers of its cells",
         choices=("ends", "centres"),
     )
+    point_labels: str = setting(
+        "none",
+        "scenes whose point labels may be learned beside the tags: none, all, or a file that names "
+        "them, one per line; fixed by prepare",
+    )
     labels: str = setting(
         "subcloud",
         "tags that a ball is trained with: its own, or those of its scene",
@@ -318,10 +323,10 @@ class MiningConfig(_Checked):
         choices=("class", "none"),
     )
     allowed: str = setting(
-        "intersection",
-        "classes that a point may take: those in the tags of all of its balls, of any ball, or of "
-        "the scene",
-        choices=("intersection", "ball", "scene"),
+        "candidates",
+        "classes that a point may take: those that all evidence leaves; for comparison, by tags "
+        "alone, those of all of its balls, of any ball, or of the scene",
+        choices=("candidates", "intersection", "ball", "scene"),
     )
 
 

@@ -120,14 +120,16 @@ PRESETS = {"tiny": tiny, "quick": quick, "paper": paper}
 # Values that a preset once had: a run that was begun with them goes on with them, and the same
 # command continues it. To be added to with every change of a preset.
 FORMER = {
-    "tiny": {"model.reach_neighbors": (64,)},
+    "tiny": {"model.reach_neighbors": (64,), "mining.allowed": ("intersection",)},
     "quick": {
         "model.reach_neighbors": (64,),
+        "mining.allowed": ("intersection",),
         "mining.votes": (1,),
         "seg.class_weights": ("none",),
     },
     "paper": {
         "model.reach_neighbors": (64,),
+        "mining.allowed": ("intersection",),
         "pyramid.bucket_points": (49152,),
         "mining.calibration": ("class",),
         "optim.epochs": (500,),

@@ -55,6 +55,7 @@ class FakeSource:
     name: str = "fake"
     optional: Collection[str] = ()
     num_reads: int = 0
+    words: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of people, by key
 
     def __post_init__(self):
         self.root.mkdir(parents=True, exist_ok=True)
@@ -73,6 +74,9 @@ class FakeSource:
 
     def files(self, split: str, name: str) -> Sequence[str]:
         return [str(self.file(f"{split}/{name}"))]
+
+    def said(self, split: str, name: str) -> str:
+        return self.words.get(f"{split}/{name}", "")
 
     def read(self, split: str, name: str) -> Scene:
         self.num_reads += 1

@@ -1,4 +1,4 @@
-"""Naive NumPy loops for every formula in `mprm_jax.ops`, in float64."""
+"""Naive NumPy loops for every formula in `mprm_jax.ops`, and some beside it, in float64."""
 
 import numpy as np
 
@@ -142,6 +142,17 @@ def multilabel_loss(logits, labels, real):
             total += np.log1p(np.exp(-logit)) if label else np.log1p(np.exp(logit))
             count += 1
     return total, count
+
+
+def surface_normals(queries, supports, num_neighbors, radius):
+    result = np.zeros((len(queries), 3))
+    for row, query in enumerate(queries):
+        dist = np.linalg.norm(supports - query, axis=1)
+        near = [n for n in np.argsort(dist)[:num_neighbors] if dist[n] < radius]
+        if len(near) >= 3:
+            centered = supports[near] - supports[near].mean(axis=0)
+            result[row] = np.linalg.svd(centered)[2][2]
+    return result
 
 
 def gaussian_filter(features, values):

@@ -102,6 +102,9 @@ class ArchiveTags:
         own = [] if path is None else [str(path)]
         return [*self.source.files(split, name), *own]
 
+    def said(self, split: str, name: str) -> str:
+        return self.source.said(split, name)
+
     def read(self, split: str, name: str) -> Scene:
         scene = self.source.read(split, name)
         path = self._path(split, name)

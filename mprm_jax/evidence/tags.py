@@ -13,13 +13,18 @@ or a column `tags` lists names, separated by semicolons, and `classes.txt` names
 
 A row with x, y, z and radius filled tags the ball of that center, in the unit and frame of the
 scan file; one with all four blank tags the whole scan. The four columns may be left out. A class
-that is not tagged is known to be absent. A scene is named by its path without suffix, relative to
-the folder; `floor1/office.ply`, `floor1/office` and `floor1_office` are the same.
+that is not tagged is known to be absent; a ball with none holds nothing of any class. A scene is
+named by its path without suffix, relative to the folder; `floor1/office.ply`, `floor1/office` and
+`floor1_office` are the same.
+
+Two more columns may be there, which `mprm tag` writes: `seconds`, the time that the row took; and
+`unsure`, where 1 says that the person did not know. Such a row counts as if it were not there.
 """
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mprm_jax.errors import UserError
@@ -29,6 +34,9 @@ from mprm_jax.scans.typed_files import CsvRow, read_csv_rows, scene_name, sugges
 GEOMETRY = ("x", "y", "z", "radius")
 SCENE = "scene"
 TAGS = "tags"
+SECONDS = "seconds"
+UNSURE = "unsure"
+NOT_CLASSES = (SCENE, TAGS, *GEOMETRY, SECONDS, UNSURE)  # columns
 
 
 class TagRow(NamedTuple):
@@ -37,6 +45,7 @@ class TagRow(NamedTuple):
     line: int  # in the file
     ball: tuple[float, float, float, float] | None  # x, y, z, radius; unit of the scan file
     present: frozenset[str]  # names of classes
+    seconds: float | None = None  # that it took, if noted
 
 
 class TagTable(NamedTuple):
@@ -44,6 +53,7 @@ class TagTable(NamedTuple):
 
     classes: tuple[str, ...]  # in index order
     rows: Mapping[str, Sequence[TagRow]]  # by scene
+    unsure: Mapping[str, Sequence[TagRow]] = MappingProxyType({})  # by scene; these say nothing
 
 
 def read_tags(
@@ -64,23 +74,48 @@ def read_tags(
     columns = _class_columns(path, header, classes)
     names = tuple(classes or columns)
     rows: dict[str, list[TagRow]] = {}
+    unsure: dict[str, list[TagRow]] = {}
     for line in lines:
-        scene = find_scene(path, line, scenes)
-        present = _listed(path, line, names) if TAGS in header else _ticked(path, line, columns)
-        row = TagRow(line.line, _ball(path, line), frozenset(present))
-        same = [other for other in rows.get(scene, ()) if other.ball == row.ball]
+        scene, is_unsure = find_scene(path, line, scenes), _is_unsure(path, line)
+        present: list[str] = []
+        if not is_unsure:
+            present = _listed(path, line, names) if TAGS in header else _ticked(path, line, columns)
+        row = TagRow(line.line, _ball(path, line), frozenset(present), read_seconds(path, line))
+        others = (*rows.get(scene, ()), *unsure.get(scene, ()))
+        same = [other for other in others if other.ball == row.ball]
         if same:
             raise UserError(
                 f"{path}: line {row.line} tags the same part of {scene!r} as line {same[0].line}; "
                 "remove one."
             )
-        if row.ball is None and not present:
+        if row.ball is None and not present and not is_unsure:
             raise UserError(
                 f"{path}: line {row.line} gives scene {scene!r} no class; "
                 "set at least one, or remove the line."
             )
-        rows.setdefault(scene, []).append(row)
-    return TagTable(names, rows)
+        (unsure if is_unsure else rows).setdefault(scene, []).append(row)
+    return TagTable(names, rows, unsure)
+
+
+def read_seconds(path: Path, row: CsvRow) -> float | None:
+    """The time in the column `seconds` of a line; None without one.
+
+    Raises:
+      ValueError: it is no time.
+    """
+    text = row.cells.get(SECONDS, "")
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise UserError(
+            f"{path}: line {row.line} has {text!r} seconds; write a number of 0 or more, or leave "
+            "the cell blank."
+        )
+    return seconds
 
 
 def find_scene(path: Path, row: CsvRow, scenes: Collection[str]) -> str:
@@ -109,7 +144,7 @@ def _class_columns(path: Path, header: list[str], classes: Sequence[str] | None)
             f"{path}: columns {', '.join(some)} without the others of x, y, z, radius; "
             "add them or remove these."
         )
-    columns = [name for name in header if name not in (SCENE, TAGS, *GEOMETRY)]
+    columns = [name for name in header if name not in NOT_CLASSES]
     if TAGS in header:
         if columns:
             raise UserError(
@@ -151,6 +186,16 @@ def _ticked(path: Path, row: CsvRow, columns: Sequence[str]) -> list[str]:
                 "it occurs, else 0."
             )
     return [name for name in columns if row.cells[name] == "1"]
+
+
+def _is_unsure(path: Path, row: CsvRow) -> bool:
+    text = row.cells.get(UNSURE, "")
+    if text not in ("", "0", "1"):
+        raise UserError(
+            f"{path}: line {row.line} has {text!r} in column {UNSURE!r}; write 1 if the person did "
+            "not know, else 0."
+        )
+    return text == "1"
 
 
 def _listed(path: Path, row: CsvRow, classes: Sequence[str]) -> list[str]:

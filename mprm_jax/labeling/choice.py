@@ -62,15 +62,23 @@ def standardise(scores: Array, scale: ClassScale) -> Array:
     return scores.astype(np.float32)
 
 
-def decide(scores: Array, allowed: Array, coords: Array) -> Decision:
-    """The best allowed class of each voxel; without any, that of the nearest voxel with one.
+def decide(
+    scores: Array, allowed: Array, coords: Array, has_scores: Array | None = None
+) -> Decision:
+    """The best allowed class of each voxel.
+
+    A voxel without scores takes the label of the nearest voxel that has one, unless a single class
+    is left to it. One that may have no class gets no label.
 
     Args:
       scores: [V, num_classes].
       allowed: [V, num_classes] bool; classes outside are excluded, never multiplied by zero.
       coords: [V, 3] meters.
+      has_scores: [V] bool, the voxel lies in a ball; all do if None.
     """
-    decided = allowed.any(axis=1)
+    has_scores = np.ones(len(allowed), bool) if has_scores is None else has_scores
+    num_left = allowed.sum(axis=1)
+    decided = (num_left == 1) | ((num_left > 1) & has_scores)
     label = np.full(len(allowed), IGNORED, np.int32)
     confidence = np.zeros(len(allowed), np.float32)
     if not decided.any():
@@ -79,18 +87,25 @@ def decide(scores: Array, allowed: Array, coords: Array) -> Decision:
     label[decided] = masked.argmax(axis=1)
     best = masked.max(axis=1, keepdims=True)
     confidence[decided] = 1.0 / np.exp(masked - best).sum(axis=1)
-    if not decided.all():
-        _, nearest = cKDTree(coords[decided]).query(coords[~decided])
-        label[~decided] = label[decided][nearest]
-        confidence[~decided] = confidence[decided][nearest]
+    open_ = ~decided & ((num_left > 0) | ~has_scores)
+    if open_.any():
+        _, nearest = cKDTree(coords[decided]).query(coords[open_])
+        label[open_] = label[decided][nearest]
+        confidence[open_] = confidence[decided][nearest]
     return Decision(label, confidence)
 
 
-def exported_probabilities(export: Export, scene: ExportedScene) -> Array:
+def exported_probabilities(
+    export: Export, scene: ExportedScene, allowed: Array | None = None
+) -> Array:
     """Softmax of the scores that labels were chosen by, over the allowed classes, [V, C] float32.
 
-    Rows without an allowed class are 0.
+    Rows without an allowed class are 0. Marginals of a CRF are given as they are.
+
+    Args:
+      allowed: [V, C] bool; as exported if None.
     """
+    allowed = scene.allowed if allowed is None else allowed
     settings: dict[str, Any] = export.manifest.settings
     scores = scene.scores.astype(np.float32)
     if "refined" in settings:
@@ -98,7 +113,7 @@ def exported_probabilities(export: Export, scene: ExportedScene) -> Array:
     if settings["mining"]["calibration"] == "class":
         scale = ClassScale(**{key: np.array(x) for key, x in settings["class_scale"].items()})
         scores = standardise(scores, scale)
-    scores = np.where(scene.allowed, scores, -np.inf)
-    best = np.where(scene.allowed.any(axis=1), scores.max(axis=1), 0.0)
+    scores = np.where(allowed, scores, -np.inf)
+    best = np.where(allowed.any(axis=1), scores.max(axis=1), 0.0)
     exponentials = np.exp(scores - best[:, None])
     return exponentials / np.maximum(exponentials.sum(axis=1, keepdims=True), 1e-30)

@@ -37,7 +37,8 @@ def measure_choices(export: Export, store: SceneStore, seed: int) -> dict[str, M
         for baseline, score in BASELINES.items():
             rng = np.random.default_rng((seed, 4, export.scenes.index(name)))
             found[baseline] = score(scene.allowed, frequency, rng)
-        return {way: decide(x, scene.allowed, coords).label for way, x in found.items()}
+        has_scores = scene.num_balls > 0
+        return {way: decide(x, scene.allowed, coords, has_scores).label for way, x in found.items()}
 
     return _measure(export, store, choose)
 

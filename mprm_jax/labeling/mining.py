@@ -20,6 +20,7 @@ from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.config import Config, MiningConfig
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.candidates import allowed_classes
+from mprm_jax.labeling.candidates import CANDIDATES, usable_sets
 from mprm_jax.labeling.choice import (
     ClassScale,
     ScoreSums,
@@ -44,6 +45,7 @@ from mprm_jax.store.exports import (
     scene_file,
     set_aside_another,
 )
+from mprm_jax.store.scenes import SceneStore
 from mprm_jax.training.answers import ReadyNetwork, SceneSums, scene_sums
 from mprm_jax.training.hosts import (
     exchange,
@@ -214,7 +216,7 @@ def finish_together(folder: pathlib.Path, manifest: ExportManifest, **settings: 
 
 def _manifest(balls: TaggedBalls, config: Config, origin: dict[str, Any]) -> ExportManifest:
     store = balls.store
-    tagged = sorted(set(balls.scene_of.tolist()))
+    scenes = tuple(scene for scene in balls.scenes if _has_evidence(store, balls.split, scene))
     settings = {
         "origin": origin,
         "mining": dataclasses.asdict(config.mining),
@@ -226,11 +228,18 @@ def _manifest(balls: TaggedBalls, config: Config, origin: dict[str, Any]) -> Exp
         classes=tuple(store.classes),
         split=balls.split,
         fingerprint=store.fingerprint(balls.split),
+        clouds=store.clouds_fingerprint(balls.split, scenes),
         store=str(store.path.absolute()),
         voxel_size=store.manifest.settings.voxel_size,
-        scenes=tuple(balls.scenes[i] for i in tagged),
+        scenes=scenes,
         settings=json.loads(json.dumps(settings)),
     )
+
+
+def _has_evidence(store: SceneStore, split: str, scene: str) -> bool:
+    """Whether balls are tagged in a scene, or points of it are known."""
+    info = store.info(split, scene)
+    return info.subclouds > 0 or info.clicks > 0
 
 
 def _mine(
@@ -269,13 +278,11 @@ def _choose(
     with progress_bar(len(scenes), "scenes", "labeling") as bar:
         for scene in scenes:
             mined = _load_mined(directory, scene)
-            scene_tags = balls.tags[balls.scene_of == balls.scenes.index(scene)]
-            allowed = allowed_classes(
-                mined.num_balls, mined.num_tagged, scene_tags.any(axis=0), mining.allowed
-            )
+            allowed = _allowed(balls, config, scene, mined)
             scores = mined.scores.astype(np.float32)
             scores = standardise(scores, scale) if mining.calibration == "class" else scores
-            decision = decide(scores, allowed, store.voxel_cloud(split, scene).coords)
+            coords = store.voxel_cloud(split, scene).coords
+            decision = decide(scores, allowed, coords, mined.num_balls > 0)
             exported = ExportedScene(
                 scores=mined.scores,
                 allowed=allowed,
@@ -289,6 +296,18 @@ def _choose(
             unlabeled += [] if allowed.any() else [scene]
             bar.update()
     _report(uncovered, total, unlabeled)
+
+
+def _allowed(balls: TaggedBalls, config: Config, scene: str, mined: MinedScene) -> Array:
+    """Classes among which the labels of a scene are chosen, [V, num_classes] bool."""
+    if config.mining.allowed == CANDIDATES:
+        of_scene = usable_sets(balls.store, balls.split, scene, config.data.labels).allowed
+        if mined.num_balls.any():
+            return of_scene
+        # Clicks alone: what they do not reach stays open, nothing is known to be like it.
+        return of_scene & (of_scene.sum(axis=1, keepdims=True) == 1)
+    scene_tags = balls.tags[balls.scene_of == balls.scenes.index(scene)].any(axis=0)
+    return allowed_classes(mined.num_balls, mined.num_tagged, scene_tags, config.mining.allowed)
 
 
 def _report(uncovered: int, total: int, unlabeled: list[str]) -> None:

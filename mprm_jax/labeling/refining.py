@@ -27,6 +27,8 @@ from mprm_jax.crf.settings import Smoothing
 from mprm_jax.errors import UserError
 from mprm_jax.evaluation.pictures import Panel, draw_panels
 from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
+from mprm_jax.evidence.candidates import Candidates
+from mprm_jax.labeling.candidates import sets_of_export
 from mprm_jax.labeling.choice import exported_probabilities
 from mprm_jax.labeling.exporting import write_scans
 from mprm_jax.labeling.measuring import measure_labels
@@ -75,7 +77,12 @@ class RefineSettings(Smoothing):
 
 
 def refine_export(
-    export: Export, store: SceneStore, settings: RefineSettings, directory: pathlib.Path
+    export: Export,
+    store: SceneStore,
+    settings: RefineSettings,
+    directory: pathlib.Path,
+    *,
+    is_own: bool = False,
 ) -> Export:
     """Writes an export with the refined labels of another, or finishes writing it.
 
@@ -84,17 +91,21 @@ def refine_export(
 
     Args:
       directory: new, empty, or of this same export.
+      is_own: as of `begin_together`.
 
     Raises:
-      ValueError: another export there, other data, scans without colors, scores that are not
+      ValueError: another export there, other scenes, scans without colors, scores that are not
         finite.
       OSError: the disk is full.
     """
-    export.require_store(store)
+    export.require_scenes(store)
     _require_colors(export, store, settings)
     refined = {"settings": dataclasses.asdict(settings), "of": export.manifest.settings}
-    manifest = dataclasses.replace(export.manifest, settings={"refined": refined})
-    if (found := begin_together(directory, manifest)) is not None:
+    fingerprint = store.fingerprint(export.manifest.split)  # with the evidence as it is now
+    manifest = dataclasses.replace(
+        export.manifest, settings={"refined": refined}, fingerprint=fingerprint
+    )
+    if (found := begin_together(directory, manifest, is_own=is_own)) is not None:
         logger.info("%s: complete already", directory)
         return found
     scenes = export.scenes[jax.process_index() :: jax.process_count()]
@@ -128,19 +139,22 @@ def refine_scene(
     """The refined labels of one scene.
 
     A voxel without evidence of its own, in no ball, hears its neighbors and says nothing; where it
-    hears nothing either, it keeps its label.
+    hears nothing either, it keeps its label. One that is known to hold no class gets no label.
 
     Raises:
       ValueError: a score is not finite, or a label is no class.
     """
     scene, split = export.load(name), export.manifest.split
     cloud = store.voxel_cloud(split, name)
-    if not scene.allowed.any():
+    sets = sets_of_export(export, store, name, scene)
+    if not sets.allowed.any() or not scene.num_balls.any():
         return scene
+    holds_none, single = ~sets.allowed.any(axis=1), sets.allowed.sum(axis=1) == 1
     # Refined before, a voxel in no ball has allowed classes, but still no evidence.
-    ignored = ~scene.allowed.any(axis=1) | (scene.num_balls == 0)
-    allowed = refined_classes(scene.allowed, settings.classes)
-    probabilities = exported_probabilities(export, scene)
+    had_none = ~scene.allowed.any(axis=1) | (scene.num_balls == 0)
+    ignored = holds_none | (had_none & ~single)
+    allowed = refined_classes(sets, settings.classes)
+    probabilities = exported_probabilities(export, scene, sets.allowed)
     labels = as_labels(scene.label)
     for what, wrong in (
         ("scores of voxel {} are not finite", ~np.isfinite(probabilities).all(axis=1)),
@@ -161,28 +175,29 @@ def refine_scene(
         labels=labels,
         device=device,
     )
-    confidence = np.where(result.labels == IGNORED, 0, result.marginals.max(axis=1))
+    found = np.where(holds_none, IGNORED, result.labels)
+    confidence = np.where(found == IGNORED, 0, result.marginals.max(axis=1))
     return scene._replace(
         scores=result.marginals.astype(np.float16),
         allowed=allowed,
-        label=as_stored(result.labels),
+        label=as_stored(found),
         confidence=confidence.astype(np.float16),
     )
 
 
-def refined_classes(allowed: Array, choice: str) -> Array:
+def refined_classes(sets: Candidates, choice: str) -> Array:
     """Classes that the CRF may choose from at each voxel, [V, num_classes] bool.
 
     Args:
-      allowed: [V, num_classes] of the export; where a row is empty, any class of the scene.
+      sets: where one is empty, any class of the scene; where one is certain, it alone.
       choice: see `RefineSettings`.
     """
-    scene = np.broadcast_to(allowed.any(axis=0)[None], allowed.shape)
+    allowed = sets.allowed
+    wide = np.broadcast_to(allowed.any(axis=0)[None], allowed.shape)
     if choice == "all":
-        return np.ones_like(allowed)
-    if choice == "scene":
-        return scene.copy()
-    return np.where(allowed.any(axis=1, keepdims=True), allowed, scene)
+        wide = np.ones_like(allowed)
+    kept = sets.certain if choice != "allowed" else np.ones(len(allowed), bool)
+    return np.where((kept & allowed.any(axis=1))[:, None], allowed, wide)
 
 
 def tune(
@@ -285,7 +300,7 @@ def refine_run(
     directory = output or path.with_name(f"{path.name}_crf")
     if directory.resolve() == path.resolve():
         raise UserError(f"{directory}: is the export to refine; choose another --output.")
-    refined = refine_export(export, scenes, settings, directory)
+    refined = refine_export(export, scenes, settings, directory, is_own=output is None)
     if picture and is_first_host():
         draw_refined(export, refined, scenes, directory / "refined.png")
     if as_ply:

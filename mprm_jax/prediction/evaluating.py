@@ -29,8 +29,8 @@ from mprm_jax.evaluation.submission import (
     vertex_counts,
     write_submission,
 )
-from mprm_jax.evidence.candidates import tagged_classes
 from mprm_jax.geometry.voxels import spread_to_points
+from mprm_jax.labeling.candidates import usable_sets
 from mprm_jax.labeling.choice import decide
 from mprm_jax.prediction.scenes import segment_scenes
 from mprm_jax.progress import Report
@@ -221,8 +221,8 @@ def evaluate_network(
     for scene, segmented in voted:
         labels = {WITHOUT_TAGS: segmented.probabilities.argmax(axis=1)}
         if tags:
-            coords, weak = scenes.voxel_cloud(split, scene).coords, scenes.weak_labels(split, scene)
-            allowed = tagged_classes(coords, weak, network.config.data.labels)
+            allowed = usable_sets(scenes, split, scene, network.config.data.labels).allowed
+            coords = scenes.voxel_cloud(split, scene).coords
             labels[WITH_TAGS] = decide(segmented.probabilities, allowed, coords).label
         found.add(scene, labels)
     found.add_other_hosts()

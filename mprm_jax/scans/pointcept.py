@@ -69,6 +69,9 @@ class Pointcept:
         paths += [segment] if segment else []
         return [str(path) for path in paths]
 
+    def said(self, split: str, name: str) -> str:
+        return ""
+
     def read(self, split: str, name: str) -> Scene:
         """Reads coordinates and, where the data have them, colors and labels."""
         folder = self._folder(split, name)

@@ -80,6 +80,9 @@ class S3DIS:
         """Lists the object files of a room in reading order."""
         return [str(path) for path in self._objects(split, name)]
 
+    def said(self, split: str, name: str) -> str:
+        return ""
+
     def read(self, split: str, name: str) -> Scene:
         """Reads the objects of a room, in the order of their file names."""
         objects = self._objects(split, name)

@@ -21,11 +21,13 @@ from mprm_jax.scans.typed_files import composed, scene_name
 logger = logging.getLogger(__name__)
 
 TAGS_FILE = "tags.csv"
+CLICKS_FILE = "clicks.csv"
+QUESTIONS_FILE = "questions.csv"
 CLASSES_FILE = "classes.txt"
 SPLITS_FILE = "splits.csv"
 MAX_LISTED = 10  # names in a line of the log
 
-_OWN_FILES = (TAGS_FILE, CLASSES_FILE, SPLITS_FILE)
+_OWN_FILES = (TAGS_FILE, CLICKS_FILE, QUESTIONS_FILE, CLASSES_FILE, SPLITS_FILE)
 # Folders this program wrote: a JSON file in them, and what it says at least.
 _OWN_FOLDERS = {
     "manifest.json": {"classes", "settings", "scenes", "format"},  # of a store

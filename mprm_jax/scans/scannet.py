@@ -101,6 +101,9 @@ class ScanNet:
                 paths += annotation
         return [str(path) for path in paths]
 
+    def said(self, split: str, name: str) -> str:
+        return ""
+
     def read(self, split: str, name: str) -> Scene:
         """Reads the mesh and, outside the test split, the class of each vertex."""
         folder = self._folder(split, name)

@@ -15,6 +15,14 @@ class WeakLabels(NamedTuple):
     tags: Array  # [S, num_classes] bool, class occurs in the ball
 
 
+class Clicks(NamedTuple):
+    """What people said about single points of one scene."""
+
+    points: Array  # [K, 3] float64, meters, frame of the scan
+    allowed: Array  # [K, num_classes] bool, classes that the point may have after that
+    certain: Array  # [K] bool, the answer was a class, or that it has none
+
+
 class Scene(NamedTuple):
     """One scan as its source holds it, before voxels; `None` where the source has nothing."""
 
@@ -24,6 +32,8 @@ class Scene(NamedTuple):
     faces: Array | None  # [F, 3] int32 into coords, if the scan is a mesh
     weak_labels: WeakLabels | None  # tags given by people, if the source has them
     notes: tuple[Note, ...] = ()  # what its reader took for granted or found odd
+    clicks: Clicks | None = None  # made by people, if the source has some
+    labels_known: bool = False  # the labels may be learned, not only measured with
 
 
 class Source(Protocol):
@@ -40,5 +50,8 @@ class Source(Protocol):
     optional: Collection[str]  # "split/scene" of files that nobody named: they may be anything
 
     def files(self, split: str, name: str) -> Sequence[str]: ...
+
+    def said(self, split: str, name: str) -> str:
+        """What people said of a scene in files of their own; another text once that changes."""
 
     def read(self, split: str, name: str) -> Scene: ...

@@ -10,6 +10,8 @@ from mprm_jax.config import Config, DataConfig
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.evidence.archive import ArchiveTags
 from mprm_jax.evidence.folder import Folder
+from mprm_jax.evidence.known_labels import LabeledScenes
+from mprm_jax.evidence.people import SaidByPeople, is_said
 from mprm_jax.rooms import generate
 from mprm_jax.scans.pointcept import Pointcept
 from mprm_jax.scans.s3dis import S3DIS
@@ -47,14 +49,14 @@ def open_dataset(spec: str, data: DataConfig, rooms_root: pathlib.Path = ROOMS_R
         source = open_source(spec, scale=data.scale, test_area=data.test_area)
         if isinstance(source, Folder):
             source.require_tags()
-        return source
+        return with_point_labels(source, data.point_labels)
     if data.scale != 1:
         raise UserError(f"--data {spec}: rooms are in meters; leave data.scale at 1.")
     size = detail or DEFAULT_SIZE
     generate(rooms_root / size, size)
     source = ScanNet(rooms_root / size)
     source.name = f"rooms-{size}"
-    return source
+    return with_point_labels(_with_people(source, rooms_root / size), data.point_labels)
 
 
 def with_tags(source: Source, tags: str, radius: float) -> Source:
@@ -70,6 +72,15 @@ def with_tags(source: Source, tags: str, radius: float) -> Source:
     return ArchiveTags(source, pathlib.Path(tags.removeprefix(ARCHIVE)).expanduser(), radius)
 
 
+def with_point_labels(source: Source, choice: str) -> Source:
+    """The source with the point labels of some scenes as evidence; see `data.point_labels`.
+
+    Raises:
+      ValueError, OSError: in one line, if the list of scenes is wrong or not there.
+    """
+    return source if choice == "none" else LabeledScenes(source, choice)
+
+
 def default_store(spec: str, config: Config) -> pathlib.Path:
     """Where a data set is prepared if nothing else is said.
 
@@ -82,6 +93,8 @@ def default_store(spec: str, config: Config) -> pathlib.Path:
     name += f"-scale{data.scale:g}" if data.scale != usual.scale else ""
     name += f"-area{data.test_area}" if data.test_area != usual.test_area else ""
     name += "-colorless" if data.colors == "none" else ""
+    if data.point_labels != usual.point_labels:
+        name += f"-labels{_digest(data.point_labels)}"
     return STORES_ROOT / name
 
 
@@ -180,12 +193,20 @@ def open_source(spec: str, *, scale: float = 1.0, test_area: int = 5) -> Source:
     if scale != 1 and kind != "folder":
         raise UserError(f"--data {spec}: {kind} is in meters; leave data.scale at 1.")
     if kind == "scannet":
-        return ScanNet(root)
+        return _with_people(ScanNet(root), root)
     if kind == "s3dis":
-        return S3DIS(root, test_area)
+        return _with_people(S3DIS(root, test_area), root)
     if kind == "pointcept":
-        return Pointcept(root, test_area=test_area)
+        return _with_people(Pointcept(root, test_area=test_area), root)
     return Folder(root, scale)
+
+
+def _with_people(source: Source, root: pathlib.Path) -> Source:
+    """The source with what people said of its scenes in the root folder, if they did."""
+    if not is_said(root):
+        return source
+    logger.info("%s: tags and clicks of people count before tags made from point labels", root)
+    return SaidByPeople(source, root)
 
 
 def _name(store: SceneStore) -> str:

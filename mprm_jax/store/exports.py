@@ -55,6 +55,7 @@ class ExportManifest:
     voxel_size: float  # meters
     scenes: tuple[str, ...]
     settings: dict[str, Any]  # how scores were mined and labels chosen, as JSON reads them back
+    clouds: str = ""  # fingerprint of the voxels of the split alone; "" in older exports
     format: int = FORMAT
 
 
@@ -96,13 +97,13 @@ class Export:
 
         Raises:
           FileNotFoundError: they are not there.
-          ValueError: other data.
+          ValueError: other scenes.
         """
         try:
             store = SceneStore(path or self.manifest.store)
         except FileNotFoundError as error:
             raise MissingError(f"{error} Or say with --store where the scenes are.") from None
-        self.require_store(store)
+        self.require_scenes(store)
         return store
 
     def require_store(self, store: SceneStore) -> None:
@@ -119,6 +120,18 @@ class Export:
             raise UserError(
                 f"{self.path}: made from another version of the data than {store.path}; {remedy}"
             )
+
+    def require_scenes(self, store: SceneStore) -> None:
+        """Raises `ValueError` unless it is of these scenes; evidence may have come since."""
+        clouds = self.manifest.clouds
+        if (
+            not clouds
+            or tuple(store.classes) != self.classes
+            or self.manifest.split not in store.splits
+            or not set(self.scenes) <= set(store.scenes(self.manifest.split))
+            or clouds != store.clouds_fingerprint(self.manifest.split, self.scenes)
+        ):
+            self.require_store(store)
 
     def load(self, scene: str) -> ExportedScene:
         """The arrays of a scene.
@@ -211,7 +224,7 @@ def _require_same(path: pathlib.Path, manifest: ExportManifest) -> None:
     """Raises `ValueError` if what is there is another export."""
     found = _read_manifest(path)
     names = [field.name for field in dataclasses.fields(manifest)]
-    names = [name for name in names if name not in ("settings", "store")]
+    names = [name for name in names if name not in ("settings", "store", "clouds")]
     changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
     changed += [key for key, x in manifest.settings.items() if found.settings.get(key) != x]
     if changed:

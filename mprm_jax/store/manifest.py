@@ -29,6 +29,7 @@ class StoreSettings:
     scale: float = 1.0  # meters per unit of the scans
     test_area: int = 5  # of S3DIS, the split "val"
     colors: str = "auto"  # "none": those of the scans were left out
+    point_labels: str = "none"  # scenes whose point labels may be learned
 
     @classmethod
     def of(cls, data: DataConfig, tags: str = "auto") -> "StoreSettings":
@@ -41,6 +42,7 @@ class StoreSettings:
             data.scale,
             data.test_area,
             data.colors,
+            data.point_labels,
         )
 
 
@@ -56,7 +58,11 @@ class SceneInfo:
     has_labels: bool  # the source had point labels
     has_colors: bool  # False: all colors are stored as 0
     has_tags: bool  # some weak label exists
-    fingerprint: str  # of the voxel cloud and the weak labels, never of point labels
+    fingerprint: str  # of the voxel cloud and the evidence, never of labels not to be learned
+    cloud: str = ""  # fingerprint of the voxel cloud alone; "" in stores of older versions
+    clicks: int = 0
+    clicks_outside: int = 0  # of them, those whose class a ball around had not been tagged with
+    set_sizes: tuple[int, ...] = ()  # voxels with 0, 1, 2, 3, 4 or more candidates; () as above
 
 
 @dataclasses.dataclass(frozen=True)

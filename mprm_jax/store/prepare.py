@@ -19,6 +19,7 @@ from mprm_jax.one_writer import only_writer
 from mprm_jax.progress import progress_bar
 from mprm_jax.scans.formats.notes import Note, log_notes
 from mprm_jax.scans.formats.ply import read_ply_header
+from mprm_jax.scans.scan_files import listed
 from mprm_jax.scans.scene import Source
 from mprm_jax.store.manifest import (
     MANIFEST_FILE,
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 _SCENES_PER_PROCESS = 4  # fewer do not pay for starting it
 _SMALL_BYTES = 1 << 18
+_SAID = "what people said"  # among the stamps of files
 _NO_TRAINING = "check the path and the split lists."
 
 
@@ -132,11 +134,12 @@ def stamp_files(files: Sequence[str]) -> Stamps:
 
 
 def is_unchanged(now: Stamps, then: Stamps) -> bool:
-    """Whether no file changed or was added; files that are gone do not count.
+    """Whether no file changed or was added, and people said the same; lost files do not count.
 
     A store stands for itself: deleting the scans, or their labels, does not make it stale.
     """
-    return all(then.get(name) == stamp for name, stamp in now.items())
+    files = all(then.get(name) == stamp for name, stamp in now.items())
+    return files and then.get(_SAID) == now.get(_SAID)
 
 
 def check_files(files: Sequence[str]) -> None:
@@ -267,6 +270,14 @@ def _worker_outcome(task: Task) -> Outcome:
     return _outcome(_worker_job, task)
 
 
+def _stamps(source: Source, split: str, scene: str) -> Stamps:
+    """Of the files of a scene, and of what people said of it if they did."""
+    stamps = stamp_files(source.files(split, scene))
+    if said := source.said(split, scene):
+        stamps[_SAID] = (len(said), zlib.crc32(said.encode()))
+    return stamps
+
+
 @functools.lru_cache(maxsize=16)
 def _checksum(file: pathlib.Path, _changed: int) -> int:
     """Of a small file; remembered, because thousands of scenes may share a table of tags."""
@@ -317,7 +328,7 @@ def _sort(job: Job, previous: Manifest | None) -> _Sorted:
     with progress_bar(len(scenes), "scenes", "looking for changes", delay=1.0) as bar:
         for split, scene in scenes:
             bar.update()
-            task = Task(split, scene, stamp_files(job.source.files(split, scene)))
+            task = Task(split, scene, _stamps(job.source, split, scene))
             record = finished_record(job.store / task.key)
             if task.key in known and is_unchanged(task.files, known[task.key].files):
                 found.left_out[task.key] = known[task.key]
@@ -400,7 +411,7 @@ def _require_none(broken: Mapping[str, str]) -> None:
 
 def _stamped(source: Source, broken: Mapping[str, str]) -> dict[str, BrokenScene]:
     return {
-        key: BrokenScene(reason, stamp_files(source.files(*key.split("/", 1))))
+        key: BrokenScene(reason, _stamps(source, *key.split("/", 1)))
         for key, reason in broken.items()
     }
 
@@ -434,6 +445,16 @@ def _remark(manifest: Manifest, fresh: Mapping[str, SceneInfo]) -> None:
     """Says what is unusual about the scenes just prepared."""
     if fresh and not any(info.has_colors for info in fresh.values()):
         logger.warning("%s has no colors; they are stored as 0.", manifest.name)
+    clicked = {key: info for key, info in fresh.items() if info.clicks}
+    outside = {key: info.clicks_outside for key, info in clicked.items() if info.clicks_outside}
+    if outside:
+        logger.warning(
+            "%d of %d clicks name a class that a ball around them, or their scene, is not tagged "
+            "with; the click counts, and the ball is taken to be tagged so: %s",
+            sum(outside.values()),
+            sum(info.clicks for info in clicked.values()),
+            listed([f"{key} ({count})" for key, count in sorted(outside.items())]),
+        )
     untagged = [s for s in manifest.splits["train"] if not manifest.scenes[f"train/{s}"].has_tags]
     if untagged:
         logger.warning(

@@ -11,6 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.errors import UserError
+from mprm_jax.evidence.candidates import (
+    Candidates,
+    candidate_sets,
+    count_sizes,
+    tags_after_clicks,
+)
 from mprm_jax.evidence.weak_labels import (
     WeakLabelArrays,
     no_tags,
@@ -20,7 +26,7 @@ from mprm_jax.evidence.weak_labels import (
 from mprm_jax.geometry.neighbors import make_tree, nearest
 from mprm_jax.geometry.surfaces import sample_surface
 from mprm_jax.geometry.voxels import voxel_grid, voxel_majority, voxel_means
-from mprm_jax.scans.scene import Scene, WeakLabels
+from mprm_jax.scans.scene import Scene
 from mprm_jax.store.manifest import (
     SCENE_FILE,
     SceneInfo,
@@ -30,6 +36,7 @@ from mprm_jax.store.manifest import (
     write_json,
 )
 from mprm_jax.store.scenes import (
+    CANDIDATE_FILE,
     COLOR_FILE,
     COORD_FILE,
     POINT_VOXEL_FILE,
@@ -38,6 +45,7 @@ from mprm_jax.store.scenes import (
     VOXEL_COORD_FILE,
     WEAK_LABEL_FILE,
     CloudArrays,
+    save_candidates,
 )
 from mprm_jax.store.truth import VOXEL_LABEL_FILE, point_label_file
 from mprm_jax.types import IGNORED, Array
@@ -59,10 +67,11 @@ class PreparedScene(NamedTuple):
     voxel_labels: Array | None  # [V] int16
     point_voxel: Array  # [N] int32, nearest voxel
     weak_labels: WeakLabelArrays
+    candidates: Candidates
 
 
 def prepare_scene(scene: Scene, settings: StoreSettings, num_classes: int) -> PreparedScene:
-    """Voxels and weak labels of a scan.
+    """Voxels, weak labels and candidate sets of a scan.
 
     Meshes are covered with samples first, which take color and label of the nearest vertex.
 
@@ -73,13 +82,14 @@ def prepare_scene(scene: Scene, settings: StoreSettings, num_classes: int) -> Pr
     if settings.colors == "none":
         scene = scene._replace(colors=None)
     origin = _origin(scene.coords)
-    coords = scene.coords - origin[None]
+    scene = _moved(scene, -origin)
+    coords = scene.coords
     colors = scene.colors if scene.colors is not None else np.zeros(coords.shape, np.uint8)
     voxels, labels = _voxels(coords, colors, scene, settings.voxel_size, num_classes)
-    given = scene.weak_labels
-    if given is not None:
-        given = given._replace(centers=given.centers - origin[None])
-    weak = _weak_labels(voxels.coords, labels, given, settings, num_classes)
+    weak, num_outside = _weak_labels(voxels.coords, labels, scene, settings, num_classes)
+    known = labels if scene.labels_known else None
+    candidates = candidate_sets(voxels.coords, weak, scene.clicks, known)
+    more = _more_evidence(scene, candidates)
     info = SceneInfo(
         points=len(coords),
         voxels=len(voxels.coords),
@@ -88,8 +98,12 @@ def prepare_scene(scene: Scene, settings: StoreSettings, num_classes: int) -> Pr
         origin=tuple(origin.tolist()),
         has_labels=scene.labels is not None,
         has_colors=scene.colors is not None,
-        has_tags=given is not None or labels is not None,
-        fingerprint=_fingerprint((*voxels, *weak)),
+        has_tags=scene.weak_labels is not None or labels is not None,
+        fingerprint=_fingerprint((*voxels, *weak, *more)),
+        cloud=_fingerprint(voxels),
+        clicks=0 if scene.clicks is None else len(scene.clicks.points),
+        clicks_outside=num_outside,
+        set_sizes=count_sizes(candidates),
     )
     return PreparedScene(
         info=info,
@@ -99,6 +113,7 @@ def prepare_scene(scene: Scene, settings: StoreSettings, num_classes: int) -> Pr
         voxel_labels=None if labels is None else labels.astype(np.int16),
         point_voxel=nearest(coords, make_tree(voxels.coords)),
         weak_labels=weak,
+        candidates=candidates,
     )
 
 
@@ -172,7 +187,9 @@ def finished_record(folder: pathlib.Path) -> SceneRecord | None:
     """The record of a scene that is all there; point labels may have been deleted since."""
     if not all((folder / name).is_file() for name in SCENE_FILES):
         return None
-    return read_record(folder)
+    record = read_record(folder)
+    has_sets = (folder / CANDIDATE_FILE).is_file()
+    return record if record is None or has_sets or not record.info.set_sizes else None
 
 
 def _origin(coords: Array) -> Array:
@@ -196,20 +213,40 @@ def _voxels(
     return cloud, None if labels is None else voxel_majority(labels, grid, num_classes)
 
 
+def _moved(scene: Scene, by: Array) -> Scene:
+    """A scene in another frame, with all that people said of it."""
+    tags, clicks = scene.weak_labels, scene.clicks
+    return scene._replace(
+        coords=scene.coords + by[None],
+        weak_labels=tags and tags._replace(centers=tags.centers + by[None]),
+        clicks=clicks and clicks._replace(points=clicks.points + by[None]),
+    )
+
+
 def _weak_labels(
-    coords: Array,
-    labels: Array | None,
-    given: WeakLabels | None,
-    settings: StoreSettings,
-    num_classes: int,
-) -> WeakLabelArrays:
-    """What people said comes before what the labels say."""
+    coords: Array, labels: Array | None, scene: Scene, settings: StoreSettings, num_classes: int
+) -> tuple[WeakLabelArrays, int]:
+    """The tags, and the number of clicks outside of them, which count as tags from now on.
+
+    What people said comes before what the labels say.
+    """
     balls = {"radius": settings.sphere_radius, "placement": settings.seeds}
-    if given is not None:
-        return tags_from_people(coords, given, **balls)
-    if labels is not None:
-        return tags_from_labels(coords, labels, num_classes, **balls)
-    return no_tags(num_classes)
+    if scene.weak_labels is not None:
+        weak = tags_from_people(coords, scene.weak_labels, **balls)
+    elif labels is not None:
+        weak = tags_from_labels(coords, labels, num_classes, **balls)
+    else:
+        weak = no_tags(num_classes)
+    if scene.clicks is None:
+        return weak, 0
+    weak, outside = tags_after_clicks(weak, scene.clicks)
+    return weak, int(outside.sum())
+
+
+def _more_evidence(scene: Scene, candidates: Candidates) -> tuple[Array, ...]:
+    """What tags do not say; nothing for tags alone, whose scenes keep an old fingerprint."""
+    known = scene.labels_known and scene.labels is not None
+    return tuple(candidates) if known or scene.clicks is not None else ()
 
 
 def _fingerprint(arrays: tuple[Array, ...]) -> str:
@@ -229,4 +266,5 @@ def _write_arrays(folder: pathlib.Path, scene: PreparedScene, record: SceneRecor
         np.save(folder / point_label_file(record.classes), scene.point_labels)
         np.save(folder / VOXEL_LABEL_FILE, scene.voxel_labels)
     np.savez(folder / WEAK_LABEL_FILE, **scene.weak_labels._asdict())
+    save_candidates(folder / CANDIDATE_FILE, scene.candidates)
     write_json(record, folder / SCENE_FILE)

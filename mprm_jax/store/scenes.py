@@ -14,6 +14,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from mprm_jax.errors import MissingError, UserError, explain_damage
+from mprm_jax.evidence.candidates import Candidates, candidate_sets
 from mprm_jax.evidence.weak_labels import WeakLabelArrays
 from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.store.manifest import Manifest, SceneInfo, read_manifest
@@ -23,6 +24,7 @@ COORD_FILE, COLOR_FILE = "coord.npy", "color.npy"
 VOXEL_COORD_FILE, VOXEL_COLOR_FILE = "voxel_coord.npy", "voxel_color.npy"
 POINT_VOXEL_FILE = "point_voxel.npy"
 WEAK_LABEL_FILE = "weak_labels.npz"
+CANDIDATE_FILE = "candidates.npz"
 _AGAIN = "delete its folder and prepare again"
 SCENE_FILES = (
     COORD_FILE,
@@ -102,6 +104,14 @@ class SceneStore:
         """The tagged balls of a scene."""
         return read_weak_labels(self.folder(split, scene) / WEAK_LABEL_FILE)
 
+    def candidates(self, split: str, scene: str) -> Candidates:
+        """The classes that all evidence leaves to each voxel of a scene."""
+        if self.info(split, scene).set_sizes:
+            return read_candidates(self.folder(split, scene) / CANDIDATE_FILE)
+        # Prepared by an older version, which knew of tags alone.
+        coords = self.voxel_cloud(split, scene).coords
+        return candidate_sets(coords, self.weak_labels(split, scene))
+
     def require_files(self) -> None:
         """Raises `FileNotFoundError` if an array of a scene is missing; point labels may be."""
         for key in self.manifest.scenes:
@@ -112,11 +122,17 @@ class SceneStore:
                     )
 
     def fingerprint(self, split: str) -> str:
-        """Changes when a voxel or a weak label of the split does."""
+        """Changes when a voxel or the evidence of the split does."""
         digest = hashlib.sha256()
         for scene in self.scenes(split):
             digest.update(f"{scene} {self.info(split, scene).fingerprint}\n".encode())
         return digest.hexdigest()[:16]
+
+    def clouds_fingerprint(self, split: str, scenes: Sequence[str]) -> str:
+        """Changes when a voxel of some scenes does; "" if a scene is of an older version."""
+        clouds = [self.info(split, scene).cloud for scene in scenes]
+        digest = hashlib.sha256("\n".join(map(" ".join, zip(scenes, clouds, strict=True))).encode())
+        return digest.hexdigest()[:16] if all(clouds) else ""
 
 
 class VoxelClouds(Protocol):
@@ -209,13 +225,35 @@ def read_weak_labels(path: pathlib.Path) -> WeakLabelArrays:
     Raises:
       FileNotFoundError, ValueError: in one line that names the file.
     """
+    return WeakLabelArrays(**_read_archive(path, WeakLabelArrays._fields))
+
+
+def save_candidates(path: pathlib.Path, candidates: Candidates) -> None:
+    """Writes candidate sets, a bit for each class."""
+    packed = np.packbits(candidates.allowed, axis=1)
+    count = np.int32(candidates.allowed.shape[1])
+    np.savez(path, allowed=packed, num_classes=count, certain=candidates.certain)
+
+
+def read_candidates(path: pathlib.Path) -> Candidates:
+    """The candidate sets in one file of a store.
+
+    Raises:
+      FileNotFoundError, ValueError: in one line that names the file.
+    """
+    found = _read_archive(path, ("allowed", "num_classes", "certain"))
+    allowed = np.unpackbits(found["allowed"], axis=1, count=int(found["num_classes"]))
+    return Candidates(allowed.astype(bool), found["certain"])
+
+
+def _read_archive(path: pathlib.Path, names: Sequence[str]) -> dict[str, Array]:
     # Opened here: np.load leaves a file open that is not an archive after all.
     with (
         explain_damage(path, _AGAIN),
         path.open("rb") as file,
         np.load(file, allow_pickle=False) as archive,
     ):
-        missing = set(WeakLabelArrays._fields) - set(archive.files)
+        missing = set(names) - set(archive.files)
         if not missing:
-            return WeakLabelArrays(**{name: archive[name] for name in WeakLabelArrays._fields})
+            return {name: archive[name] for name in names}
     raise UserError(f"{path}: lacks {', '.join(sorted(missing))}; prepare it again.")

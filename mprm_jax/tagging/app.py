@@ -9,20 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
 
 from mprm_jax.errors import UserError
+from mprm_jax.evidence.candidates import CLICK_RADIUS
 from mprm_jax.evidence.clicks import ANSWERS, NO, YES
 from mprm_jax.palette import class_palette
+from mprm_jax.tagging.balls_to_tag import BallsToTag, helpful_order, offered_balls
+from mprm_jax.tagging.helpful_balls import Balls
+from mprm_jax.tagging.looks import Look
+from mprm_jax.tagging.minutes import cost_of, count_minutes
+from mprm_jax.tagging.review import LAYERS
 from mprm_jax.tagging.scans_shown import (
     CHUNK_POINTS,
-    Balls,
     ShownScan,
     ShownScans,
     chunk_bytes,
     points_of_ball,
 )
 from mprm_jax.tagging.tag_files import (
+    SAME_BALL,
     ChangedError,
     Evidence,
     Said,
@@ -33,8 +38,8 @@ from mprm_jax.types import Array
 from mprm_jax.writing import FailedWriteError
 
 MAX_SECONDS = 24 * 3600.0
-# Of the page: n nothing here, m not sure, u undo, and those that move the view.
-TAKEN_KEYS = "bcfhimnopqrstuxyz"
+# Of the page: what it answers itself, see page/main.js and those beside it.
+TAKEN_KEYS = "chmnstux"
 CLASS_KEYS = "1234567890" + "".join(
     key for key in "abcdefghijklmnopqrstuvwxyz" if key not in TAKEN_KEYS
 )
@@ -67,30 +72,33 @@ class RefusedError(UserError):
         self.status, self.more = status, more
 
 
+class Wishes(NamedTuple):
+    """How the page is to be."""
+
+    data: str  # the data set as the user named it
+    max_points: int  # of a scan that are shown
+    radius: float  # meters, of balls that are not of the grid
+    whole_scenes: bool = False  # no balls are offered
+    num_balls: int | None = None  # so few that cover a scan; None for the grid of the paper
+    helpful: bool = False  # the most telling balls first
+    mode: str = "tag"  # or "review", "ask": what the page begins with
+    readonly: bool = False
+    notes: tuple[str, ...] = ()  # lines for the person
+
+
 class App:
     """The state of one `mprm tag`: scans, files, and the balls that were shown."""
 
     def __init__(
-        self,
-        data: str,
-        scans: ShownScans,
-        files: TagFiles,
-        *,
-        max_points: int,
-        whole_scenes: bool = False,
-        notes: Sequence[str] = (),
+        self, scans: ShownScans, files: TagFiles, wishes: Wishes, look: Look | None = None
     ):
         """Begins to tag.
 
         Args:
-          data: the data set as the user named it.
-          max_points: of a scan that are shown.
-          whole_scenes: no balls are offered.
-          notes: lines for the person.
+          look: what a run made of the scans, if that is to be seen.
         """
-        self._data, self._scans, self._files = data, scans, files
-        self._max_points, self._whole_scenes, self._notes = max_points, whole_scenes, notes
-        self._balls: dict[int, _KnownBalls] = {}  # of scans that were opened once
+        self._scans, self._files, self._wishes, self._look = scans, files, wishes, look
+        self._balls: dict[int, BallsToTag] = {}  # of scans that were opened once
         self._finding = threading.Lock()
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
@@ -116,7 +124,12 @@ class App:
         for wanted, pattern, act in _ROUTES:
             match = re.fullmatch(pattern, path, re.ASCII)
             if match and wanted == method:
-                values = {name: int(text) for name, text in match.groupdict().items()}
+                values = {
+                    name: text if name == "name" else int(text)
+                    for name, text in match.groupdict().items()
+                }
+                if method == "POST" and self._wishes.readonly:
+                    raise RefusedError(403, "this page is for looking only: nothing is saved.")
                 found = act(self, **values) if method == "GET" else act(self, _body(body), **values)
                 return found if isinstance(found, Answer) else _json(found)
         raise RefusedError(404, f"there is no {method} {path[:80]!r}.")
@@ -125,20 +138,20 @@ class App:
         """What the page shows beside a scan."""
         evidence = self._files.read()
         return {
-            "mode": "tag",
-            "data": self._data,
-            "readonly": False,
+            "mode": self._wishes.mode,
+            "data": self._wishes.data,
+            "readonly": self._wishes.readonly,
             "classes": self._classes(evidence),
             "scans": [self._summary(index, evidence) for index in range(len(self._scans.keys))],
-            "report": {},
-            "notes": [*self._notes],
+            "report": count_minutes(evidence, [name for _, name in self._scans.keys]).values,
+            "notes": [*self._wishes.notes],
         }
 
     def scan(self, index: int) -> dict[str, Any]:
         """One scan without its points."""
         shown, evidence = self._open(index), self._files.read()
         known = self._known(index, shown, evidence)
-        num_shown = min(len(shown.coords), self._max_points)
+        num_shown = min(len(shown.coords), self._wishes.max_points)
         low, high = shown.coords.min(axis=0), shown.coords.max(axis=0)
         return {
             "index": index,
@@ -149,20 +162,17 @@ class App:
             "has_colors": shown.has_colors,
             "bounds": [low.tolist(), high.tolist()],
             "origin": shown.origin.tolist(),
-            "balls": self._ball_answers(index, known, evidence),
+            "balls": self._balls_in_order(index, shown, evidence),
             "scene_tags": self._scene_tags(index, evidence),
             "clicks": self._clicks(index, known, evidence),
-            "questions": [],
-            "findings": [],
-            "layers": [],
+            "questions": self._questions(index, known, evidence),
+            "findings": self._findings(index, known),
+            "layers": self._layers(index),
         }
 
     def points(self, index: int, chunk: int) -> Answer:
         """A chunk of the points that are shown."""
-        shown = self._open(index)
-        rows = slice(chunk * CHUNK_POINTS, min((chunk + 1) * CHUNK_POINTS, self._max_points))
-        if rows.start >= min(len(shown.coords), self._max_points):
-            raise RefusedError(404, f"this scan has no chunk {chunk}.")
+        shown, rows = self._open(index), self._chunk(index, chunk)
         return Answer(200, BINARY, chunk_bytes(shown.coords[rows], shown.colors[rows]))
 
     def ball_points(self, index: int, ball: int) -> Answer:
@@ -172,12 +182,26 @@ class App:
         rows = points_of_ball(shown, center, radius)
         return Answer(200, BINARY, chunk_bytes(shown.coords[rows], shown.colors[rows]))
 
+    def layer(self, index: int, name: str, chunk: int) -> Answer:
+        """Labels or shares of a chunk of the points that are shown."""
+        shown, rows = self._open(index), self._chunk(index, chunk)
+        found = self._look.layers(self._name(index)) if self._look else {}
+        if name not in found:
+            raise RefusedError(404, f"this scan has no layer {name!r}.")
+        values = found[name]
+        if len(values) != shown.num_points:
+            raise RefusedError(
+                422,
+                f"the labels are of {len(values)} points, the scan has {shown.num_points}: it "
+                "changed since; prepare, train and export again.",
+            )
+        return Answer(200, BINARY, values[shown.rows[rows]].tobytes())
+
     def say_ball(self, body: Mapping[str, Any], index: int, ball: int) -> dict[str, Any]:
         """Writes what a person says of a ball."""
         classes = self._files.read().classes
         center, radius = self._ball(index, ball)
-        known = self._balls[index]
-        in_file = known.in_file(np.append(center, radius))
+        in_file = self._balls[index].in_file([*center, radius])
         said, before = _said(body, classes), _said(_part(body, "before"), classes)
         try:
             self._files.say(self._name(index), in_file, said, before)
@@ -213,7 +237,7 @@ class App:
         name = None
         if answer in (YES, NO):
             name = _class_names([body.get("class")], classes)[0]
-        in_file = known.in_file(np.append(point, 0.0))[:3]
+        in_file = known.in_file(point)
         made = self._files.click(self._name(index), in_file, name, answer, _seconds(body))
         evidence = self._files.read()
         clicks = {click["id"]: click for click in self._clicks(index, known, evidence)}
@@ -245,22 +269,28 @@ class App:
     def _open(self, index: int) -> ShownScan:
         return self._scans.open(self._index(index))
 
-    def _opened(self, index: int) -> "_KnownBalls":
+    def _chunk(self, index: int, chunk: int) -> slice:
+        """Rows of a chunk of the points that are shown."""
+        count = min(len(self._open(index).coords), self._wishes.max_points)
+        rows = slice(chunk * CHUNK_POINTS, min((chunk + 1) * CHUNK_POINTS, count))
+        if rows.start >= count:
+            raise RefusedError(404, f"this scan has no chunk {chunk}.")
+        return rows
+
+    def _opened(self, index: int) -> BallsToTag:
         """The balls of a scan, which is opened for it if it never was."""
         if index not in self._balls:
             self._known(index, self._open(index), self._files.read())
         return self._balls[self._index(index)]
 
-    def _known(self, index: int, shown: ShownScan, evidence: Evidence) -> "_KnownBalls":
+    def _known(self, index: int, shown: ShownScan, evidence: Evidence) -> BallsToTag:
         """The balls of a scan: of the grid, and those that only the files have."""
         with self._finding:
             if index not in self._balls:
-                grid = shown.grid
-                if self._whole_scenes:
-                    grid = Balls(np.zeros((0, 3)), np.zeros(0))
-                rows = np.concatenate([grid.centers, grid.radii[:, None]], axis=1)
-                rows = rows[short_walk(grid.centers)]
-                self._balls[index] = _KnownBalls(shown.origin, self._files.scale, rows)
+                balls = Balls(np.zeros((0, 3)), np.zeros(0))
+                if not self._wishes.whole_scenes:
+                    balls = offered_balls(shown, self._wishes.num_balls, self._wishes.radius)
+                self._balls[index] = BallsToTag(balls, shown.origin, self._files.scale)
             known = self._balls[index]
             given = [row.ball for row, _ in evidence.said(self._name(index)) if row.ball]
             known.add(given, self._files.tolerance)
@@ -277,7 +307,7 @@ class App:
         return self._ball_answers(index, self._balls[index], self._files.read())[ball]
 
     def _ball_answers(
-        self, index: int, known: "_KnownBalls", evidence: Evidence
+        self, index: int, known: BallsToTag, evidence: Evidence
     ) -> list[dict[str, Any]]:
         said = known.said(evidence, self._name(index), self._files.tolerance)
         return [
@@ -292,6 +322,19 @@ class App:
             for ball, (row, what) in enumerate(zip(known.rows, said, strict=True))
         ]
 
+    def _balls_in_order(
+        self, index: int, shown: ShownScan, evidence: Evidence
+    ) -> list[dict[str, Any]]:
+        """The balls in the order in which they are to be tagged."""
+        known = self._balls[index]
+        answers = self._ball_answers(index, known, evidence)
+        if not self._wishes.helpful or not answers:
+            return answers
+        said = known.said(evidence, self._name(index), self._files.tolerance)
+        confusion = self._look.confusion if self._look else None
+        order = helpful_order(shown, known.balls, said, evidence.classes, confusion)
+        return [answers[ball] for ball in order]
+
     def _scene_tags(self, index: int, evidence: Evidence) -> dict[str, Any] | None:
         found = evidence.of_ball(self._name(index), None, self._files.tolerance)
         if found is None or found[1].unsure:
@@ -301,7 +344,7 @@ class App:
             "seconds": found[1].seconds or 0.0,
         }
 
-    def _clicks(self, index: int, known: "_KnownBalls", evidence: Evidence) -> list[dict[str, Any]]:
+    def _clicks(self, index: int, known: BallsToTag, evidence: Evidence) -> list[dict[str, Any]]:
         rows = evidence.clicks.rows.get(self._name(index), ())
         return [
             {
@@ -313,27 +356,82 @@ class App:
             for made, row in zip(click_ids(rows), rows, strict=True)
         ]
 
+    def _questions(self, index: int, known: BallsToTag, evidence: Evidence) -> list[dict[str, Any]]:
+        if self._look is None:
+            return []
+        name = self._name(index)
+        answered = self._answered(index, evidence)
+        return [
+            {
+                "id": number,
+                "point": (np.array(question.point) - known.origin).tolist(),
+                "radius": question.radius,
+                "weight": question.weight,
+                "candidates": [*question.candidates],
+                "answered": bool(is_answered),
+            }
+            for number, (question, is_answered) in enumerate(
+                zip(self._look.questions.get(name, ()), answered, strict=True)
+            )
+        ]
+
+    def _answered(self, index: int, evidence: Evidence) -> list[bool]:
+        """Whether somebody clicked where each question of a scan is asked."""
+        name = self._name(index)
+        questions = self._look.questions.get(name, ()) if self._look else ()
+        clicks = evidence.clicks.rows.get(name, ())
+        points = np.array([row.point for row in clicks]).reshape(-1, 3) * self._files.scale
+        asked = np.array([question.point for question in questions]).reshape(-1, 1, 3)
+        apart = np.linalg.norm(asked - points[None], axis=2)
+        return (apart.min(axis=1, initial=np.inf) <= CLICK_RADIUS).tolist()
+
+    def _findings(self, index: int, known: BallsToTag) -> list[dict[str, Any]]:
+        name = self._name(index)
+        return [
+            {
+                "id": number,
+                "kind": finding.kind,
+                "text": finding.text,
+                "point": (np.array(finding.point) - known.origin).tolist(),
+                "radius": finding.radius,
+                "classes": [*finding.classes],
+                "weight": finding.weight,
+                "ball": self._ball_of(name, finding.ball, known),
+            }
+            for number, finding in enumerate(
+                self._look.findings.get(name, ()) if self._look else ()
+            )
+        ]
+
+    def _ball_of(self, name: str, ball: int | None, known: BallsToTag) -> int | None:
+        """The number that a ball of the store has here; None if it is not offered."""
+        if ball is None:
+            return None
+        row = self._look.ball(name, ball)
+        return known.find(row - np.append(known.origin, 0.0), SAME_BALL)
+
+    def _layers(self, index: int) -> list[dict[str, str]]:
+        found = self._look.layers(self._name(index)) if self._look else {}
+        return [{"name": name, "kind": LAYERS[name][0], "title": LAYERS[name][1]} for name in found]
+
     def _now(self, index: int) -> dict[str, Any]:
         return self._summary(index, self._files.read())
 
     def _summary(self, index: int, evidence: Evidence) -> dict[str, Any]:
         split, name = self._scans.keys[index]
-        said, known = evidence.said(name), self._balls.get(index)
-        clicks = evidence.clicks.rows.get(name, ())
-        seconds = [what.seconds or 0.0 for _, what in said]
-        seconds += [row.seconds or 0.0 for row in clicks]
+        known, cost = self._balls.get(index), cost_of(evidence, name)
         return {
             "index": index,
             "name": name,
             "split": split,
             "balls": None if known is None else len(known.rows),  # not known before it was read
-            "done": sum(row.ball is not None and not what.unsure for row, what in said),
-            "unsure": sum(row.ball is not None and what.unsure for row, what in said),
-            "clicks": len(clicks),
-            "scene_tags": self._scene_tags(index, evidence) is not None,
-            "seconds": sum(seconds),
-            "questions": 0,
-            "findings": 0,
+            "done": cost.balls,
+            "unsure": cost.unsure,
+            "clicks": cost.clicks,
+            "scene_tags": cost.scenes > 0,
+            "seconds": cost.seconds,
+            "questions": self._answered(index, evidence).count(False),
+            "findings": len(self._look.findings.get(name, ())) if self._look else 0,
             "broken": self._scans.broken.get(index),
         }
 
@@ -345,62 +443,6 @@ class App:
             {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*color), "key": key}
             for name, color, key in zip(names, colors, keys, strict=True)
         ]
-
-
-class _KnownBalls:
-    """The balls of a scan that were shown; a ball keeps its number."""
-
-    def __init__(self, origin: Float64[Array, "3"], scale: float, rows: Float64[Array, "S 4"]):
-        self._origin, self._scale = origin, scale
-        self.rows = rows  # center and radius, meters, shown frame
-
-    def in_file(self, ball: Float64[Array, "4"]) -> list[float]:
-        """A ball in the unit and frame of the file."""
-        return ((ball + np.append(self._origin, 0.0)) / self._scale).tolist()
-
-    def in_shown(self, point: Sequence[float]) -> Float64[Array, "3"]:
-        """A point of the file in the shown frame."""
-        return np.asarray(point) * self._scale - self._origin
-
-    def add(self, given: Sequence[Sequence[float]], tolerance: float) -> None:
-        """Takes in balls of the file that are not known yet."""
-        new = [given[i] for i in np.flatnonzero(self._matches(given, tolerance) < 0)]
-        shown = [[*self.in_shown(ball[:3]), ball[3] * self._scale] for ball in new]
-        self.rows = np.concatenate([self.rows, np.array(shown, np.float64).reshape(-1, 4)])
-
-    def said(self, evidence: Evidence, name: str, tolerance: float) -> list[Said | None]:
-        """What the files say of each ball."""
-        pairs = [(row.ball, what) for row, what in evidence.said(name) if row.ball]
-        found: list[Said | None] = [None] * len(self.rows)
-        matches = self._matches([ball for ball, _ in pairs], tolerance)
-        for (_, what), ball in zip(pairs, matches, strict=True):
-            if ball >= 0:
-                found[ball] = what
-        return found
-
-    def _matches(self, given: Sequence[Sequence[float]], tolerance: float) -> Array:
-        """Which known ball each given one is, -1 for none."""
-        if not len(given) or not len(self.rows):
-            return np.full(len(given), -1)
-        own = (self.rows + np.append(self._origin, 0.0)[None]) / self._scale
-        apart = np.abs(np.array(given)[:, None] - own[None]).max(axis=2)
-        return np.where(apart.min(axis=1) <= tolerance, apart.argmin(axis=1), -1)
-
-
-def short_walk(points: Float64[Array, "S 3"]) -> list[int]:
-    """An order of points in which each is the nearest to its predecessor of those left.
-
-    Args:
-      points: meters; the walk starts at the one with the smallest sum of coordinates.
-    """
-    left = list(range(len(points)))
-    walk: list[int] = []
-    while left:
-        goals = points[left]
-        start = points[walk[-1]] if walk else np.full(3, -np.inf)
-        cost = goals.sum(axis=1) if not walk else np.sum(np.square(goals - start[None]), axis=1)
-        walk.append(left.pop(int(cost.argmin())))
-    return walk
 
 
 def page_file(path: str) -> Answer:
@@ -495,6 +537,11 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"api/scan/(?P<index>\d{1,6})", App.scan),
     ("GET", r"api/scan/(?P<index>\d{1,6})/points/(?P<chunk>\d{1,6})", App.points),
     ("GET", r"api/scan/(?P<index>\d{1,6})/ball/(?P<ball>\d{1,6})", App.ball_points),
+    (
+        "GET",
+        r"api/scan/(?P<index>\d{1,6})/layer/(?P<name>[a-z]{1,20})/(?P<chunk>\d{1,6})",
+        App.layer,
+    ),
     ("POST", r"api/scan/(?P<index>\d{1,6})/ball/(?P<ball>\d{1,6})", App.say_ball),
     ("POST", r"api/scan/(?P<index>\d{1,6})/scene", App.say_scene),
     ("POST", r"api/scan/(?P<index>\d{1,6})/click", App.click),

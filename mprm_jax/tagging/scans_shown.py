@@ -18,6 +18,7 @@ from mprm_jax.geometry.surfaces import sample_surface
 from mprm_jax.geometry.voxels import voxel_grid, voxel_means
 from mprm_jax.scans.scene import Scene, Source
 from mprm_jax.store.prepared_scene import SAMPLES_PER_VOXEL, check_scene
+from mprm_jax.tagging.helpful_balls import Balls
 from mprm_jax.types import Array
 
 CHUNK_POINTS = 1 << 18
@@ -30,13 +31,6 @@ GRAY = 180  # of scans without colors
 _SURFACE = 1e-3
 # Voxels of more points look the same; they only place balls here.
 _VOXELIZED_POINTS = 2_000_000
-
-
-class Balls(NamedTuple):
-    """Balls of a scan, in its shown frame."""
-
-    centers: Float64[Array, "S 3"]  # meters
-    radii: Float64[Array, " S"]  # meters
 
 
 class ShownScan(NamedTuple):
@@ -144,12 +138,17 @@ def grid_balls(voxels: Float32[Array, "V 3"], radius: float, placement: str) -> 
             f"{count:.2g} balls of {radius:g} m would be needed to cover the scan; check the unit "
             "of its coordinates (data.scale) or raise data.sphere_radius."
         )
-    seeds = grid_seeds(voxels, radius, placement)
-    tree = make_tree(voxels)
-    inner = radius - _SURFACE
-    filled = [len(ball_rows(voxels, tree, seed.astype(np.float32), inner)) > 0 for seed in seeds]
-    centers = seeds[np.array(filled)]
-    return Balls(centers, np.full(len(centers), float(radius)))
+    return filled_balls(voxels, grid_seeds(voxels, radius, placement), radius)
+
+
+def filled_balls(
+    voxels: Float32[Array, "V 3"], centers: Float64[Array, "S 3"], radius: float
+) -> Balls:
+    """Those of some balls that hold a voxel, also when their centers were written and read."""
+    tree, near = make_tree(voxels), centers.astype(np.float32)
+    is_filled = [len(ball_rows(voxels, tree, center, radius - _SURFACE)) > 0 for center in near]
+    kept = centers[np.array(is_filled, bool)]
+    return Balls(kept, np.full(len(kept), float(radius)))
 
 
 def detail_order(coords: Float32[Array, "N 3"]) -> Int32[Array, " N"]:

@@ -102,6 +102,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if int(length[:10]) > MAX_BODY:
                 return self._no(413, f"send at most {MAX_BODY} bytes.")
             body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                return self._no(400, "the question is cut short.")
         path = urllib.parse.urlsplit(self.path).path.removeprefix(f"/{self.server.token}/")
         try:
             answer = self.server.app.answer(method, path, body)

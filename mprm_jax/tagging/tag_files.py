@@ -127,7 +127,7 @@ class TagFiles:
           classes: of a data set that fixes them; None if people name them.
           scale: meters per unit of the scan files.
         """
-        self.folder, self.scale = folder, scale
+        self.folder, self.scale, self.scenes = folder, scale, tuple(scenes)
         self._scenes, self._fixed = scenes, None if classes is None else tuple(classes)
         self._tags, self._clicks = folder / TAGS_FILE, folder / CLICKS_FILE
         self._classes = folder / CLASSES_FILE

@@ -5,7 +5,7 @@ import pytest
 from fake_source import FakeSource, box_room
 from prepared import CONFIG, make_store
 
-from mprm_jax.evidence.candidates import tagged_classes
+from mprm_jax.labeling.candidates import usable_sets
 from mprm_jax.prediction.evaluating import require_tags
 from mprm_jax.store.prepare import prepare
 from mprm_jax.store.truth import voxel_labels
@@ -17,8 +17,7 @@ def store(tmp_path_factory):
 
 
 def classes_left(store, scene, labels="subcloud"):
-    coords, weak = store.voxel_cloud("train", scene).coords, store.weak_labels("train", scene)
-    return tagged_classes(coords, weak, labels)
+    return usable_sets(store, "train", scene, labels).allowed
 
 
 @pytest.mark.parametrize("labels", ["subcloud", "scene"])

@@ -55,7 +55,14 @@ def test_a_missing_folder_is_one_line(tmp_path):
 def test_files_include_what_decides_the_reading(root):
     (root / "classes.txt").write_text("wall\nfloor\n")
     names = [Path(path).name for path in Folder(root).files("train", "office")]
-    assert names == ["office.npz", "classes.txt", "tags.csv"]
+    assert names == ["office.npz", "classes.txt"]
+
+
+def test_a_scan_is_said_something_else_of_when_its_own_tags_change(root):
+    before = [Folder(root).said("train", "office"), Folder(root).said("test", "floor1_hall")]
+    write_tags(root, "scene,wall,floor", "office,0,1")
+    after = [Folder(root).said("train", "office"), Folder(root).said("test", "floor1_hall")]
+    assert before[0] != after[0] and before[1] == after[1]
 
 
 def test_scans_without_tags_are_listed(root, caplog):

@@ -65,7 +65,22 @@ def test_a_voxel_without_a_class_takes_the_label_of_the_nearest_with_one():
     coords = np.array([[0, 0, 0], [1, 0, 0], [0.4, 0, 0], [7, 0, 0]])
     scores = np.array([[5.0, 0, 0, 0], [0, 5.0, 0, 0], [0, 0, 5.0, 0], [0, 0, 0, 5.0]])
     allowed = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], bool)
-    assert labels_of(scores, allowed, coords).tolist() == [0, 1, 0, 1]
+    has_scores = np.array([True, True, False, False])
+    assert decide(scores, allowed, coords, has_scores).label.tolist() == [0, 1, 0, 1]
+
+
+def test_a_voxel_in_no_ball_takes_the_only_class_left_to_it_or_that_of_the_nearest():
+    coords = np.array([[0, 0, 0], [0.1, 0, 0], [0.2, 0, 0]])
+    allowed = np.array([[0, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]], bool)
+    has_scores = np.array([True, False, False])
+    scores = np.array([[0, 1.0, 2.0, 0]] * 3)
+    assert decide(scores, allowed, coords, has_scores).label.tolist() == [2, 0, 0]
+
+
+def test_a_voxel_that_may_have_no_class_gets_none():
+    allowed = np.array([[1, 1, 0, 0], [0, 0, 0, 0]], bool)
+    found = decide(np.ones((2, 4)), allowed, np.zeros((2, 3)))
+    assert found.label.tolist() == [0, IGNORED] and found.confidence[1] == 0
 
 
 def test_a_scene_without_any_class_gets_no_label():
@@ -120,7 +135,7 @@ def test_a_voxel_without_a_class_takes_the_confidence_of_the_nearest_with_one():
     coords = np.array([[0, 0, 0], [1, 0, 0], [0.9, 0, 0]])
     scores = np.array([[5.0, 0], [0, 0], [0, 9.0]])
     allowed = np.array([[1, 1], [1, 1], [0, 0]], bool)
-    confidence = decide(scores, allowed, coords).confidence
+    confidence = decide(scores, allowed, coords, np.array([True, True, False])).confidence
     assert confidence[2] == confidence[1] == 0.5
 
 

@@ -13,7 +13,6 @@ from prepared import CONFIG, make_store
 from mprm_jax.batches.shapes import calibrate
 from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.evaluation.pictures import draw_showcase
-from mprm_jax.evidence.candidates import allowed_classes
 from mprm_jax.labeling.choice import (
     class_scale,
     decide,
@@ -83,13 +82,13 @@ def test_scores_are_means_over_balls_and_labels_the_best_allowed_ones(rooms, tmp
         covered = scene.num_balls > 0
         # float16 of means of equal values
         np.testing.assert_allclose(scene.scores[covered], cloud.colors[covered] / 255, atol=1e-3)
-        num_tagged = np.zeros(scene.scores.shape, int)
+        allowed = np.ones(scene.scores.shape, bool)
         for index in np.flatnonzero(rooms.scene_of == number):
-            num_tagged[rooms.read(index).rows] += rooms.tags[index]
-        allowed = allowed_classes(scene.num_balls, num_tagged, None, "intersection")
+            allowed[rooms.read(index).rows] &= rooms.tags[index]
+        allowed[~covered] = rooms.tags[rooms.scene_of == number].any(axis=0)
         np.testing.assert_array_equal(scene.allowed, allowed)
         scores = standardise(scene.scores.astype(np.float32), scale)
-        decision = decide(scores, allowed, cloud.coords)
+        decision = decide(scores, allowed, cloud.coords, covered)
         np.testing.assert_array_equal(as_labels(scene.label), decision.label)
         np.testing.assert_allclose(scene.confidence, decision.confidence, atol=1e-3)
         np.testing.assert_array_equal(scene.point_voxel, rooms.store.point_voxel("train", name))
@@ -173,7 +172,7 @@ def test_the_papers_argmax_takes_scores_as_they_are(rooms, tmp_path):
     export = exported(rooms, tmp_path, "mining.calibration=none")
     for name in export.scenes:
         scene = export.load(name)
-        some = scene.allowed.any(axis=1)
+        some = (scene.num_balls > 0) & scene.allowed.any(axis=1)
         best = np.where(scene.allowed, scene.scores, -np.inf)[some].argmax(axis=1)
         np.testing.assert_array_equal(scene.label[some], best)
 

@@ -10,8 +10,10 @@ from fake_source import FakeSource, box_room
 from prepared import CONFIG
 
 from mprm_jax.crf.refinement import refine
-from mprm_jax.labeling.measuring import measure_labels
+from mprm_jax.evidence.candidates import Candidates
+from mprm_jax.labeling.candidates import sets_of_export
 from mprm_jax.labeling.choice import exported_probabilities
+from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.refining import (
     RefineSettings,
     refine_export,
@@ -106,17 +108,18 @@ def test_labels_keep_to_the_chosen_classes(store, tmp_path, choice):
     settings = dataclasses.replace(WIDE, classes=choice)
     name = export.scenes[0]
     scene = refine_scene(export, store, name, settings)
-    allowed = refined_classes(export.load(name).allowed, choice)
+    allowed = refined_classes(sets_of_export(export, store, name, export.load(name)), choice)
     assert np.all(np.take_along_axis(allowed, scene.label[:, None].astype(int), axis=1))
     assert not scene.scores[~allowed].any()
     np.testing.assert_allclose(scene.scores.astype(np.float32).sum(axis=1), 1, atol=5e-3)  # float16
 
 
 def test_choices_of_classes_grow():
-    allowed = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], bool)
-    assert refined_classes(allowed, "allowed").sum(axis=1).tolist() == [1, 1, 2]
-    assert refined_classes(allowed, "scene").sum(axis=1).tolist() == [2, 2, 2]
-    assert refined_classes(allowed, "all").sum(axis=1).tolist() == [4, 4, 4]
+    allowed = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]], bool)
+    sets = Candidates(allowed, np.array([False, False, False, True]))
+    assert refined_classes(sets, "allowed").sum(axis=1).tolist() == [1, 1, 2, 1]
+    assert refined_classes(sets, "scene").sum(axis=1).tolist() == [2, 2, 2, 1]
+    assert refined_classes(sets, "all").sum(axis=1).tolist() == [4, 4, 4, 1]
 
 
 def test_a_voxel_without_evidence_takes_the_class_of_its_surroundings(store, tmp_path):

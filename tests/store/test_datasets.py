@@ -138,10 +138,10 @@ def test_scale_and_test_area_reach_the_reader(tmp_path):
     source = open_dataset(f"folder:{tmp_path}", DataConfig(scale=0.5))
     np.testing.assert_array_equal(source.read("train", "office").coords, COORDS / 2)
     for area in "34":
-        path = tmp_path / f"Area_{area}" / "office_1" / "Annotations" / "wall_1.txt"
+        path = tmp_path / "s3dis" / f"Area_{area}" / "office_1" / "Annotations" / "wall_1.txt"
         path.parent.mkdir(parents=True)
         path.write_text("0 0 0 1 2 3\n")
-    source = open_dataset(f"s3dis:{tmp_path}", DataConfig(test_area=3))
+    source = open_dataset(f"s3dis:{tmp_path}/s3dis", DataConfig(test_area=3))
     assert source.splits["val"] == ["Area_3_office_1"]
 
 

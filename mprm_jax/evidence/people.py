@@ -1,0 +1,153 @@
+"""What people said of the scans in a folder: its `tags.csv` and `clicks.csv`, as arrays of a scene.
+
+A folder of anyone's scans has them beside the scans; other data sets in their root folder, where
+they count instead of tags that point labels would give.
+"""
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mprm_jax.errors import UserError
+from mprm_jax.evidence.clicks import NO, UNSURE, ClickRow, ClickTable, read_clicks
+from mprm_jax.evidence.tags import TagRow, TagTable, read_tags
+from mprm_jax.scans.scan_files import CLICKS_FILE, TAGS_FILE
+from mprm_jax.scans.scene import Clicks, Scene, Source, WeakLabels
+from mprm_jax.types import Array
+
+
+class Said:
+    """What people said of the scenes of a data set; `classes` is empty if nothing names them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        scenes: Collection[str],
+        classes: Sequence[str] | None,
+        scale: float = 1.0,
+    ):
+        """Reads the files that are there.
+
+        Args:
+          folder: that holds `tags.csv` and `clicks.csv`; neither need be there.
+          scenes: the scans that exist.
+          classes: in index order; those of `tags.csv` if None.
+          scale: meters per unit of the files.
+
+        Raises:
+          ValueError: a file is wrong.
+        """
+        self.folder, self._scale = folder, scale
+        tags, clicks = folder / TAGS_FILE, folder / CLICKS_FILE
+        self._tags = TagTable(tuple(classes or ()), {})
+        if tags.is_file():
+            self._tags = read_tags(tags, scenes, classes)
+        self.classes: Sequence[str] = self._tags.classes
+        self._clicks = ClickTable({})
+        if clicks.is_file():
+            if not self.classes:
+                raise UserError(
+                    f"{clicks}: nothing says which classes there are; write all names to "
+                    f"{folder / 'classes.txt'}, one per line."
+                )
+            self._clicks = read_clicks(clicks, scenes, self.classes)
+
+    @property
+    def tagged(self) -> Mapping[str, Sequence[TagRow]]:
+        """Rows of `tags.csv` by scene."""
+        return self._tags.rows
+
+    def names(self) -> set[str]:
+        """Scenes that people said something of that counts."""
+        clicked = {name for name in self._clicks.rows if self._counting(name)}
+        return clicked | set(self._tags.rows)
+
+    def digest(self, name: str) -> str:
+        """What they said of a scene, in a text that changes when that does; "" for nothing."""
+        rows = [row._replace(line=0, seconds=None) for row in self._tags.rows.get(name, ())]
+        parts = [f"{row.ball} {sorted(row.present)}" for row in rows]
+        parts += [str(row._replace(line=0, seconds=None)) for row in self._counting(name)]
+        text = "\n".join(parts)
+        return f"{zlib.crc32(text.encode()):08x}" if parts else ""
+
+    def weak_labels(self, name: str, path: Path | None, coords: Array) -> WeakLabels | None:
+        """The tags of a scene as arrays; a tag of the whole scan sits in its middle.
+
+        Args:
+          path: of the scan, for messages; None if it is not one file.
+          coords: [N, 3] meters.
+
+        Raises:
+          ValueError: no point is in a ball.
+        """
+        rows = self._tags.rows.get(name)
+        if not rows:
+            return None
+        middle = (coords.min(axis=0) + coords.max(axis=0)) / 2
+        centers = np.tile(middle, (len(rows), 1)).astype(np.float64)
+        radii = np.full(len(rows), np.inf, np.float32)
+        for i, row in enumerate(rows):
+            if row.ball is None:
+                continue
+            centers[i] = np.array(row.ball[:3]) * self._scale
+            radii[i] = row.ball[3] * self._scale
+            if not np.any(np.sum(np.square(coords - centers[i]), axis=1) < np.square(radii[i])):
+                low, high = (
+                    np.round(edge / self._scale, 2) for edge in (coords.min(0), coords.max(0))
+                )
+                raise UserError(
+                    f"{self.folder / TAGS_FILE}: line {row.line}: no point of "
+                    f"{path.name if path else name} is in this ball, the scan spans {low} to "
+                    f"{high}; give x, y, z, radius in the unit and frame of the scan file."
+                )
+        tags = np.array([[known in row.present for known in self.classes] for row in rows])
+        return WeakLabels(centers, radii, tags)
+
+    def clicks(self, name: str) -> Clicks | None:
+        """The clicks of a scene that say something; None if there are none."""
+        rows = self._counting(name)
+        if not rows:
+            return None
+        points = np.array([row.point for row in rows], np.float64) * self._scale
+        named = np.array([[known == row.class_name for known in self.classes] for row in rows])
+        negative = np.array([row.answer == NO for row in rows])
+        return Clicks(points, named ^ negative[:, None], ~negative)
+
+    def _counting(self, name: str) -> list[ClickRow]:
+        return [row for row in self._clicks.rows.get(name, ()) if row.answer != UNSURE]
+
+
+class SaidByPeople:
+    """A data set of which people said something, in its root folder."""
+
+    def __init__(self, source: Source, folder: Path):
+        """Joins a source with the files in `folder`.
+
+        Raises:
+          ValueError: a file is wrong, or names a scene or class that the source lacks.
+        """
+        scenes = [scene for names in source.splits.values() for scene in names]
+        self._said = Said(folder, scenes, source.classes)
+        self.source, self.name = source, source.name
+        self.classes: Sequence[str] = source.classes
+        self.splits: Mapping[str, Sequence[str]] = source.splits
+        self.optional: Collection[str] = source.optional
+
+    def files(self, split: str, name: str) -> Sequence[str]:
+        return self.source.files(split, name)
+
+    def said(self, split: str, name: str) -> str:
+        return self._said.digest(name)
+
+    def read(self, split: str, name: str) -> Scene:
+        """Reads a scene; what people tagged counts, not what its labels would say."""
+        scene = self.source.read(split, name)
+        weak = self._said.weak_labels(name, None, scene.coords) or scene.weak_labels
+        return scene._replace(weak_labels=weak, clicks=self._said.clicks(name))
+
+
+def is_said(folder: Path) -> bool:
+    """Whether people left tags or clicks in a folder."""
+    return (folder / TAGS_FILE).is_file() or (folder / CLICKS_FILE).is_file()
