@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(REASON is not None, reason=str(REASON)),
 ]
-BALL_ROWS = 8  # of a room of 3 x 3 x 2 m with balls of 2 m: 2 in each direction
+BALL_ROWS = 4  # of a room of 3 x 3 x 2 m with balls of 2 m
 
 
 @pytest.fixture(scope="module")

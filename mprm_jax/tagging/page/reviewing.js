@@ -89,9 +89,7 @@ export class Reviewing {
     const { name } = this.app.classes[index];
     const { ball } = this;
     if (!ball) return `Click: this is ${name}`;
-    const place = this.app.scan.balls.indexOf(ball) + 1;
-    return ball.tags.includes(index) ? `Take ${name} from ball ${place}` :
-      `Add ${name} to ball ${place}`;
+    return ball.tags.includes(index) ? `Take ${name} from this ball` : `Add ${name} to this ball`;
   }
 
   showClasses() {
