@@ -1,6 +1,7 @@
 """The tagging page in a browser that is installed here, and a folder of two small scans to show."""
 
 import contextlib
+import csv
 import importlib.util
 import pathlib
 import re
@@ -85,6 +86,14 @@ def _write_ply(path: pathlib.Path, coords: np.ndarray) -> None:
     PlyData([PlyElement.describe(vertices, "vertex")]).write(path)
 
 
+def rows(folder: pathlib.Path, name: str = "tags.csv") -> list[dict[str, str]]:
+    """The rows of a file about the scans, without what is blank."""
+    if not (folder / name).exists():
+        return []
+    with open(folder / name, encoding="utf-8", newline="") as file:
+        return [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
+
+
 @contextlib.contextmanager
 def serving(folder: pathlib.Path, *flags: str) -> Iterator[Served]:
     """Runs `mprm tag` on a folder of scans."""
@@ -162,7 +171,6 @@ class Page:
 
     def point_at(self, point) -> None:
         """Clicks where a point (meters, file frame less the origin) is on the screen."""
-        from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.actions.action_builder import ActionBuilder
 
         self.settle()
@@ -170,7 +178,6 @@ class Page:
         builder = ActionBuilder(self.driver)
         builder.pointer_action.move_to_location(round(x), round(y)).click()
         builder.perform()
-        ActionChains(self.driver).pause(0).perform()
 
     @property
     def message(self) -> str:

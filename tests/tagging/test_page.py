@@ -1,34 +1,13 @@
 """The page in a browser: a person tags, clicks and undoes; what they said is in the files."""
 
-import csv
 import signal
 
 import numpy as np
 import pytest
-from page_browser import (
-    CLASSES,
-    FAR_AWAY,
-    LONE,
-    Page,
-    open_browser,
-    serving,
-    why_not,
-    write_scans,
-)
+from page_browser import CLASSES, FAR_AWAY, LONE, Page, rows, serving, write_scans
 
-REASON = why_not()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
+pytestmark = pytest.mark.slow
 BALL_ROWS = 4  # of a room of 3 x 3 x 2 m with balls of 2 m
-
-
-@pytest.fixture(scope="module")
-def browser():
-    driver = open_browser()
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -43,14 +22,6 @@ def page(folder, browser):
         page = Page(browser, served.address)
         yield page
         assert page.errors() == []
-
-
-def rows(folder, name="tags.csv"):
-    """The rows of a file, without what is blank."""
-    if not (folder / name).exists():
-        return []
-    with open(folder / name, encoding="utf-8", newline="") as file:
-        return [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
 
 
 def tags_of(folder):
