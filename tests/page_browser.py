@@ -1,60 +1,16 @@
-"""The tagging page in a browser that is installed here, and a folder of two small scans to show."""
+"""The tagging page as a person uses it, and a folder of two small scans to show."""
 
-import contextlib
 import csv
-import importlib.util
 import pathlib
-import re
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 from plyfile import PlyData, PlyElement
 
-SCRIPT = pathlib.Path(__file__).parents[1] / "experiments" / "tag.py"
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    *("--headless=new", "--no-sandbox", "--window-size=1366,900"),
-    # Drawn by the processor: also where there is no graphics card.
-    *("--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-)
 CLASSES = ("wall", "floor", "chair", "table")
 LONE = (1.5, 1.6, 1.1)  # meters; a point with nothing near it
 FAR_AWAY = (500000.0, 5400000.0, 100.0)  # as UTM coordinates are
 WAIT = 20.0  # seconds
-
-
-class Served(NamedTuple):
-    """A running `mprm tag`."""
-
-    address: str
-    process: subprocess.Popen
-
-
-def why_not() -> str | None:
-    """Why the page cannot be tried here; None if it can."""
-    if importlib.util.find_spec("selenium") is None:
-        return "selenium is not installed: pip install selenium"
-    if not (BROWSER and DRIVER):
-        return "chromium and chromedriver are not on the PATH"
-    return None
-
-
-def open_browser():
-    """A browser without a window."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
 
 
 def write_scans(folder: pathlib.Path, offset: tuple[float, float, float] = (0, 0, 0)) -> None:
@@ -92,29 +48,6 @@ def rows(folder: pathlib.Path, name: str = "tags.csv") -> list[dict[str, str]]:
         return []
     with open(folder / name, encoding="utf-8", newline="") as file:
         return [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
-
-
-@contextlib.contextmanager
-def serving(folder: pathlib.Path, *flags: str) -> Iterator[Served]:
-    """Runs `mprm tag` on a folder of scans."""
-    command = [sys.executable, SCRIPT, "--data", f"folder:{folder}", "--no-browser", *flags]
-    process = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        lines = iter(process.stdout.readline, "")
-        heard = []
-        for line in lines:
-            heard.append(line)
-            if found := re.search(r"http://127\S+", line):
-                break
-        else:
-            raise RuntimeError("".join(heard))
-        yield Served(found[0], process)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 class Page:

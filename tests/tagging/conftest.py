@@ -1,9 +1,9 @@
 """Prepared box rooms with their truth, and what poor networks made of them."""
 
 import pytest
+from browser import open_browser, why_not
 from mined_exports import mined_export
 from odd_stores import odd_store
-from page_browser import open_browser, why_not
 from prepared import make_store
 
 

@@ -4,7 +4,8 @@ import signal
 
 import numpy as np
 import pytest
-from page_browser import CLASSES, FAR_AWAY, LONE, Page, rows, serving, write_scans
+from browser import serving
+from page_browser import CLASSES, FAR_AWAY, LONE, Page, rows, write_scans
 
 pytestmark = pytest.mark.slow
 BALL_ROWS = 4  # of a room of 3 x 3 x 2 m with balls of 2 m

@@ -154,9 +154,13 @@ def test_one_class_is_shown_at_a_time(review):
     point = np.array(LONE) - review.ask("app.scan.origin")
     review.driver.execute_script("app.layers.mix(1)")
     review.until("app.view.cloud.chunks[0].painted === 'pseudo'")
-    review.driver.execute_script("document.querySelector('[aria-label=\"Show only wall\"]').click()")
+    review.driver.execute_script(
+        "document.querySelector('[aria-label=\"Show only wall\"]').click()"
+    )
     assert np.ptp(color_at(review, point)) == 0
-    review.driver.execute_script("document.querySelector('[aria-label=\"Show only wall\"]').click()")
+    review.driver.execute_script(
+        "document.querySelector('[aria-label=\"Show only wall\"]').click()"
+    )
     assert np.ptp(color_at(review, point)) > 0
 
 

@@ -133,7 +133,7 @@ export function clickMarks(scan, classes, selected, picked) {
     point: click.point, shape: SHAPES[click.answer], selected: click.id === selected,
     color: click.class === null ? GREY : hexColor(classes[click.class].color),
   }));
-  if (picked) marks.push({ point: picked, shape: 0, selected: true, color: PICKED });
+  if (picked) marks.push({ point: picked, shape: SHAPES.none, selected: true, color: PICKED });
   return marks;
 }
 
