@@ -141,6 +141,7 @@ class App:
             "mode": self._wishes.mode,
             "data": self._wishes.data,
             "readonly": self._wishes.readonly,
+            "helpful": self._wishes.helpful,  # the order of the balls changes with each answer
             "classes": self._classes(evidence),
             "scans": [self._summary(index, evidence) for index in range(len(self._scans.keys))],
             "report": count_minutes(evidence, [name for _, name in self._scans.keys]).values,

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import secrets
-import socket
+import socketserver
 import urllib.parse
 
 from mprm_jax.errors import UserError, explain
@@ -64,9 +64,9 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
 
     def server_bind(self) -> None:
-        # Without the look-up of the machine's name, for which some wait long.
-        socket.socket.bind(self.socket, self.server_address)
-        self.server_name, self.server_port = ADDRESS, self.socket.getsockname()[1]
+        # Without HTTPServer's look-up of the machine's name, for which some wait long.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address
 
     def handle_error(self, request: object, client_address: object) -> None:
         # A page that was closed while it was answered is nothing to tell.

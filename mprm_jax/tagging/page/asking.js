@@ -3,7 +3,7 @@
 import { OUTSIDE } from "./cloud.js";
 
 const AROUND = 1.2; // meters around a region that are shown
-const GLOW = 0.45;
+const GLOW = 0.25;
 
 export class Asking {
   constructor(app) {
@@ -38,7 +38,7 @@ export class Asking {
   show() {
     const { app, current } = this;
     app.panel.showExtra(null);
-    app.showMarks();
+    app.showMarks(null, current?.point ?? null);
     if (!current) return this.showDone();
     const { center, radius } = { center: current.point, radius: Math.max(current.radius, 0.05) };
     app.view.setFocus({
@@ -46,7 +46,7 @@ export class Asking {
     });
     const { questions } = app.scan;
     app.panel.showTask({
-      title: "What is this?", text: "Say what the yellow place in the ring is.",
+      title: "What is this?", text: "Say what is inside the small white ring. The place around it is yellow.",
       chip: { text: `${questions.indexOf(current) + 1} of ${questions.length}` },
       actions: app.readonly ? [] : [
         { label: "None of the classes", key: "0", press: () => this.answer(null, "none") },
@@ -120,13 +120,12 @@ export class Asking {
 
   next() {
     this.goOn();
-    return this.current ? true : this.app.nextAsked();
+    return this.current ? undefined : this.app.nextAsked();
   }
 
   back() {
     const { questions } = this.app.scan;
     const place = this.current ? questions.indexOf(this.current) : questions.length;
     if (place > 0) this.select(questions[place - 1]);
-    return true;
   }
 }

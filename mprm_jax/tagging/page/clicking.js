@@ -86,10 +86,9 @@ export class Clicking {
   onKey(key) {
     if (key === "Delete") return this.remove();
     if (key === "Backspace" && this.selected !== null) return this.remove();
-    if (key === "-") this.flip();
-    else if (key === "Escape") this.enter();
-    else return false;
-    return true;
+    if (key === "-") return this.flip();
+    if (key === "Escape") return this.enter();
+    return false;
   }
 
   async answer(index, negative) {
@@ -134,7 +133,7 @@ export function clickMarks(scan, classes, selected, picked) {
     point: click.point, shape: SHAPES[click.answer], selected: click.id === selected,
     color: click.class === null ? GREY : hexColor(classes[click.class].color),
   }));
-  if (picked) marks.push({ point: picked, shape: 0, selected: true, color: PICKED });
+  if (picked) marks.push({ point: picked, shape: SHAPES.none, selected: true, color: PICKED });
   return marks;
 }
 

@@ -48,8 +48,7 @@ const VERTEX = `
     bool hidden = position.z > ceiling;
     if (!inside) {
       hidden = hidden || outside == ${OUTSIDE.HIDDEN};
-      hidden = hidden || (outside != ${OUTSIDE.COLOR} && far > clearRadius
-                          && standsBefore(seen.xyz, middle));
+      hidden = hidden || (far > clearRadius && standsBefore(seen.xyz, middle));
     }
     gl_Position = hidden ? vec4(2.0, 2.0, 2.0, 1.0) : projectionMatrix * seen;
     gl_PointSize = clamp(pointSize / max(-seen.z, 0.01), smallest, 48.0);
@@ -61,7 +60,7 @@ const VERTEX = `
       shade = mix(paint.rgb, labelled, mixing);
       if (inside) shade = mix(shade, glow, glowing);
       else if (outside == ${OUTSIDE.GREY}) shade = grey(shade);
-      else if (outside == ${OUTSIDE.DARK}) shade *= 0.45;
+      else if (outside == ${OUTSIDE.DARK}) shade *= 0.6;
     #endif
   }`;
 

@@ -38,6 +38,8 @@ export class Keys {
     document.getElementById("help").close();
   }
 
+  // What a key does; a promise where that is not done at once. A mode answers false to a key that
+  // says nothing to it.
   handle({ key, shift, code }) {
     const { app } = this;
     const typed = key.length === 1 ? key.toLowerCase() : key;

@@ -35,6 +35,11 @@ export class Reviewing {
     return id === null ? null : this.app.scan.balls.find((ball) => ball.id === id) ?? null;
   }
 
+  // Whether the finding is about a ball that the files of this page say nothing of.
+  get untagged() {
+    return this.ball?.state === "open";
+  }
+
   nameOf(finding) {
     return `${this.app.scan.name} ${finding.id} ${finding.text}`;
   }
@@ -48,7 +53,8 @@ export class Reviewing {
   show() {
     const { app, current } = this;
     const { point: center, radius } = current ?? { point: [0, 0, 0], radius: 0 };
-    app.view.setFocus({ center, radius: radius || (current ? 0.3 : 0) });
+    const shown = radius || (current ? 0.3 : 0);
+    app.view.setFocus({ center, radius: shown, clear: Math.max(shown, 0.5) });
     app.showMarks();
     const place = this.findings.indexOf(current) + 1;
     app.panel.showTask({
@@ -66,9 +72,13 @@ export class Reviewing {
     if (!this.findings.length) return "No findings in this scan.";
     if (!current) return "Choose a finding in the list, or look around.";
     if (this.app.readonly) return current.text;
-    const keys = this.ball ? "Class keys change the tags of this ball." :
+    return `${current.text} ${this.whatKeysDo()}`;
+  }
+
+  whatKeysDo() {
+    if (this.untagged) return "Here on the page it is not tagged yet.";
+    return this.ball ? "Class keys change the tags of this ball." :
       "A class key makes a click here.";
-    return `${current.text} ${keys}`;
   }
 
   actions() {
@@ -77,9 +87,10 @@ export class Reviewing {
       label: "Looked at, next", key: "Space", press: () => this.accept(), main: true,
     };
     if (app.readonly) return current ? [looked] : [];
-    const quick = (current?.classes ?? []).map((index) => ({
-      label: this.describe(index), key: app.classes[index].key, press: () => this.correct(index),
-    }));
+    const quick = this.untagged ? [{ label: "Tag this ball", press: () => this.tagBall() }] :
+      (current?.classes ?? []).map((index) => ({
+        label: this.describe(index), key: app.classes[index].key, press: () => this.correct(index),
+      }));
     return [...quick, ...(current ? [looked] : []),
       { label: "Undo", key: "u", press: () => app.undo() }];
   }
@@ -89,9 +100,7 @@ export class Reviewing {
     const { name } = this.app.classes[index];
     const { ball } = this;
     if (!ball) return `Click: this is ${name}`;
-    const place = this.app.scan.balls.indexOf(ball) + 1;
-    return ball.tags.includes(index) ? `Take ${name} from ball ${place}` :
-      `Add ${name} to ball ${place}`;
+    return ball.tags.includes(index) ? `Take ${name} from this ball` : `Add ${name} to this ball`;
   }
 
   showClasses() {
@@ -111,11 +120,10 @@ export class Reviewing {
   }
 
   onKey(key) {
-    if (key === " ") this.accept();
-    else if (key === "Enter") this.select(this.current ?? this.open[0] ?? null);
-    else if (key === "Backspace") this.step(-1);
-    else return false;
-    return true;
+    if (key === " ") return this.accept();
+    if (key === "Enter") return this.select(this.current ?? this.open[0] ?? null);
+    if (key === "Backspace") return this.step(-1);
+    return false;
   }
 
   step(by) {
@@ -142,9 +150,15 @@ export class Reviewing {
     return this.current ? this.correct(index) : this.app.layers.isolate(index);
   }
 
+  tagBall() {
+    this.app.tagging.ballIds.set(this.app.scan.index, this.ball.id);
+    this.app.setMode("tag");
+  }
+
   async correct(index) {
     const { app, current, ball } = this;
     if (!current || app.readonly) return;
+    if (this.untagged) return this.tagBall();
     const { scan } = app;
     const done = ball ? await this.correctTag(scan, ball, index) :
       await app.addClick(scan, current.point, index, "yes");

@@ -40,10 +40,11 @@ export class ScanList {
   facts(scan) {
     const of = scan.balls === null ? "" : ` of ${scan.balls}`;
     const facts = [`${answered(scan)}${of} balls`, minutes(scan.seconds)];
-    if (scan.clicks) facts.push(`${scan.clicks} clicks`);
+    for (const name of ["click", "question", "finding"]) {
+      const number = scan[`${name}s`];
+      if (number) facts.push(`${number} ${name}${number === 1 ? "" : "s"}`);
+    }
     if (scan.scene_tags) facts.push("scene tags");
-    if (scan.questions) facts.push(`${scan.questions} questions`);
-    if (scan.findings) facts.push(`${scan.findings} findings`);
     return facts;
   }
 }

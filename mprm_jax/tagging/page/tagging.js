@@ -4,6 +4,7 @@
 // while the page is open.
 
 import { OUTSIDE } from "./cloud.js";
+import { readJson } from "./source.js";
 
 export class Tagging {
   constructor(app) {
@@ -42,7 +43,7 @@ export class Tagging {
   // The next open ball behind the current one, from the start again at the end.
   nextOpen() {
     const { balls } = this.scan;
-    const start = balls.indexOf(this.ball) + 1;
+    const start = this.app.state.helpful ? 0 : balls.indexOf(this.ball) + 1;
     const order = [...balls.slice(start), ...balls.slice(0, start)];
     return order.find((ball) => ball.state === "open" && ball !== this.ball) ?? null;
   }
@@ -105,18 +106,19 @@ export class Tagging {
   }
 
   onKey(key) {
-    if (key === " " || key === "Enter") this.saveNext();
-    else if (key === "Backspace") this.back();
-    else if (key === "n") this.saveAs("tagged", []);
-    else if (key === "m") this.saveAs("unsure", []);
-    else return false;
-    return true;
+    if (key === " " || key === "Enter") return this.saveNext();
+    if (key === "Backspace") return this.back();
+    if (key === "n") return this.saveAs("tagged", []);
+    if (key === "m") return this.saveAs("unsure", []);
+    return false;
   }
 
   saveNext() {
     const { ball } = this;
     if (!ball) return this.app.nextScan();
-    if (!this.changed() && ball.state !== "open") return this.goOn();
+    if (!this.changed() && ball.state !== "open") {
+      return this.nextOpen() ? this.goOn() : this.app.nextScan();
+    }
     if (!this.draft.size) {
       return this.app.say("Nothing is ticked. Press n if no class is in this ball, " +
         "m if you are not sure.", "hint");
@@ -131,7 +133,7 @@ export class Tagging {
     const before = { state: ball.state, tags: ball.tags };
     if (!(await this.post(scan, ball, { state, tags }, before))) return;
     app.remember(() => this.restore(scan, ball, before, { state, tags }));
-    if (app.scan === scan) this.goOn();
+    if (app.scan === scan) await this.goOn();
   }
 
   // Saves a state of a ball; says whether it is on disk now.
@@ -168,11 +170,21 @@ export class Tagging {
     this.select(balls[(place - 1 + balls.length) % balls.length]);
   }
 
-  goOn() {
+  async goOn() {
+    if (this.app.state.helpful) await this.orderAnew();
     const next = this.nextOpen();
     if (next) return this.select(next);
     this.show();
     this.app.scanDone();
+  }
+
+  // What is most telling depends on what was said: the open balls, in their order now.
+  async orderAnew() {
+    const { scan, ball } = this;
+    const { balls } = await readJson(`api/scan/${scan.index}`);
+    scan.balls = [...balls.filter(({ state }) => state !== "open"),
+      ...balls.filter(({ state }) => state === "open")];
+    this.ballIds.set(scan.index, ball.id);
   }
 }
 
@@ -227,8 +239,7 @@ export class SceneTagging {
 
   onKey(key) {
     if (key !== " " && key !== "Enter") return false;
-    this.save([...this.draft]);
-    return true;
+    return this.save([...this.draft]);
   }
 
   async save(tags) {

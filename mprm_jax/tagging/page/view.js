@@ -265,7 +265,7 @@ export class View {
     const { uniforms } = cloud;
     const height = this.renderer.getDrawingBufferSize(new THREE.Vector2()).y;
     const perMeter = height / 2 / Math.tan(THREE.MathUtils.degToRad(camera.fov / 2));
-    const wider = coarse ? Math.min(Math.sqrt(cloud.total / this.budget), 3) : 1;
+    const wider = coarse ? Math.min(Math.sqrt(cloud.total / this.budget), 2.5) : 1;
     uniforms.pointSize.value = 1.8 * cloud.spacing * this.sizeFactor * wider * perMeter;
     uniforms.smallest.value = 1.5 * this.renderer.getPixelRatio();
     uniforms.ceiling.value = this.visibleBelow();
@@ -281,12 +281,11 @@ export class View {
 
   // Fits the number of points in a slice to what two moving frames after another took.
   adapt(now, moving) {
-    if (moving && now - this.lastFrame < 1000) {
+    if (moving && now - this.lastFrame < 3000) {
       const took = now - this.lastFrame;
-      if (took > SLOW) this.budget = Math.max(FEWEST, Math.round(0.7 * this.budget));
-      else if (took < FAST && this.budget < this.cloud.total) {
-        this.budget = Math.round(1.25 * this.budget);
-      }
+      const change = took > SLOW ? Math.max(SLOW / took, 0.3) : took < FAST ? 1.25 : 1;
+      const most = Math.max(this.cloud.total, FEWEST);
+      this.budget = Math.round(Math.min(Math.max(change * this.budget, FEWEST), most));
     }
     this.lastFrame = moving ? now : -Infinity;
   }
