@@ -153,7 +153,6 @@ class App:
         shown, evidence = self._open(index), self._files.read()
         known = self._known(index, shown, evidence)
         num_shown = min(len(shown.coords), self._wishes.max_points)
-        low, high = shown.coords.min(axis=0), shown.coords.max(axis=0)
         return {
             "index": index,
             "name": self._scans.keys[index][1],
@@ -161,7 +160,7 @@ class App:
             "shown_points": num_shown,
             "chunk_points": CHUNK_POINTS,
             "has_colors": shown.has_colors,
-            "bounds": [low.tolist(), high.tolist()],
+            "bounds": shown.bounds.tolist(),
             "origin": shown.origin.tolist(),
             "balls": self._balls_in_order(index, shown, evidence),
             "scene_tags": self._scene_tags(index, evidence),
