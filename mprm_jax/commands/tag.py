@@ -16,7 +16,7 @@ from mprm_jax.commands.commandline import make_parser as make_common_parser
 from mprm_jax.config import DataConfig
 from mprm_jax.errors import UserError
 from mprm_jax.one_writer import only_writer
-from mprm_jax.writing import FailedWriteError
+from mprm_jax.writing import FailedWriteError, require_place
 
 if TYPE_CHECKING:
     from mprm_jax.scans.scene import Source
@@ -149,6 +149,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} {value}: give 1 or more.")
+    if args.html is not None:
+        require_place(args.html)
     if args.json and not args.report:
         raise UserError("--json: only --report prints something; add it.")
     if args.balls and args.scenes:
