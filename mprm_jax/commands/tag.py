@@ -125,7 +125,7 @@ def _add_look_flags(group: argparse.ArgumentParser) -> None:
         type=pathlib.Path,
         metavar="RUN",
         help="ask about the points where an answer helps most; they are written to\n"
-        "questions.csv beside the scans, too",
+        "questions.csv beside the scans, too; before any training, RUN is what mprm prepare made",
     )
     group.add_argument(
         "--count",
@@ -168,6 +168,8 @@ def _run(args: argparse.Namespace, stack: contextlib.ExitStack) -> None:
 
     path = args.review or args.ask
     look = open_look(path, args.store) if path else None
+    if args.review is not None and look.labeled is None:
+        raise UserError(f"--review {path}: a store has no labels yet; train first, or use --ask.")
     data = _data_settings(args, look)
     source, files = open_scans(args.data, data)
     if args.report:
@@ -257,7 +259,7 @@ def _fill(look: "Look", files: "TagFiles", args: argparse.Namespace, *, may_writ
     evidence, classes = files.read(), tuple(look.store.classes)
     if evidence.classes[: len(classes)] != classes:
         raise UserError(
-            f"{look.labeled.path}: its classes {', '.join(classes)} are not the first of those of "
+            f"{look.store.path}: its classes {', '.join(classes)} are not the first of those of "
             f"{files.folder}; prepare, train and export again."
         )
     already = {
