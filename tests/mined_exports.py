@@ -68,6 +68,7 @@ def mined_export(
         classes=tuple(store.classes),
         split="train",
         fingerprint=store.fingerprint("train"),
+        clouds=store.clouds_fingerprint("train", scenes),
         store=str(store.path),
         voxel_size=store.manifest.settings.voxel_size,
         scenes=scenes,

@@ -16,11 +16,11 @@ CONFIG: Config = dataclasses.replace(
     pyramid=PyramidConfig(bucket_points=512),
     seg=SegConfig(radius=1.2),
 )
+SIZES = ((3.0, 2.5, 1.8), (2.0, 2.0, 1.5), (4.0, 3.0, 2.5))  # meters, of the rooms in turn
 
 
 def make_store(path: pathlib.Path, num_train: int = 4) -> SceneStore:
     """Rooms of different sizes, `num_train` for training and one to validate."""
-    sizes = [(3.0, 2.5, 1.8), (2.0, 2.0, 1.5), (4.0, 3.0, 2.5)]
-    rooms = {f"train/room{i}": box_room(i, sizes[i % 3]) for i in range(num_train)}
+    rooms = {f"train/room{i}": box_room(i, SIZES[i % 3]) for i in range(num_train)}
     source = FakeSource(path / "scans", rooms | {"val/room": box_room(99)})
     return prepare(source, path / "store", CONFIG.data, workers=0).store

@@ -1,4 +1,4 @@
-"""Exports the pseudo-labels of a trained MPRM; see --help."""
+"""Exports the pseudo-labels of a trained network; see --help."""
 
 import argparse
 import pathlib
@@ -14,10 +14,15 @@ from mprm_jax.commands.commandline import (
     print_report,
     together,
 )
+from mprm_jax.errors import UserError
 from mprm_jax.machine import keep_heap, usable_cpus
+from mprm_jax.training.workdir import noted_data
 
 DESCRIPTION = """\
-Mines point scores with a trained classification network and chooses pseudo-labels by them.
+Chooses pseudo-labels by the point scores of a trained network, within what tags and clicks allow.
+
+A network of stage cls mines them from its activation maps. One of stage seg predicts them; with
+its labels, which also hold the clicks made since, another round can be trained.
 
 Writes one file per scene: class scores, label, confidence and number of balls of every voxel, and
 the map to the points of the scan. Where the scans have point labels it says how good the result
@@ -28,6 +33,7 @@ examples:
   mprm export --workdir runs/cls-rooms-quick-quick
   mprm export --workdir runs/cls-rooms-quick-quick \\
       --output labels/two_paths --set mining.paths=plain,spatial mining.fusion=sum
+  mprm export --workdir runs/seg-scans-quick
   mprm export --workdir runs/scannet --checkpoint best \\
       --output labels/scannet --ply"""
 
@@ -37,8 +43,9 @@ how scores are merged and labels chosen:
   mining.fusion=max|sum           over paths
   mining.votes=K                  votes of every ball, all but the first moved at random
   mining.calibration=class|none   scores standardised per class, or the paper's argmax
-  mining.allowed=intersection|ball|scene
-                                  whose tags a point may take: all its balls', any's, the scene's"""
+  mining.allowed=candidates|intersection|ball|scene
+                                  what a point may be: by all evidence; by the tags of
+                                  all its balls, of any, of the scene"""
 
 
 def main() -> None:
@@ -53,20 +60,25 @@ def export(args: argparse.Namespace) -> None:
     """Exports, and prints what came out."""
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.labeling.exporting import export_run
+    from mprm_jax.prediction.exporting import export_predictions
     from mprm_jax.training.hosts import is_first_host
     from mprm_jax.training.parallel import use_cpu_cores
 
     use_cpu_cores(args.devices or usable_cpus())
-    report = export_run(
-        args.workdir,
-        checkpoint=args.checkpoint,
-        store=args.store,
-        split=args.split,
-        output=args.output,
-        settings=args.set,
-        num_devices=args.devices,
-        as_ply=args.ply,
-    )
+    how = {
+        "checkpoint": args.checkpoint,
+        "store": args.store,
+        "split": args.split,
+        "output": args.output,
+        "num_devices": args.devices,
+        "as_ply": args.ply,
+    }
+    if (noted_data(args.workdir) or {}).get("stage") == "seg":
+        if args.set:
+            raise UserError(f"--set {args.set[0]}: a network of stage seg mines nothing.")
+        report = export_predictions(args.workdir, **how)
+    else:
+        report = export_run(args.workdir, settings=args.set, **how)
     if is_first_host():
         print_report(report, as_json=args.json)
 

@@ -64,7 +64,7 @@ def main() -> None:
 
 def summary(prepared: "Prepared") -> dict:
     """Scenes, points, subclouds and class frequencies, per split."""
-    from mprm_jax.store.statistics import store_statistics, to_json
+    from mprm_jax.store.statistics import candidate_counts, store_statistics, to_json
 
     store = prepared.store
     splits = {}
@@ -85,6 +85,7 @@ def summary(prepared: "Prepared") -> dict:
         "splits": splits,
         "broken": broken,
         "tags": to_json(store_statistics(store, store.tagged_scenes("train"))),
+        "candidates": candidate_counts(store, "train"),
     }
 
 
@@ -103,4 +104,22 @@ def describe(prepared: "Prepared", values: dict) -> str:
     lines += [f"left out {key}: {reason}" for key, reason in values["broken"].items()]
     store = prepared.store
     tags = store_statistics(store, store.tagged_scenes("train"))
-    return "\n".join([*lines, "", "Tags of the training scenes:", to_table(tags)])
+    lines += ["", "Tags of the training scenes:", to_table(tags)]
+    return "\n".join(lines + _candidate_lines(values["candidates"]))
+
+
+def _candidate_lines(counts: dict[str, int] | None) -> list[str]:
+    """What tags, clicks and point labels together leave to the training voxels, for reading."""
+    if counts is None:
+        return []
+    sizes = ("1", "2", "3", "4+")
+    total = max(sum(counts[size] for size in ("0", *sizes)), 1)
+    shares = ", ".join(f"{size}: {100 * counts[size] / total:.1f} %" for size in sizes)
+    lines = [
+        f"classes left to a training voxel by all evidence: {shares}; "
+        f"known to hold none: {100 * counts['0'] / total:.1f} %"
+    ]
+    if counts["clicks"]:
+        outside = counts["clicks_outside"]
+        lines.append(f"{counts['clicks']} clicks, {outside} of them outside of the tags")
+    return lines

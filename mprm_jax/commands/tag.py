@@ -210,7 +210,7 @@ def _open_app(
     max_points = args.max_points
     if args.html is not None:
         max_points = min(max_points, points_that_fit(len(files.scenes)))
-        notes.append(f"Scans are thinned to {max_points} points so that they fit into one file.")
+        notes.append(f"At most {max_points} points of each scan are in this file, spread evenly.")
     if look is not None:
         _fill(look, files, args, may_write=not notes)
     wishes = Wishes(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_WORKDIRS = pathlib.Path("runs")
+ANEW = "anew"
 
 DESCRIPTION = """\
 Trains a network.
@@ -69,13 +70,20 @@ def main() -> None:
     )
     parser.add_argument(
         "--pseudo-labels",
-        metavar="DIR|truth",
-        help="what --stage seg learns: the folder of an export, or the true point labels",
+        metavar="DIR|evidence|truth",
+        help="what --stage seg learns: the folder of an export; evidence, the points to which\n"
+        "clicks, known point labels and tags leave one class; or the true point labels",
     )
     parser.add_argument(
         "--workdir",
         type=pathlib.Path,
         help="checkpoints, metrics and results go here (default: runs/<stage>-<data>-<preset>)",
+    )
+    parser.add_argument(
+        "--start-from",
+        metavar="RUN|anew",
+        help="run of the same stage whose weights a new run starts from (default: the round\n"
+        "before, if tags or clicks were added since the default run was trained; else anew)",
     )
     add_devices_flag(parser)
     add_hosts_flags(parser)
@@ -102,7 +110,7 @@ def train(args: argparse.Namespace, config: Config) -> None:
     start = time.monotonic()
     require_writable(args.workdir or DEFAULT_WORKDIRS)
     store = open_data(args, config)
-    workdir = args.workdir or _default_workdir(args.stage, store, config.preset)
+    workdir, start_from = _place(args, store, config.preset)
     keep_heap()
     # Processes that build input import this script again; they start faster without JAX.
     from mprm_jax.commands import train_cls as classification
@@ -116,11 +124,13 @@ def train(args: argparse.Namespace, config: Config) -> None:
     with only_writer(workdir, remedy) if writes else contextlib.nullcontext():
         before = seconds_before(workdir)
         if args.stage == "cls":
-            results = classification.train_classifier(store, config, workdir, args.devices)
+            results = classification.train_classifier(
+                store, config, workdir, args.devices, start_from
+            )
             summary = classification.summary
         else:
             results = retraining.train_segmenter(
-                store, config, workdir, args.devices, args.pseudo_labels
+                store, config, workdir, args.devices, args.pseudo_labels, start_from
             )
             summary = retraining.summary
         seconds = before + time.monotonic() - start
@@ -148,9 +158,30 @@ def open_data(args: argparse.Namespace, config: Config) -> "SceneStore":
     return first_on_each_disk(folders, make, "the prepared data")
 
 
-def _default_workdir(stage: str, store: "SceneStore", preset: str) -> pathlib.Path:
-    """runs/<stage>-<data>-<preset>, or what the same data began elsewhere."""
+def _place(
+    args: argparse.Namespace, store: "SceneStore", preset: str
+) -> tuple[pathlib.Path, pathlib.Path | None]:
+    """The work directory, and the run whose weights a new one starts from.
+
+    Without a flag that is the round before, if there is one.
+    """
+    workdir, before = args.workdir, None
+    if workdir is None:
+        workdir, before = _default_round(args.stage, store, preset)
+    if args.start_from is not None:
+        before = None if args.start_from == ANEW else pathlib.Path(args.start_from)
+    return workdir, before
+
+
+def _default_round(
+    stage: str, store: "SceneStore", preset: str
+) -> tuple[pathlib.Path, pathlib.Path | None]:
+    """runs/<stage>-<data>-<preset>, or what the same data began elsewhere; and the round before.
+
+    Each round of tagging and training has a work directory of its own.
+    """
     from mprm_jax.store.datasets import is_same_data, place_of_results
+    from mprm_jax.training.rounds import round_of
 
     def is_of_data(workdir: pathlib.Path) -> bool | None:
         noted = noted_data(workdir)
@@ -158,7 +189,8 @@ def _default_workdir(stage: str, store: "SceneStore", preset: str) -> pathlib.Pa
             return None
         return is_same_data(store, noted.get("fingerprint"), pathlib.Path(noted.get("store", "")))
 
-    return place_of_results(store, lambda name: _workdir(stage, name, preset), is_of_data)
+    first = place_of_results(store, lambda name: _workdir(stage, name, preset), is_of_data)
+    return round_of(first, store.fingerprint("train"))
 
 
 def _workdir(stage: str, name: str, preset: str) -> pathlib.Path:
@@ -167,7 +199,7 @@ def _workdir(stage: str, name: str, preset: str) -> pathlib.Path:
 
 def _require_labels_of_data(args: argparse.Namespace) -> None:
     """Raises `ValueError` if Rooms would be made to learn the labels of other data."""
-    if args.pseudo_labels in (None, "truth") or not args.data.startswith("rooms"):
+    if args.pseudo_labels in (None, "truth", "evidence") or not args.data.startswith("rooms"):
         return
     from mprm_jax.store.exports import Export
 

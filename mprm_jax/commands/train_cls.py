@@ -35,13 +35,18 @@ logger = logging.getLogger(__name__)
 
 
 def train_classifier(
-    store: SceneStore, config: Config, workdir: pathlib.Path, num_devices: int | None
+    store: SceneStore,
+    config: Config,
+    workdir: pathlib.Path,
+    num_devices: int | None,
+    start_from: pathlib.Path | None = None,
 ) -> dict:
     """Trains, mines and draws; returns the measures of the pseudo-labels.
 
     Args:
       workdir: new, or of the same run.
       num_devices: all if None.
+      start_from: as of `fit`.
 
     Raises:
       ValueError: no tags, too few devices, a work directory of another run, a loss not finite.
@@ -63,7 +68,8 @@ def train_classifier(
     folder = workdir / f"balls-of-host{jax.process_index()}"  # gone after training
     if config.pyramid.builder == "device":
         train.keep_arrays(folder)
-    state = fit(stage, train, _validation(stage, store, config, everywhere), config, mesh, workdir)
+    validation = _validation(stage, store, config, everywhere)
+    state = fit(stage, train, validation, config, mesh, workdir, start_from=start_from)
     train.drop_arrays()
     shutil.rmtree(folder, ignore_errors=True)
     export = export_split(

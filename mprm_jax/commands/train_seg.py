@@ -11,7 +11,7 @@ from mprm_jax.config import Config
 from mprm_jax.evaluation.quality import Measure, confusion_matrix, measure, measure_values
 from mprm_jax.prediction.scenes import segment
 from mprm_jax.store.scenes import SceneStore, StoredClouds
-from mprm_jax.store.targets import Survey, Targets, open_targets, survey
+from mprm_jax.store.targets import EVIDENCE, TRUTH, Survey, Targets, open_targets, survey
 from mprm_jax.store.truth import has_labels, voxel_labels
 from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.hosts import sum_over_hosts
@@ -42,13 +42,15 @@ def train_segmenter(
     workdir: pathlib.Path,
     num_devices: int | None,
     pseudo_labels: str,
+    start_from: pathlib.Path | None = None,
 ) -> dict:
     """Trains and measures; returns what was learned and how well.
 
     Args:
       workdir: new, or of the same run.
       num_devices: all if None.
-      pseudo_labels: folder of an export, or "truth".
+      pseudo_labels: folder of an export, "evidence", or "truth".
+      start_from: as of `fit`.
 
     Raises:
       ValueError: targets that do not fit the data, too few devices, a work directory of another
@@ -71,7 +73,7 @@ def train_segmenter(
     config = start_run("seg", stage, store, train, config, mesh, workdir, targets=found.fingerprint)
     true_labels = _true_labels(stage, store, config, everywhere)
     validation = true_labels and Validation(true_labels, SCORE)
-    state = fit(stage, train, validation, config, mesh, workdir)
+    state = fit(stage, train, validation, config, mesh, workdir, start_from=start_from)
     return {
         "classes": list(store.classes),
         "devices": describe_devices(mesh),
@@ -165,9 +167,10 @@ class ValidationLabels:
 
 
 def _report(store: SceneStore, targets: Targets, found: Survey) -> None:
+    names = {TRUTH: "the GROUND TRUTH", EVIDENCE: "what the evidence leaves one class to"}
     logger.info(
         "learning %s: %.1f %% of %d voxels have a label",
-        "the GROUND TRUTH" if targets.name == "truth" else f"the pseudo-labels in {targets.name}",
+        names.get(targets.name, f"the pseudo-labels in {targets.name}"),
         100 * found.counts.sum() / found.num_voxels,
         found.num_voxels,
     )

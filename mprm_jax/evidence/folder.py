@@ -108,7 +108,7 @@ class Folder:
             whole = require_whole_labels(path, cloud.labels)
             labels = to_class_indices(whole, self._class_list)
         weak_labels = self._said.weak_labels(name, path, coords)
-        clicks = self._said.clicks(name)
+        clicks = self._said.clicks(name, path, coords)
         return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels, cloud.notes, clicks)
 
     def _scan(self, split: str, name: str) -> Path:

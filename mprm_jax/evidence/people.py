@@ -5,7 +5,7 @@ they count instead of tags that point labels would give.
 """
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,10 @@ from mprm_jax.evidence.tags import TagRow, TagTable, read_tags
 from mprm_jax.scans.scan_files import CLICKS_FILE, TAGS_FILE
 from mprm_jax.scans.scene import Clicks, Scene, Source, WeakLabels
 from mprm_jax.types import Array
+
+STRAY = 0.5  # meters from every point of the scan, from where a click cannot be meant
+
+_SOME_POINTS = 100_000
 
 
 class Said:
@@ -93,7 +97,10 @@ class Said:
                 continue
             centers[i] = np.array(row.ball[:3]) * self._scale
             radii[i] = row.ball[3] * self._scale
-            if not np.any(np.sum(np.square(coords - centers[i]), axis=1) < np.square(radii[i])):
+            if not any(
+                np.any(np.sum(np.square(points - centers[i]), axis=1) < np.square(radii[i]))
+                for points in _some_then_all(coords)
+            ):
                 low, high = (
                     np.round(edge / self._scale, 2) for edge in (coords.min(0), coords.max(0))
                 )
@@ -105,12 +112,29 @@ class Said:
         tags = np.array([[known in row.present for known in self.classes] for row in rows])
         return WeakLabels(centers, radii, tags)
 
-    def clicks(self, name: str) -> Clicks | None:
-        """The clicks of a scene that say something; None if there are none."""
+    def clicks(self, name: str, path: Path | None, coords: Array) -> Clicks | None:
+        """The clicks of a scene that say something; None if there are none.
+
+        Args:
+          path, coords: as of `weak_labels`.
+
+        Raises:
+          ValueError: a click is far from every point.
+        """
         rows = self._counting(name)
         if not rows:
             return None
         points = np.array([row.point for row in rows], np.float64) * self._scale
+        for row, point in zip(rows, points, strict=True):
+            if not any(
+                np.any(np.all(np.abs(some - point[None]) < STRAY, axis=1))
+                for some in _some_then_all(coords)
+            ):
+                raise UserError(
+                    f"{self.folder / CLICKS_FILE}: line {row.line}: no point of "
+                    f"{path.name if path else name} is within {STRAY} m; give x, y, z in the unit "
+                    "and frame of the scan file."
+                )
         named = np.array([[known == row.class_name for known in self.classes] for row in rows])
         negative = np.array([row.answer == NO for row in rows])
         return Clicks(points, named ^ negative[:, None], ~negative)
@@ -145,9 +169,15 @@ class SaidByPeople:
         """Reads a scene; what people tagged counts, not what its labels would say."""
         scene = self.source.read(split, name)
         weak = self._said.weak_labels(name, None, scene.coords) or scene.weak_labels
-        return scene._replace(weak_labels=weak, clicks=self._said.clicks(name))
+        return scene._replace(weak_labels=weak, clicks=self._said.clicks(name, None, scene.coords))
 
 
 def is_said(folder: Path) -> bool:
     """Whether people left tags or clicks in a folder."""
     return (folder / TAGS_FILE).is_file() or (folder / CLICKS_FILE).is_file()
+
+
+def _some_then_all(coords: Array) -> Iterator[Array]:
+    """Points to look for one among: of large scans some nearly always do, and take far less."""
+    yield coords[:: max(1, len(coords) // _SOME_POINTS)]
+    yield coords

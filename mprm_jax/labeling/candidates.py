@@ -33,7 +33,7 @@ def sets_of_export(
     the classes it allowed; where it allowed none, those that it allowed anywhere in the scene.
     """
     settings = origin_settings(export)
-    if settings.get("mining", {}).get("allowed") == CANDIDATES:
+    if "predicted" in settings or settings.get("mining", {}).get("allowed") == CANDIDATES:
         return usable_sets(store, export.manifest.split, name, settings["labels"])
     anywhere = scene.allowed.any(axis=0)[None]
     allowed = np.where(scene.allowed.any(axis=1, keepdims=True), scene.allowed, anywhere)

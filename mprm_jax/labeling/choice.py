@@ -62,9 +62,7 @@ def standardise(scores: Array, scale: ClassScale) -> Array:
     return scores.astype(np.float32)
 
 
-def decide(
-    scores: Array, allowed: Array, coords: Array, has_scores: Array | None = None
-) -> Decision:
+def decide(scores: Array, allowed: Array, coords: Array, scored: Array | None = None) -> Decision:
     """The best allowed class of each voxel.
 
     A voxel without scores takes the label of the nearest voxel that has one, unless a single class
@@ -74,11 +72,11 @@ def decide(
       scores: [V, num_classes].
       allowed: [V, num_classes] bool; classes outside are excluded, never multiplied by zero.
       coords: [V, 3] meters.
-      has_scores: [V] bool, the voxel lies in a ball; all do if None.
+      scored: [V] bool, the voxel has scores; all have if None.
     """
-    has_scores = np.ones(len(allowed), bool) if has_scores is None else has_scores
+    scored = np.ones(len(allowed), bool) if scored is None else scored
     num_left = allowed.sum(axis=1)
-    decided = (num_left == 1) | ((num_left > 1) & has_scores)
+    decided = (num_left == 1) | ((num_left > 1) & scored)
     label = np.full(len(allowed), IGNORED, np.int32)
     confidence = np.zeros(len(allowed), np.float32)
     if not decided.any():
@@ -87,12 +85,23 @@ def decide(
     label[decided] = masked.argmax(axis=1)
     best = masked.max(axis=1, keepdims=True)
     confidence[decided] = 1.0 / np.exp(masked - best).sum(axis=1)
-    open_ = ~decided & ((num_left > 0) | ~has_scores)
+    open_ = ~decided & ((num_left > 0) | ~scored)
     if open_.any():
         _, nearest = cKDTree(coords[decided]).query(coords[open_])
         label[open_] = label[decided][nearest]
         confidence[open_] = confidence[decided][nearest]
     return Decision(label, confidence)
+
+
+def has_scores(num_balls: Array) -> Array:
+    """Voxels [V] bool whose scores count in `decide`: those in a ball.
+
+    In a scene without balls all do, so that no label spreads from its clicks to what is unlike.
+
+    Args:
+      num_balls: [V], balls that hold the voxel.
+    """
+    return (num_balls > 0) | (not num_balls.any())
 
 
 def exported_probabilities(
@@ -110,6 +119,8 @@ def exported_probabilities(
     scores = scene.scores.astype(np.float32)
     if "refined" in settings:
         return scores
+    if "predicted" in settings:
+        return over_prior(scores, np.array(settings["prior"]), allowed)
     if settings["mining"]["calibration"] == "class":
         scale = ClassScale(**{key: np.array(x) for key, x in settings["class_scale"].items()})
         scores = standardise(scores, scale)
@@ -117,3 +128,17 @@ def exported_probabilities(
     best = np.where(allowed.any(axis=1), scores.max(axis=1), 0.0)
     exponentials = np.exp(scores - best[:, None])
     return exponentials / np.maximum(exponentials.sum(axis=1, keepdims=True), 1e-30)
+
+
+def over_prior(probabilities: Array, prior: Array, allowed: Array) -> Array:
+    """Probabilities divided by how much of each class there is, [V, C] float32.
+
+    Rows sum to 1 over the allowed classes; those without one are 0.
+
+    Args:
+      probabilities: [V, C] float32, of a network that was trained on the exported scenes.
+      prior: [C], their mean over all voxels of these scenes.
+      allowed: [V, C] bool.
+    """
+    shares = np.where(allowed, probabilities / np.maximum(prior, 1e-6)[None], 0.0)
+    return (shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-30)).astype(np.float32)

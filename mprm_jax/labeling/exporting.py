@@ -1,10 +1,8 @@
 """Exports the pseudo-labels of a finished run, measures them, and draws them as PLY."""
 
-import hashlib
 import logging
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -27,7 +25,7 @@ from mprm_jax.training.answers import ReadyNetwork
 from mprm_jax.training.hosts import wait_for_all_hosts
 from mprm_jax.training.parallel import choose_devices, local_copy, local_mesh, make_mesh
 from mprm_jax.training.steps import TrainState, make_predict_step
-from mprm_jax.training.trained import open_network, open_store
+from mprm_jax.training.trained import open_network, open_store, weights_digest
 from mprm_jax.writing import explain_failed_write
 
 logger = logging.getLogger(__name__)
@@ -77,13 +75,7 @@ def export_run(
     )
     balls = TaggedBalls(scenes, split, config)
     export = export_split(network.stage.model, network.state, balls, config, mesh, directory)
-    if as_ply:
-        write_scans(export, scenes)
-    found = measure_labels(export, scenes)
-    values = {"directory": str(directory), "split": split, "step": network.step}
-    values |= {"settings": export.manifest.settings["mining"], "classes": list(export.classes)}
-    values["measure"] = None if found is None else measure_values(found)
-    return Report(values, _text(export, found))
+    return report_export(export, scenes, network.step, as_ply=as_ply)
 
 
 def export_split(
@@ -101,9 +93,26 @@ def export_split(
     predict = make_predict_step(make_mining(model, config.mining), here)
     state = local_copy(state, here)
     origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
-    origin["weights"] = _digest(state.params)
+    origin["weights"] = weights_digest(state.params)
     network = ReadyNetwork(predict, state, config, here)
     return export_pseudo_labels(network, balls, directory, origin, is_own=is_own)
+
+
+def report_export(export: Export, store: SceneStore, step: int, *, as_ply: bool) -> Report:
+    """Measures an export if its scenes have point labels, and says what it is.
+
+    Args:
+      step: of the network that it was made with.
+      as_ply: also write each scan with its labels, into the folder `ply` of the export.
+    """
+    if as_ply:
+        write_scans(export, store)
+    found = measure_labels(export, store)
+    values = {"directory": str(export.path), "split": export.manifest.split, "step": step}
+    settings = export.manifest.settings
+    values |= {"settings": settings.get("mining", {}), "classes": list(export.classes)}
+    values["measure"] = None if found is None else measure_values(found)
+    return Report(values, _text(export, found))
 
 
 def mining_config(config: Config, settings: Sequence[str]) -> Config:
@@ -156,11 +165,3 @@ def _text(export: Export, found: Measure | None) -> str:
     else:
         lines.append(quality_table({"with tags": found}, export.classes))
     return "\n".join(lines)
-
-
-def _digest(weights: Any) -> str:
-    """Tells networks apart that agree in paths, seed and step."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(weights)):
-        digest.update(leaf.tobytes())
-    return digest.hexdigest()[:16]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mprm_jax.evaluation.quality import Measure, confusion_matrix, measure
-from mprm_jax.labeling.choice import ClassScale, decide, standardise
+from mprm_jax.labeling.choice import ClassScale, decide, has_scores, standardise
 from mprm_jax.store.exports import Export, ExportedScene, as_labels
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.store.truth import has_labels, voxel_labels
@@ -37,8 +37,8 @@ def measure_choices(export: Export, store: SceneStore, seed: int) -> dict[str, M
         for baseline, score in BASELINES.items():
             rng = np.random.default_rng((seed, 4, export.scenes.index(name)))
             found[baseline] = score(scene.allowed, frequency, rng)
-        has_scores = scene.num_balls > 0
-        return {way: decide(x, scene.allowed, coords, has_scores).label for way, x in found.items()}
+        scored = has_scores(scene.num_balls)
+        return {way: decide(x, scene.allowed, coords, scored).label for way, x in found.items()}
 
     return _measure(export, store, choose)
 

@@ -26,6 +26,7 @@ from mprm_jax.labeling.choice import (
     ScoreSums,
     class_scale,
     decide,
+    has_scores,
     score_sums,
     standardise,
 )
@@ -181,6 +182,12 @@ def num_votes(balls: TaggedBalls, mining: MiningConfig, scenes: Sequence[int]) -
     return int(np.isin(BallParts(balls).scene_of, scenes).sum()) * mining.votes
 
 
+def has_evidence(store: SceneStore, split: str, scene: str) -> bool:
+    """Whether balls are tagged in a scene, or points of it are known."""
+    info = store.info(split, scene)
+    return info.subclouds > 0 or info.clicks > 0
+
+
 def begin_together(
     folder: pathlib.Path, manifest: ExportManifest, *, is_own: bool = False
 ) -> Export | None:
@@ -216,7 +223,7 @@ def finish_together(folder: pathlib.Path, manifest: ExportManifest, **settings: 
 
 def _manifest(balls: TaggedBalls, config: Config, origin: dict[str, Any]) -> ExportManifest:
     store = balls.store
-    scenes = tuple(scene for scene in balls.scenes if _has_evidence(store, balls.split, scene))
+    scenes = tuple(scene for scene in balls.scenes if has_evidence(store, balls.split, scene))
     settings = {
         "origin": origin,
         "mining": dataclasses.asdict(config.mining),
@@ -234,12 +241,6 @@ def _manifest(balls: TaggedBalls, config: Config, origin: dict[str, Any]) -> Exp
         scenes=scenes,
         settings=json.loads(json.dumps(settings)),
     )
-
-
-def _has_evidence(store: SceneStore, split: str, scene: str) -> bool:
-    """Whether balls are tagged in a scene, or points of it are known."""
-    info = store.info(split, scene)
-    return info.subclouds > 0 or info.clicks > 0
 
 
 def _mine(
@@ -282,7 +283,7 @@ def _choose(
             scores = mined.scores.astype(np.float32)
             scores = standardise(scores, scale) if mining.calibration == "class" else scores
             coords = store.voxel_cloud(split, scene).coords
-            decision = decide(scores, allowed, coords, mined.num_balls > 0)
+            decision = decide(scores, allowed, coords, has_scores(mined.num_balls))
             exported = ExportedScene(
                 scores=mined.scores,
                 allowed=allowed,

@@ -79,6 +79,22 @@ def store_statistics(store: SceneStore, names: Collection[str] | None = None) ->
     return count_tags(store.classes, rows)
 
 
+def candidate_counts(store: SceneStore, split: str) -> dict[str, int] | None:
+    """What the evidence leaves to the voxels of a split, and the clicks among it.
+
+    Returns:
+      Voxels by number of candidates ("0" to "3", "4+"), "clicks" and "clicks_outside"; None for a
+      store of an older version.
+    """
+    infos = [store.info(split, scene) for scene in store.scenes(split)]
+    if not infos or not all(info.set_sizes for info in infos):
+        return None
+    totals = np.sum([info.set_sizes for info in infos], axis=0).tolist()
+    counts = dict(zip(("0", "1", "2", "3", "4+"), totals, strict=True))
+    counts["clicks"] = sum(info.clicks for info in infos)
+    return counts | {"clicks_outside": sum(info.clicks_outside for info in infos)}
+
+
 def count_tags(classes: Sequence[str], scenes: Iterable[SceneTags]) -> TagStatistics:
     """Sums the tags of scenes."""
     scene_counts = np.zeros(len(classes), np.int64)

@@ -1,4 +1,4 @@
-"""Point labels that the segmentation network learns: exported pseudo-labels, or ground truth."""
+"""Point labels that the segmentation network learns: exported, ground truth, or evidence alone."""
 
 import functools
 import hashlib
@@ -13,9 +13,10 @@ from mprm_jax.progress import progress_bar
 from mprm_jax.store.exports import Export, as_labels, load_scene, scene_file
 from mprm_jax.store.scenes import SceneStore, VoxelClouds
 from mprm_jax.store.truth import has_labels, voxel_labels
-from mprm_jax.types import Array
+from mprm_jax.types import IGNORED, Array
 
 TRUTH = "truth"
+EVIDENCE = "evidence"
 _KEPT = 256  # scenes in memory
 
 
@@ -80,6 +81,31 @@ class PseudoLabels:
         return _kept_labels(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
+class EvidenceLabels:
+    """What clicks, point labels and tags leave a single class to; the other voxels have no label.
+
+    Raises:
+      ValueError: no scene of the split has evidence.
+    """
+
+    def __init__(self, store: SceneStore, split: str):
+        self._store, self._split, self.name = store, split, EVIDENCE
+        infos = {scene: store.info(split, scene) for scene in store.scenes(split)}
+        self.scenes = tuple(
+            scene
+            for scene, info in infos.items()
+            if info.has_tags or info.clicks or (info.set_sizes and info.set_sizes[1])
+        )
+        if not self.scenes:
+            raise UserError(
+                f"{store.path}: nobody said anything of the scenes of split {split}; tag them, "
+                "click at points, or name scenes with data.point_labels."
+            )
+
+    def labels(self, scene: str) -> Array:
+        return _kept_single_classes(self._store, self._split, scene)
+
+
 class Survey(NamedTuple):
     """What there is to learn."""
 
@@ -89,9 +115,11 @@ class Survey(NamedTuple):
 
 
 def open_targets(choice: str, store: SceneStore, split: str) -> Targets:
-    """The targets that `--pseudo-labels` names: "truth", or the folder of an export."""
+    """The targets that `--pseudo-labels` names: "truth", "evidence", or the folder of an export."""
     if choice == TRUTH:
         return TrueLabels(store, split)
+    if choice == EVIDENCE:
+        return EvidenceLabels(store, split)
     return PseudoLabels(pathlib.Path(choice), store, split)
 
 
@@ -119,6 +147,13 @@ def survey(targets: Targets, clouds: VoxelClouds, num_classes: int) -> Survey:
 @functools.lru_cache(maxsize=_KEPT)
 def _kept_labels(path: pathlib.Path, _changed: int) -> Array:
     return as_labels(load_scene(path, _Label).label)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _kept_single_classes(store: SceneStore, split: str, scene: str) -> Array:
+    allowed = store.candidates(split, scene).allowed
+    single = allowed.sum(axis=1) == 1
+    return np.where(single, allowed.argmax(axis=1), IGNORED).astype(np.int32)
 
 
 class _Label(NamedTuple):

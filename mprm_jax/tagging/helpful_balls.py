@@ -20,6 +20,7 @@ from mprm_jax.types import Array
 
 FINENESS = 8  # cells per radius that are covered as one: 25 cm for balls of 2 m
 STEPS = 2  # centers per radius on each axis
+UNCOVERED = 2.0  # weight of a voxel in no ball so far, beside at most 1 of one in doubt
 NEVER_CONFUSED = 0.1  # weight of a pair that the network tells apart; it may be sure and wrong
 
 
@@ -94,7 +95,7 @@ def rank_balls(
     groups = _groups(voxels, balls, known, tags, allowed)
     open_balls = np.flatnonzero(~known)
     told = _expected_parting(groups, open_balls, known, tags, confusion)
-    return open_balls[_one_after_another(groups, groups.inside[open_balls], told)]
+    return open_balls[_one_after_another(groups, open_balls, np.flatnonzero(known), told)]
 
 
 class _Groups(NamedTuple):
@@ -194,21 +195,32 @@ def _presence(groups: _Groups, open_balls: Array, known: Array, tags: Array) -> 
     return np.where(inside @ possible > 0, 1 - absent, 0)
 
 
-def _one_after_another(groups: _Groups, inside: csr_array, told: csr_array) -> list[int]:
-    """Rows of the open balls, [O, G] as `told`, in greedy order."""
-    left, uncovered = groups.sizes.copy(), groups.sizes * ~groups.covered
-    doubt, num_voxels = np.maximum(groups.doubt, 1e-12), inside @ groups.sizes
-    novelty = np.ones(inside.shape[0])  # share of a ball that no chosen one repeats
+def _one_after_another(
+    groups: _Groups, open_balls: Array, known_balls: Array, told: csr_array
+) -> list[int]:
+    """Places in `open_balls`, the rows of `told`, in greedy order."""
+    inside = groups.inside[open_balls]
+    left, uncovered = groups.sizes.copy(), UNCOVERED * groups.sizes * ~groups.covered
+    doubt = np.maximum(groups.doubt, 1e-12)
+    novelty = np.ones(len(open_balls))
+    for ball in known_balls:
+        novelty = np.minimum(novelty, 1 - _repeated(groups, inside, ball))
     order: list[int] = []
-    for _ in range(inside.shape[0]):
+    for _ in open_balls:
         gains = inside @ uncovered + novelty * (told @ left)
         gains[order] = -1
-        ball = int(np.argmax(gains))
-        order.append(ball)
-        held = inside[[ball]].indices
-        left[held] *= np.clip(1 - novelty[ball] * told[[ball]].data / doubt[held], 0, 1)
+        chosen = int(np.argmax(gains))
+        order.append(chosen)
+        held = inside[[chosen]].indices
+        left[held] *= np.clip(1 - novelty[chosen] * told[[chosen]].data / doubt[held], 0, 1)
         uncovered[held] = 0
-        in_both = inside[:, held] @ groups.sizes[held]
-        in_one = np.maximum(num_voxels + num_voxels[ball] - in_both, 1)
-        novelty = np.minimum(novelty, 1 - in_both / in_one)
+        novelty = np.minimum(novelty, 1 - _repeated(groups, inside, open_balls[chosen]))
     return order
+
+
+def _repeated(groups: _Groups, inside: csr_array, ball: int | np.integer) -> Array:
+    """Voxels that balls [O, G] have in common with one, of all that they hold together, [O]."""
+    held = groups.inside[[ball]].indices
+    in_both = inside[:, held] @ groups.sizes[held]
+    in_one = inside @ groups.sizes + groups.sizes[held].sum() - in_both
+    return in_both / np.maximum(in_one, 1)

@@ -73,7 +73,7 @@ def find_questions(
     """
     beliefs, labeled = Beliefs(store, export, split), labeled or export
     if labeled is not None:
-        labeled.require_store(store)
+        labeled.require_scenes(store)
     questions: list[Question] = []
     for scene in beliefs.scenes:
         labels = as_labels(labeled.load(scene).label) if labeled else None

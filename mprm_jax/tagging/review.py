@@ -82,7 +82,7 @@ def find_findings(
       ValueError: an export of other data, or a refined one in place of its source.
     """
     beliefs, labeled = Beliefs(store, export), labeled or export
-    labeled.require_store(store)
+    labeled.require_scenes(store)
     views = [_view(beliefs, labeled, scene) for scene in beliefs.scenes]
     usual = _usual_counts(views, len(store.classes))
     found = [_cannot_tell(question, store.classes) for question in questions]

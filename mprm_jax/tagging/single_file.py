@@ -96,8 +96,8 @@ def _page(answers: dict[str, object]) -> str:
     page = _text("")
     start = _SCRIPT.search(page)[1]
     bare = json.loads(_MAP.search(page)[1])["imports"]
-    names = [*json.loads(_text("page/modules.json")), *_named_by(bare)]
-    imports = {f"page/{name}": _as_data(_text(f"page/{name}")) for name in dict.fromkeys(names)}
+    modules = _modules(start.removeprefix("page/"), bare)
+    imports = {f"page/{name}": _as_data(_text(f"page/{name}")) for name in modules}
     imports |= {name: imports[path.removeprefix("./")] for name, path in bare.items()}
     # No "<" in what is written into a script: it could end it.
     embedded = json.dumps(answers, ensure_ascii=True).replace("<", "\\u003c")
@@ -111,13 +111,16 @@ def _page(answers: dict[str, object]) -> str:
     return _SCRIPT.sub(lambda _: f'<script type="module">import "{start}";</script>', page)
 
 
-def _named_by(bare: dict[str, str]) -> Iterator[str]:
-    """Files that plain names of the page stand for, and those which these import."""
-    waiting = [path.removeprefix("./page/") for path in bare.values()]
+def _modules(start: str, bare: dict[str, str]) -> list[str]:
+    """The modules that the page needs: the first one, those of plain names, and their imports."""
+    found: list[str] = []
+    waiting = [start, *(path.removeprefix("./page/") for path in bare.values())]
     while waiting:
         name = waiting.pop()
-        yield name
-        waiting += [found[3] for found in _IMPORT.finditer(_text(f"page/{name}"))]
+        if name not in found:
+            found.append(name)
+            waiting += [match[3] for match in _IMPORT.finditer(_text(f"page/{name}"))]
+    return found
 
 
 def _as_data(module: str) -> str:

@@ -99,6 +99,10 @@ class Checkpoints:
         with self._explained():
             self._manager.save(step, args=args)
 
+    def has_any(self) -> bool:
+        """Whether something was saved."""
+        return bool(self._manager.all_steps())
+
     def restore_latest(
         self, target: Any, check: Callable[[dict[str, Any]], None] = lambda notes: None
     ) -> Restored | None:

@@ -22,6 +22,7 @@ from mprm_jax.training.hosts import is_first_host
 from mprm_jax.training.optimizer import make_optimizer, make_schedule
 from mprm_jax.training.parallel import local_buckets, replicate, shard_batch, spread_shapes
 from mprm_jax.training.recorder import Journal, Recorder, Window
+from mprm_jax.training.rounds import with_weights_of
 from mprm_jax.training.signals import StoppedError, StopRequest
 from mprm_jax.training.stages import Stage
 from mprm_jax.training.steps import STEP_NAME, TrainState, init_state, make_train_step
@@ -54,10 +55,13 @@ def fit(
     config: Config,
     mesh: jax.sharding.Mesh,
     workdir: pathlib.Path,
+    *,
+    start_from: pathlib.Path | None = None,
 ) -> TrainState:
     """Trains to the end of the last epoch, from the newest checkpoint in `workdir` if there is one.
 
     Args:
+      start_from: work directory of a run whose weights a new run starts from; anew if None.
       validation: None if the data has nothing to validate on.
       config: calibrated.
 
@@ -77,8 +81,10 @@ def fit(
         Checkpoints(workdir / "checkpoints", config.log.keep_last) as checkpoints,
         counted_compiles(STEP_NAME) as compiles,
     ):
-        fresh = replicate(init_state(stage, optimizer, loader.example(), config.seed), mesh)
-        state, position = _restored(checkpoints, fresh, config)
+        fresh = init_state(stage, optimizer, loader.example(), config.seed)
+        if start_from is not None and not checkpoints.has_any():
+            fresh = with_weights_of(start_from, fresh)
+        state, position = _restored(checkpoints, replicate(fresh, mesh), config)
         if position.epoch == length.epochs:
             return state
         _log_plans(train, config, loader, position, length)

@@ -1,5 +1,6 @@
 """Opens a trained network from its work directory, to use it."""
 
+import hashlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -87,3 +88,11 @@ def open_store(network: TrainedNetwork, path: pathlib.Path | None) -> SceneStore
             "prepare the scans with the voxel size of the network."
         )
     return store
+
+
+def weights_digest(weights: Any) -> str:
+    """Tells networks apart that agree in settings, seed and step."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(weights)):
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()[:16]

@@ -3,7 +3,7 @@
 import pathlib
 
 import pytest
-from scan_folders import COORDS, write_folder, write_scan
+from scan_folders import COORDS, write_folder, write_scan, write_tags
 
 from mprm_jax.commands import train, train_cls
 from mprm_jax.presets import PRESETS
@@ -16,13 +16,14 @@ pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 @pytest.fixture
 def begin(script, tmp_path, monkeypatch):
     """Begins or goes on with a run on a folder of scans; returns its preset and its folder."""
-    runs = []
+    runs, starts = [], []
 
-    def note(store, config, workdir, num_devices):
+    def note(store, config, workdir, num_devices, start_from):
         data = {"stage": "cls", "data": store.manifest.name, "classes": [*store.classes]}
         data["fingerprint"] = store.fingerprint("train")
         open_workdir(workdir, config, data, store.path)
         runs.append((config.preset, str(workdir)))
+        starts.append(start_from and str(start_from))
         raise StoppedError("noted")
 
     monkeypatch.setattr(train_cls, "train_classifier", note)
@@ -37,6 +38,7 @@ def begin(script, tmp_path, monkeypatch):
         assert ended.status == 0, ended.err
         return runs[-1]
 
+    begin.starts = starts
     return begin
 
 
@@ -95,3 +97,28 @@ def test_a_run_of_a_folder_that_was_called_folder_goes_on(begin, tmp_path, prese
     former = pathlib.Path("runs") / f"cls-folder-{preset}"
     (tmp_path / workdir).rename(tmp_path / former)
     assert begin("a/scans", "--preset", preset) == (preset, str(former))
+
+
+def test_each_round_of_tags_has_a_run_that_starts_from_the_one_before(begin, tmp_path):
+    first = begin("scans")[1]
+    assert begin("scans")[1] == first and begin.starts == [None, None]
+    write_tags(tmp_path / "scans", "scene,wall,floor", "office,1,1")
+    second = begin("scans")[1]
+    assert second == f"{first}-round2" and begin.starts[-1] == first
+    assert begin("scans")[1] == second and begin.starts[-1] == first
+    clicks = "scene,x,y,z,class,answer\noffice,0,0,0,floor,yes\n"
+    (tmp_path / "scans" / "clicks.csv").write_text(clicks)
+    assert begin("scans")[1] == f"{first}-round3" and begin.starts[-1] == second
+    assert begin("scans", "--start-from", "anew")[1] == f"{first}-round3"
+    assert begin.starts[-1] is None
+    write_tags(tmp_path / "scans", "scene,wall,floor", "office,1,0")
+    (tmp_path / "scans" / "clicks.csv").unlink()
+    assert begin("scans")[1] == first
+
+
+def test_a_run_with_a_place_of_its_own_starts_anew_or_from_what_it_is_told(begin, tmp_path):
+    first = begin("scans")[1]
+    write_tags(tmp_path / "scans", "scene,wall,floor", "office,1,1")
+    assert begin("scans", "--workdir", "mine")[1] == "mine" and begin.starts[-1] is None
+    begin("scans", "--workdir", "mine", "--start-from", first)
+    assert begin.starts[-1] == first

@@ -245,3 +245,21 @@ def test_points_that_nobody_labeled_may_be_nan(root):
     scene = read_office(root)
     np.testing.assert_array_equal(scene.labels, [-1, 0, 1, -1])
     assert [note.count for note in scene.notes if "NaN" in note.text] == [1]
+
+
+def test_a_scan_with_clicks_alone_is_one_to_train_on(root):
+    (root / "tags.csv").unlink()
+    (root / "classes.txt").write_text("wall\nfloor\n")
+    (root / "clicks.csv").write_text("scene,x,y,z,class,answer\nfloor1/hall,3,1,1,floor,yes\n")
+    source = Folder(root)
+    assert source.splits["train"] == ["floor1_hall"] and source.splits["test"] == ["office"]
+    scene = source.read("train", "floor1_hall")
+    assert scene.weak_labels is None and scene.clicks.allowed.tolist() == [[False, True]]
+
+
+def test_a_click_far_from_every_point_is_one_line(root):
+    (root / "clicks.csv").write_text("scene,x,y,z,class,answer\noffice,3000,1,1,floor,yes\n")
+    with pytest.raises(
+        ValueError, match=r"clicks\.csv: line 2: no point of office\.npz is within 0\.5 m"
+    ):
+        Folder(root).read("train", "office")

@@ -146,3 +146,37 @@ def test_a_line_that_is_no_line_of_a_table_names_the_file(root):
     (root / "tags.csv").write_text("scene,wall\n" + "x" * 200_000 + ",1\n")
     with pytest.raises(UserError, match=r"tags\.csv: line 2 is no line of a table \(field larger"):
         Folder(root)
+
+
+def test_what_a_person_was_not_sure_of_counts_as_if_it_were_not_there(root):
+    (root / "classes.txt").write_text("wall\nfloor\n")
+    lines = ["scene,x,y,z,radius,tags,seconds,unsure", "office,0,0,0.5,2,floor,4.5,0"]
+    write_tags(root, *lines)
+    sure = read_office(root).weak_labels
+    write_tags(root, *lines, "office,1,0,0.5,2,,7,1", "floor1/hall,,,,,,,1")
+    source = Folder(root)
+    assert source.splits["train"] == ["office"] and source.splits["test"] == ["floor1_hall"]
+    for one, other in zip(sure, read_office(root).weak_labels, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_columns_of_time_and_doubt_are_no_classes(root):
+    write_tags(root, "scene,x,y,z,radius,wall,floor,seconds,unsure", "office,0,0,0.5,2,1,0,3,")
+    source = Folder(root)
+    assert source.classes == ("wall", "floor")
+    write_tags(root, "scene,wall,floor,seconds,unsure", "office,,,,1", "floor1_hall,1,0,,0")
+    assert Folder(root).splits["train"] == ["floor1_hall"]
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("office,1,0,soon,0", "line 2 has 'soon' seconds; write a number of 0 or more"),
+        ("office,1,0,-1,0", "line 2 has '-1' seconds"),
+        ("office,1,0,,yes", "line 2 has 'yes' in column 'unsure'; write 1 if the person did not"),
+    ],
+)
+def test_wrong_time_and_doubt_are_one_line(root, line, error):
+    write_tags(root, "scene,wall,floor,seconds,unsure", line)
+    with pytest.raises(UserError, match=error):
+        Folder(root)

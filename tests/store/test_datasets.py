@@ -160,3 +160,21 @@ def test_rooms_are_in_meters(tmp_path):
 def test_unknown_sources_of_tags_are_refused(fake_data):
     with pytest.raises(ValueError, match="choose auto or archive:DIR"):
         with_tags(fake_data, "archive", 2.0)
+
+
+def test_what_people_said_of_rooms_counts_before_their_labels(tmp_path):
+    source = open_dataset("rooms:tiny", DataConfig(), tmp_path)
+    scene = source.splits["train"][0]
+    assert source.read("train", scene).weak_labels is None
+    point = source.read("train", scene).coords[10].tolist()
+    (tmp_path / "tiny" / "tags.csv").write_text(
+        "scene,x,y,z,radius,tags\n" + f"{scene},{','.join(map(str, point))},1.5,wall;floor\n"
+    )
+    (tmp_path / "tiny" / "clicks.csv").write_text(
+        "scene,x,y,z,class,answer\n" + f"{scene},{','.join(map(str, point))},floor,yes\n"
+    )
+    said = open_dataset("rooms:tiny", DataConfig(), tmp_path)
+    found = said.read("train", scene)
+    assert found.weak_labels.tags.sum() == 2 and found.clicks.points.tolist() == [point]
+    others = source.splits["train"][1:]
+    assert said.said("train", scene) and not any(said.said("train", other) for other in others)

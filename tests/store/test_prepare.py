@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import logging
 import shutil
 import time
@@ -13,9 +14,12 @@ from fake_source import DeadlySource, FakeSource, box_room, scene_tags
 
 from mprm_jax.config import DataConfig
 from mprm_jax.errors import UserError
+from mprm_jax.evidence.known_labels import LabeledScenes
 from mprm_jax.one_writer import only_writer
+from mprm_jax.scans.scene import Clicks
 from mprm_jax.store.prepare import prepare
 from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.truth import voxel_labels
 
 DATA = DataConfig(voxel_size=0.16, sphere_radius=1.0)
 ROOM = box_room()
@@ -326,3 +330,77 @@ def test_a_store_of_another_data_set_is_refused(tmp_path):
     source.classes = ("wall", "floor", "chair")
     with pytest.raises(ValueError, match="holds fake with 3 classes"):
         run(source, tmp_path)
+
+
+def test_evidence_changes_a_scene_and_only_that(tmp_path):
+    source = make_source(tmp_path, train_b=box_room(1), val_c=box_room(2))
+    first = run(source, tmp_path)
+    keys = [f"train/{scene}" for scene in first.store.scenes("train")]
+    before = {key: first.store.info(*key.split("/")) for key in keys}
+    table = np.array([[False, False, True]])
+    click = Clicks(source.scenes[keys[0]].coords[:1], table, np.ones(1, bool))
+    source.scenes = dict(source.scenes) | {keys[0]: source.scenes[keys[0]]._replace(clicks=click)}
+    source.words = {keys[0]: "a click"}
+    again = run(source, tmp_path)
+    after = {key: again.store.info(*key.split("/")) for key in keys}
+    assert (again.num_new, again.num_kept) == (1, len(source.scenes) - 1)
+    assert before[keys[0]].fingerprint != after[keys[0]].fingerprint
+    assert before[keys[0]].cloud == after[keys[0]].cloud and after[keys[0]].clicks == 1
+    assert [before[key] for key in keys[1:]] == [after[key] for key in keys[1:]]
+    sets = again.store.candidates(*keys[0].split("/"))
+    assert sets.certain.any() and np.all(sets.allowed[sets.certain] == table)
+    source.words, source.scenes = (
+        {},
+        make_source(tmp_path, train_b=box_room(1), val_c=box_room(2)).scenes,
+    )
+    assert run(source, tmp_path).store.info(*keys[0].split("/")) == before[keys[0]]
+
+
+def test_point_labels_are_evidence_only_where_they_are_named(tmp_path):
+    source = make_source(tmp_path, train_b=box_room(1), val_c=box_room(2))
+    names = [scene for scenes in source.splits.values() for scene in scenes]
+    (tmp_path / "labeled.txt").write_text(f"# the first\n{names[0]}\n")
+    choice = str(tmp_path / "labeled.txt")
+    data = dataclasses.replace(DATA, point_labels=choice)
+    store = run(LabeledScenes(source, choice), tmp_path, data).store
+    split = next(split for split, scenes in source.splits.items() if names[0] in scenes)
+    truth, sets = voxel_labels(store, split, names[0]), store.candidates(split, names[0])
+    np.testing.assert_array_equal(sets.certain, truth >= 0)
+    np.testing.assert_array_equal(sets.allowed[sets.certain].argmax(axis=1), truth[truth >= 0])
+    for key in source.scenes:
+        if not key.endswith(f"/{names[0]}"):
+            assert not store.candidates(*key.split("/")).certain.any()
+
+
+def test_a_list_of_labeled_scenes_is_checked(tmp_path):
+    source = make_source(tmp_path, train_b=box_room(1), val_c=box_room(2))
+    with pytest.raises(FileNotFoundError, match=r"data\.point_labels=nowhere: no such file"):
+        LabeledScenes(source, "nowhere")
+    (tmp_path / "labeled.txt").write_text("rom\n")
+    with pytest.raises(ValueError, match=r"labeled\.txt: no scene 'rom'"):
+        LabeledScenes(source, str(tmp_path / "labeled.txt"))
+
+
+def test_a_store_without_candidate_sets_gives_those_of_its_tags(tmp_path):
+    """As stores of older versions are."""
+    store = run(make_source(tmp_path), tmp_path).store
+    scene = store.scenes("train")[0]
+    expected = store.candidates("train", scene)
+    path = store.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for info in manifest["scenes"].values():
+        del info["set_sizes"], info["cloud"], info["clicks"], info["clicks_outside"]
+    path.write_text(json.dumps(manifest))
+    (store.folder("train", scene) / "candidates.npz").unlink()
+    old = SceneStore(store.path)
+    np.testing.assert_array_equal(old.candidates("train", scene).allowed, expected.allowed)
+    assert old.fingerprint("train") == store.fingerprint("train")
+    with pytest.raises(FileNotFoundError, match="candidates"):
+        store.candidates("train", scene)
+
+
+def test_lost_candidate_sets_are_made_again(tmp_path):
+    source = make_source(tmp_path, train_b=box_room(1), val_c=box_room(2))
+    store = run(source, tmp_path).store
+    (store.folder("train", store.scenes("train")[0]) / "candidates.npz").unlink()
+    assert run(source, tmp_path).num_new == 1

@@ -4,10 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+from fake_source import FakeSource, box_room
 from label_exports import pseudo_labels, write_export
-from prepared import make_store
+from prepared import CONFIG, make_store
 
 from mprm_jax.store.exports import scene_file
+from mprm_jax.store.prepare import prepare
 from mprm_jax.store.scenes import StoredClouds
 from mprm_jax.store.targets import open_targets, survey
 from mprm_jax.store.truth import voxel_labels
@@ -40,6 +42,24 @@ def test_an_export_gives_its_labels_and_never_the_truth(store, export):
     targets = open_targets(str(export), store, "train")
     for scene, expected in pseudo_labels(store).items():
         np.testing.assert_array_equal(targets.labels(scene), expected)
+
+
+def test_evidence_gives_a_label_where_one_class_is_left(store):
+    targets = open_targets("evidence", store, "train")
+    assert tuple(targets.scenes) == tuple(store.scenes("train"))
+    for scene in targets.scenes:
+        labels, allowed = targets.labels(scene), store.candidates("train", scene).allowed
+        single = allowed.sum(axis=1) == 1
+        np.testing.assert_array_equal(labels >= 0, single)
+        assert allowed[np.flatnonzero(single), labels[single]].all() and labels.dtype == np.int32
+
+
+def test_without_evidence_there_is_nothing_to_learn(tmp_path):
+    room = box_room()._replace(labels=None)
+    source = FakeSource(tmp_path / "scans", {"train/a": room})
+    store = prepare(source, tmp_path / "store", CONFIG.data, workers=0).store
+    with pytest.raises(ValueError, match="nobody said anything of the scenes of split train; tag"):
+        open_targets("evidence", store, "train")
 
 
 def test_a_survey_counts_what_there_is_to_learn(store, export):

@@ -4,11 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fake_source import FakeSource, box_room
 from mined_exports import mined_export
+from prepared import CONFIG, SIZES
 
 from mprm_jax.evidence.candidates import CLICK_RADIUS
 from mprm_jax.geometry.normals import surface_normals
+from mprm_jax.scans.scene import Clicks
 from mprm_jax.store.exports import Export, as_labels, finish_export
+from mprm_jax.store.prepare import prepare
 from mprm_jax.store.truth import voxel_labels
 from mprm_jax.tagging.doubt import Beliefs
 from mprm_jax.tagging.questions import (
@@ -126,6 +130,22 @@ def test_answering_a_question_removes_it_and_hardly_another(store, export):
     assert first not in after
     near = [q for q in before if np.linalg.norm(np.subtract(q.point, first.point)) <= CLICK_RADIUS]
     assert [q for q in before if q not in near or q.scene != first.scene] == after
+
+
+@pytest.mark.parametrize("answer", ["the class", "none"])
+def test_an_answer_that_was_prepared_settles_its_voxels(store, export, tmp_path, answer):
+    question = find_questions(export, store, 1, total=1)[0]
+    said = (np.arange(len(store.classes)) == question.candidates[0]) & (answer == "the class")
+    clicks = Clicks(np.array([question.point]), said[None], np.array([True]))
+    rooms = {f"train/room{i}": box_room(i, SIZES[i % 3]) for i in range(4)}
+    key = f"train/{question.scene}"
+    rooms[key] = rooms[key]._replace(clicks=clicks)
+    source = FakeSource(tmp_path / "scans", rooms)
+    clicked = prepare(source, tmp_path / "store", CONFIG.data, workers=0).store
+    before = Beliefs(store, export).of(question.scene).doubt
+    after = Beliefs(clicked, export).of(question.scene).doubt
+    assert after[voxel_at(store, question)[0]] == 0
+    assert after.sum() < before.sum()
 
 
 def test_a_click_anywhere_in_a_region_leaves_it_alone(store, export):

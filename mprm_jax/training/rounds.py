@@ -1,0 +1,77 @@
+"""Rounds: after more tags and clicks, training goes on from the weights of the round before."""
+
+import logging
+import pathlib
+from typing import Any
+
+import jax
+
+from mprm_jax.training.parallel import make_mesh
+from mprm_jax.training.steps import TrainState
+from mprm_jax.training.trained import open_network
+from mprm_jax.training.workdir import noted_data, seconds_before
+
+logger = logging.getLogger(__name__)
+
+
+def round_of(first: pathlib.Path, fingerprint: str) -> tuple[pathlib.Path, pathlib.Path | None]:
+    """The work directory of the round with this evidence, and that of the round before, if any.
+
+    The rounds of `runs/x` are `runs/x`, `runs/x-round2`, `runs/x-round3`, ...: the first that was
+    begun with this evidence, or else the first that is free.
+
+    Args:
+      fingerprint: of the training scenes with their evidence.
+    """
+    before, workdir, number = None, first, 1
+    while (noted := noted_data(workdir)) is not None and noted.get("fingerprint") != fingerprint:
+        number += 1
+        before, workdir = workdir, first.with_name(f"{first.name}-round{number}")
+    if before is not None and noted is None:
+        minutes = seconds_before(before) / 60
+        took = f"; that one took {minutes:.1f} minutes, this one will take about as long"
+        logger.info(
+            "%s: tags, clicks or scans changed since %s was trained%s",
+            workdir,
+            before,
+            took if minutes else "",
+        )
+    return workdir, before
+
+
+def with_weights_of(workdir: pathlib.Path, fresh: TrainState) -> TrainState:
+    """A fresh state with the weights and running statistics of the last checkpoint of a run.
+
+    Arrays of another shape, as the last layer's after a class was added, stay as they are.
+
+    Raises:
+      FileNotFoundError: no run or no checkpoint there.
+      ValueError: files that cannot be read.
+    """
+    network = open_network(workdir, None, "last", make_mesh(jax.local_devices()[:1]))
+    found = _by_path(network.state)
+    num_kept = 0
+
+    def choose(path: Any, value: Any) -> Any:
+        nonlocal num_kept
+        other = found.get(path)
+        if other is None or other.shape != value.shape:
+            num_kept += 1
+            return value
+        return other.astype(value.dtype)
+
+    weights = {"params": fresh.params, "batch_stats": fresh.batch_stats}
+    chosen = jax.tree_util.tree_map_with_path(choose, weights)
+    logger.info(
+        "starting from the weights of %s, step %d%s",
+        workdir,
+        network.step,
+        f"; {num_kept} arrays are of another shape and start anew" if num_kept else "",
+    )
+    return fresh._replace(**chosen)
+
+
+def _by_path(state: TrainState) -> dict[Any, Any]:
+    weights = {"params": state.params, "batch_stats": state.batch_stats}
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(weights))
+    return dict(leaves)

@@ -1,0 +1,137 @@
+"""Exports of a segmentation network, and the evidence that comes after any export."""
+
+import shutil
+
+import numpy as np
+import pytest
+from fake_source import FakeSource, box_room
+from networks import write_network
+from prepared import CONFIG
+
+from mprm_jax.labeling.choice import exported_probabilities
+from mprm_jax.labeling.exporting import export_run
+from mprm_jax.labeling.refining import RefineSettings, refine_run
+from mprm_jax.prediction.exporting import export_predictions
+from mprm_jax.scans.scene import Clicks
+from mprm_jax.store.exports import Export, as_labels
+from mprm_jax.store.prepare import prepare
+from mprm_jax.store.targets import open_targets
+
+HOW = {"checkpoint": "last", "store": None, "split": "train", "output": None}
+HOW |= {"num_devices": 1, "as_ply": False}
+
+
+class Rooms:
+    """Two tagged rooms, one only clicked, one nobody said anything of; clicks may be added."""
+
+    def __init__(self, path):
+        bare = {"labels": None, "weak_labels": None}
+        clicked = box_room(2)._replace(**bare)
+        rooms = {"train/a": box_room(0), "train/b": box_room(1), "train/clicked": clicked}
+        rooms["train/silent"] = box_room(3)._replace(**bare)
+        self._source, self._path = FakeSource(path / "scans", rooms), path / "store"
+        self.click("train/clicked", 0, 0)
+        self.store = self.prepare()
+
+    def click(self, key, point, label):
+        """Says that a point, given by its index, is of a class."""
+        scene = self._source.scenes[key]
+        click = Clicks(scene.coords[[point]], np.arange(3)[None] == label, np.ones(1, bool))
+        self._source.scenes[key] = scene._replace(clicks=click)
+        self._source.words = self._source.words | {key: f"point {point} is {label}"}
+
+    def prepare(self):
+        return prepare(self._source, self._path, CONFIG.data, workers=0).store
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    return Rooms(tmp_path)
+
+
+@pytest.fixture
+def export(rooms, tmp_path):
+    """Of a segmentation network that has learned nothing."""
+    workdir = write_network(tmp_path / "seg", rooms.store, "seg")
+    export_predictions(workdir, **HOW)
+    return Export(workdir / "pseudo_labels")
+
+
+def test_predictions_keep_to_the_candidates_of_every_scene_with_evidence(rooms, export):
+    assert export.scenes == ("a", "b", "clicked")
+    for name in export.scenes:
+        scene, sets = export.load(name), rooms.store.candidates("train", name)
+        np.testing.assert_array_equal(scene.allowed, sets.allowed)
+        labels, some = as_labels(scene.label), sets.allowed.any(axis=1)
+        np.testing.assert_array_equal(labels >= 0, some)
+        assert sets.allowed[np.flatnonzero(some), labels[some]].all()
+        np.testing.assert_allclose(scene.scores.astype(float).sum(axis=1), 1, atol=5e-3)
+
+
+def test_the_prior_is_the_mean_over_all_voxels_and_is_divided_out(export):
+    scores = np.concatenate([export.load(name).scores.astype(float) for name in export.scenes])
+    prior = np.array(export.manifest.settings["prior"])
+    np.testing.assert_allclose(scores.mean(axis=0), prior, atol=1e-3)  # float16
+    scene = export.load("a")
+    found = exported_probabilities(export, scene)
+    expected = np.where(scene.allowed, scene.scores.astype(float) / prior[None], 0)
+    expected /= np.maximum(expected.sum(axis=1, keepdims=True), 1e-30)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_an_export_that_is_there_is_not_made_again(export):
+    before = (export.path / "a.npz").stat().st_mtime_ns
+    export_predictions(export.path.parent, **HOW)
+    assert (export.path / "a.npz").stat().st_mtime_ns == before
+
+
+def test_a_split_without_evidence_is_one_line(rooms, tmp_path):
+    workdir = write_network(tmp_path / "seg", rooms.store, "seg")
+    for name in ("a", "b", "clicked"):
+        del rooms._source.scenes[f"train/{name}"]
+    rooms._source.words = {}
+    store = rooms.prepare()
+    with pytest.raises(ValueError, match="no scene of split train has tags or clicks"):
+        export_predictions(workdir, **HOW | {"store": store.path})
+
+
+@pytest.mark.parametrize("stage", ["cls", "seg"])
+def test_clicks_made_after_an_export_count_in_the_crf_and_in_training(rooms, tmp_path, stage):
+    workdir = write_network(tmp_path / stage, rooms.store, stage)
+    if stage == "seg":
+        export_predictions(workdir, **HOW)
+    else:
+        export_run(workdir, settings=[], **HOW)
+    export = Export(workdir / "pseudo_labels")
+    how = {"store": None, "output": None, "settings": RefineSettings(), "tune_scenes": 0}
+    refine_run(export.path, picture=False, **how)
+    refined = export.path.with_name("pseudo_labels_crf")
+    before = as_labels(Export(refined).load("b").label)
+    place = rooms.store.point_voxel("train", "b")[500]
+    other = (before[place] + 1) % 3
+    rooms.click("train/b", 500, other)
+    store = rooms.prepare()
+    with pytest.raises(ValueError, match="made from another version of the data"):
+        open_targets(str(refined), store, "train")
+    refine_run(export.path, picture=False, **how)  # sets the older one aside
+    labels = open_targets(str(refined), store, "train").labels("b")
+    assert before[place] != labels[place] == other
+    certain = store.candidates("train", "b").certain
+    assert certain[place] and set(labels[certain]) == {other}
+    assert Export(refined.with_name("pseudo_labels_crf.1")).manifest.scenes == export.scenes
+
+
+def test_a_scene_of_clicks_alone_is_labeled_where_they_are(rooms, tmp_path):
+    workdir = write_network(tmp_path / "cls", rooms.store, "cls")
+    export_run(workdir, settings=[], **HOW)
+    labels = as_labels(Export(workdir / "pseudo_labels").load("clicked").label)
+    certain = rooms.store.candidates("train", "clicked").certain
+    assert certain.any() and set(labels[certain]) == {0} and set(labels[~certain]) == {-1}
+
+
+def test_an_export_of_other_scenes_is_refused(rooms, export, tmp_path):
+    rooms._source.scenes["train/a"] = box_room(7)
+    shutil.rmtree(rooms.store.path)
+    rooms.prepare()
+    with pytest.raises(ValueError, match="made from another version of the data"):
+        export.open_store()
