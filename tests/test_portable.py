@@ -60,7 +60,8 @@ def opens_as_text(call):
         return True
     is_builtin = isinstance(call.func, ast.Name) and call.func.id == "open"
     modes = [x.value for x in call.args[is_builtin:] if isinstance(x, ast.Constant)]
-    modes += [x.value.value for x in call.keywords if x.arg == "mode"]
+    named = [x.value for x in call.keywords if x.arg == "mode"]
+    modes += [x.value for x in named if isinstance(x, ast.Constant)]
     if is_builtin:
         return "b" not in "".join(modes)
     return name == "open" and any(mode in ("r", "w", "a", "x") for mode in modes)

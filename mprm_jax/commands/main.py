@@ -7,6 +7,7 @@ from mprm_jax.commands.commandline import run
 
 COMMANDS = {
     "prepare": "check scans and prepare them for training",
+    "tag": "say in the browser which classes are where",
     "train": "train a network, on tags or on pseudo-labels",
     "export": "export the pseudo-labels of a trained MPRM",
     "refine": "smooth pseudo-labels with a dense CRF",

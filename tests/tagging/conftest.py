@@ -1,6 +1,7 @@
 """Prepared box rooms with their truth, and what poor networks made of them."""
 
 import pytest
+from browser import open_browser, why_not
 from mined_exports import mined_export
 from odd_stores import odd_store
 from prepared import make_store
@@ -41,3 +42,14 @@ def odd(tmp_path_factory):
         return made[kind]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser without a window, where one is installed."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    driver = open_browser()
+    yield driver
+    driver.quit()

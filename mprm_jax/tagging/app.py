@@ -1,0 +1,551 @@
+"""What the page asks, and what it is answered; independent of how the question came here."""
+
+import importlib.resources
+import json
+import math
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mprm_jax.errors import UserError
+from mprm_jax.evidence.candidates import CLICK_RADIUS
+from mprm_jax.evidence.clicks import ANSWERS, NO, YES
+from mprm_jax.palette import class_palette
+from mprm_jax.tagging.balls_to_tag import BallsToTag, helpful_order, offered_balls
+from mprm_jax.tagging.helpful_balls import Balls
+from mprm_jax.tagging.looks import Look
+from mprm_jax.tagging.minutes import cost_of, count_minutes
+from mprm_jax.tagging.review import LAYERS
+from mprm_jax.tagging.scans_shown import (
+    CHUNK_POINTS,
+    ShownScan,
+    ShownScans,
+    chunk_bytes,
+    points_of_ball,
+)
+from mprm_jax.tagging.tag_files import (
+    SAME_BALL,
+    ChangedError,
+    Evidence,
+    Said,
+    TagFiles,
+    click_ids,
+)
+from mprm_jax.types import Array
+from mprm_jax.writing import FailedWriteError
+
+MAX_SECONDS = 24 * 3600.0
+# Of the page: what it answers itself, see page/main.js and those beside it.
+TAKEN_KEYS = "chmnstux"
+CLASS_KEYS = "1234567890" + "".join(
+    key for key in "abcdefghijklmnopqrstuvwxyz" if key not in TAKEN_KEYS
+)
+JSON = "application/json"
+BINARY = "application/octet-stream"
+_PAGE_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": JSON,
+    ".txt": "text/plain; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+
+
+class Answer(NamedTuple):
+    """An answer of the server."""
+
+    status: int  # of HTTP
+    kind: str  # media type
+    body: bytes
+
+
+class RefusedError(UserError):
+    """A question that cannot be answered, with the status of HTTP that says so."""
+
+    def __init__(self, status: int, text: str, **more: Any):
+        super().__init__(text)
+        self.status, self.more = status, more
+
+
+class Wishes(NamedTuple):
+    """How the page is to be."""
+
+    data: str  # the data set as the user named it
+    max_points: int  # of a scan that are shown
+    radius: float  # meters, of balls that are not of the grid
+    whole_scenes: bool = False  # no balls are offered
+    num_balls: int | None = None  # so few that cover a scan; None for the grid of the paper
+    helpful: bool = False  # the most telling balls first
+    mode: str = "tag"  # or "review", "ask": what the page begins with
+    readonly: bool = False
+    notes: tuple[str, ...] = ()  # lines for the person
+
+
+class App:
+    """The state of one `mprm tag`: scans, files, and the balls that were shown."""
+
+    def __init__(
+        self, scans: ShownScans, files: TagFiles, wishes: Wishes, look: Look | None = None
+    ):
+        """Begins to tag.
+
+        Args:
+          look: what a run made of the scans, if that is to be seen.
+        """
+        self._scans, self._files, self._wishes, self._look = scans, files, wishes, look
+        self._balls: dict[int, BallsToTag] = {}  # of scans that were opened once
+        self._finding = threading.Lock()
+
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """Answers a question; what went wrong is an answer, too.
+
+        Args:
+          path: behind the token, without a slash in front.
+        """
+        try:
+            return self._answer(method, path, body)
+        except RefusedError as error:
+            return _json(error.more | {"error": str(error)}, error.status)
+        except ChangedError as error:
+            return _json({"error": str(error)}, 409)
+        except FailedWriteError as error:
+            return _json({"error": f"{error} Nothing was saved."}, 507)
+        except UserError as error:
+            return _json({"error": str(error)}, 422)
+
+    def _answer(self, method: str, path: str, body: bytes) -> Answer:
+        if method == "GET" and not path.startswith("api/"):
+            return page_file(path)
+        for wanted, pattern, act in _ROUTES:
+            match = re.fullmatch(pattern, path, re.ASCII)
+            if match and wanted == method:
+                values = {
+                    name: text if name == "name" else int(text)
+                    for name, text in match.groupdict().items()
+                }
+                if method == "POST" and self._wishes.readonly:
+                    raise RefusedError(403, "this page is for looking only: nothing is saved.")
+                found = act(self, **values) if method == "GET" else act(self, _body(body), **values)
+                return found if isinstance(found, Answer) else _json(found)
+        raise RefusedError(404, f"there is no {method} {path[:80]!r}.")
+
+    def state(self) -> dict[str, Any]:
+        """What the page shows beside a scan."""
+        evidence = self._files.read()
+        return {
+            "mode": self._wishes.mode,
+            "data": self._wishes.data,
+            "readonly": self._wishes.readonly,
+            "helpful": self._wishes.helpful,  # the order of the balls changes with each answer
+            "classes": self._classes(evidence),
+            "scans": [self._summary(index, evidence) for index in range(len(self._scans.keys))],
+            "report": count_minutes(evidence, [name for _, name in self._scans.keys]).values,
+            "notes": [*self._wishes.notes],
+        }
+
+    def scan(self, index: int) -> dict[str, Any]:
+        """One scan without its points."""
+        shown, evidence = self._open(index), self._files.read()
+        known = self._known(index, shown, evidence)
+        num_shown = min(len(shown.coords), self._wishes.max_points)
+        low, high = shown.coords.min(axis=0), shown.coords.max(axis=0)
+        return {
+            "index": index,
+            "name": self._scans.keys[index][1],
+            "total_points": len(shown.coords),
+            "shown_points": num_shown,
+            "chunk_points": CHUNK_POINTS,
+            "has_colors": shown.has_colors,
+            "bounds": [low.tolist(), high.tolist()],
+            "origin": shown.origin.tolist(),
+            "balls": self._balls_in_order(index, shown, evidence),
+            "scene_tags": self._scene_tags(index, evidence),
+            "clicks": self._clicks(index, known, evidence),
+            "questions": self._questions(index, known, evidence),
+            "findings": self._findings(index, known),
+            "layers": self._layers(index),
+        }
+
+    def points(self, index: int, chunk: int) -> Answer:
+        """A chunk of the points that are shown."""
+        shown, rows = self._open(index), self._chunk(index, chunk)
+        return Answer(200, BINARY, chunk_bytes(shown.coords[rows], shown.colors[rows]))
+
+    def ball_points(self, index: int, ball: int) -> Answer:
+        """The points of a ball, more of them than where the whole scan is shown."""
+        shown = self._open(index)
+        center, radius = self._ball(index, ball)
+        rows = points_of_ball(shown, center, radius)
+        return Answer(200, BINARY, chunk_bytes(shown.coords[rows], shown.colors[rows]))
+
+    def layer(self, index: int, name: str, chunk: int) -> Answer:
+        """Labels or shares of a chunk of the points that are shown."""
+        shown, rows = self._open(index), self._chunk(index, chunk)
+        found = self._look.layers(self._name(index)) if self._look else {}
+        if name not in found:
+            raise RefusedError(404, f"this scan has no layer {name!r}.")
+        values = found[name]
+        if len(values) != shown.num_points:
+            raise RefusedError(
+                422,
+                f"the labels are of {len(values)} points, the scan has {shown.num_points}: it "
+                "changed since; prepare, train and export again.",
+            )
+        return Answer(200, BINARY, values[shown.rows[rows]].tobytes())
+
+    def say_ball(self, body: Mapping[str, Any], index: int, ball: int) -> dict[str, Any]:
+        """Writes what a person says of a ball."""
+        classes = self._files.read().classes
+        center, radius = self._ball(index, ball)
+        in_file = self._balls[index].in_file([*center, radius])
+        said, before = _said(body, classes), _said(_part(body, "before"), classes)
+        try:
+            self._files.say(self._name(index), in_file, said, before)
+        except ChangedError as error:
+            raise RefusedError(409, str(error), ball=self._ball_answer(index, ball)) from error
+        return {"scan": self._now(index), "ball": self._ball_answer(index, ball)}
+
+    def say_scene(self, body: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Writes the tags of a whole scan."""
+        self._index(index)
+        classes = self._files.read().classes
+        said, before = _said_of_scene(body, classes), None
+        if body.get("before") is not None:
+            before = _said_of_scene(_part(body, "before"), classes)
+        if said is not None and not said.tags:
+            raise RefusedError(400, "a whole scan holds at least one class; tick it.")
+        try:
+            self._files.say(self._name(index), None, said, before)
+        except ChangedError as error:
+            tags = self._scene_tags(index, self._files.read())
+            raise RefusedError(409, str(error), scene_tags=tags) from error
+        return {
+            "scan": self._now(index),
+            "scene_tags": self._scene_tags(index, self._files.read()),
+        }
+
+    def click(self, body: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Writes what a person says of a point."""
+        known, classes = self._opened(index), self._files.read().classes
+        point, answer = _numbers(body, "point", 3), body.get("answer")
+        if answer not in ANSWERS:
+            raise RefusedError(400, f"answer is {answer!r:.40}; give one of {', '.join(ANSWERS)}.")
+        name = None
+        if answer in (YES, NO):
+            name = _class_names([body.get("class")], classes)[0]
+        in_file = known.in_file(point)
+        made = self._files.click(self._name(index), in_file, name, answer, _seconds(body))
+        evidence = self._files.read()
+        clicks = {click["id"]: click for click in self._clicks(index, known, evidence)}
+        return {"scan": self._summary(index, evidence), "click": clicks.get(made)}
+
+    def unclick(self, body: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Takes a click back."""
+        self._index(index)
+        if not isinstance(body.get("id"), str):
+            raise RefusedError(400, "id is missing; give that of a click.")
+        self._files.unclick(self._name(index), body["id"])
+        return {"scan": self._now(index)}
+
+    def add_class(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds a class."""
+        if not isinstance(body.get("name"), str):
+            raise RefusedError(400, "name is missing; give that of a class.")
+        self._files.add_class(body["name"])
+        return {"classes": self._classes(self._files.read())}
+
+    def _index(self, index: int) -> int:
+        if index >= len(self._scans.keys):
+            raise RefusedError(404, f"there is no scan {index}.")
+        return index
+
+    def _name(self, index: int) -> str:
+        return self._scans.keys[index][1]
+
+    def _open(self, index: int) -> ShownScan:
+        return self._scans.open(self._index(index))
+
+    def _chunk(self, index: int, chunk: int) -> slice:
+        """Rows of a chunk of the points that are shown."""
+        count = min(len(self._open(index).coords), self._wishes.max_points)
+        rows = slice(chunk * CHUNK_POINTS, min((chunk + 1) * CHUNK_POINTS, count))
+        if rows.start >= count:
+            raise RefusedError(404, f"this scan has no chunk {chunk}.")
+        return rows
+
+    def _opened(self, index: int) -> BallsToTag:
+        """The balls of a scan, which is opened for it if it never was."""
+        if index not in self._balls:
+            self._known(index, self._open(index), self._files.read())
+        return self._balls[self._index(index)]
+
+    def _known(self, index: int, shown: ShownScan, evidence: Evidence) -> BallsToTag:
+        """The balls of a scan: of the grid, and those that only the files have."""
+        with self._finding:
+            if index not in self._balls:
+                balls = Balls(np.zeros((0, 3)), np.zeros(0))
+                if not self._wishes.whole_scenes:
+                    balls = offered_balls(shown, self._wishes.num_balls, self._wishes.radius)
+                self._balls[index] = BallsToTag(balls, shown.origin, self._files.scale)
+            known = self._balls[index]
+            given = [row.ball for row, _ in evidence.said(self._name(index)) if row.ball]
+            known.add(given, self._files.tolerance)
+            return known
+
+    def _ball(self, index: int, ball: int) -> tuple[Array, float]:
+        """Center and radius in the shown frame."""
+        known = self._opened(index)
+        if ball >= len(known.rows):
+            raise RefusedError(404, f"this scan has no ball {ball}.")
+        return known.rows[ball, :3], float(known.rows[ball, 3])
+
+    def _ball_answer(self, index: int, ball: int) -> dict[str, Any]:
+        return self._ball_answers(index, self._balls[index], self._files.read())[ball]
+
+    def _ball_answers(
+        self, index: int, known: BallsToTag, evidence: Evidence
+    ) -> list[dict[str, Any]]:
+        said = known.said(evidence, self._name(index), self._files.tolerance)
+        return [
+            {
+                "id": ball,
+                "center": row[:3].tolist(),
+                "radius": float(row[3]),
+                "state": "open" if what is None else "unsure" if what.unsure else "tagged",
+                "tags": _indices(what, evidence.classes),
+                "seconds": (what.seconds or 0.0) if what else 0.0,
+            }
+            for ball, (row, what) in enumerate(zip(known.rows, said, strict=True))
+        ]
+
+    def _balls_in_order(
+        self, index: int, shown: ShownScan, evidence: Evidence
+    ) -> list[dict[str, Any]]:
+        """The balls in the order in which they are to be tagged."""
+        known = self._balls[index]
+        answers = self._ball_answers(index, known, evidence)
+        if not self._wishes.helpful or not answers:
+            return answers
+        said = known.said(evidence, self._name(index), self._files.tolerance)
+        confusion = self._look.confusion if self._look else None
+        order = helpful_order(shown, known.balls, said, evidence.classes, confusion)
+        return [answers[ball] for ball in order]
+
+    def _scene_tags(self, index: int, evidence: Evidence) -> dict[str, Any] | None:
+        found = evidence.of_ball(self._name(index), None, self._files.tolerance)
+        if found is None or found[1].unsure:
+            return None
+        return {
+            "tags": _indices(found[1], evidence.classes),
+            "seconds": found[1].seconds or 0.0,
+        }
+
+    def _clicks(self, index: int, known: BallsToTag, evidence: Evidence) -> list[dict[str, Any]]:
+        rows = evidence.clicks.rows.get(self._name(index), ())
+        return [
+            {
+                "id": made,
+                "point": known.in_shown(row.point).tolist(),
+                "class": evidence.classes.index(row.class_name) if row.class_name else None,
+                "answer": row.answer,
+            }
+            for made, row in zip(click_ids(rows), rows, strict=True)
+        ]
+
+    def _questions(self, index: int, known: BallsToTag, evidence: Evidence) -> list[dict[str, Any]]:
+        if self._look is None:
+            return []
+        name = self._name(index)
+        answered = self._answered(index, evidence)
+        return [
+            {
+                "id": number,
+                "point": (np.array(question.point) - known.origin).tolist(),
+                "radius": question.radius,
+                "weight": question.weight,
+                "candidates": [*question.candidates],
+                "answered": bool(is_answered),
+            }
+            for number, (question, is_answered) in enumerate(
+                zip(self._look.questions.get(name, ()), answered, strict=True)
+            )
+        ]
+
+    def _answered(self, index: int, evidence: Evidence) -> list[bool]:
+        """Whether somebody clicked where each question of a scan is asked."""
+        name = self._name(index)
+        questions = self._look.questions.get(name, ()) if self._look else ()
+        clicks = evidence.clicks.rows.get(name, ())
+        points = np.array([row.point for row in clicks]).reshape(-1, 3) * self._files.scale
+        asked = np.array([question.point for question in questions]).reshape(-1, 1, 3)
+        apart = np.linalg.norm(asked - points[None], axis=2)
+        return (apart.min(axis=1, initial=np.inf) <= CLICK_RADIUS).tolist()
+
+    def _findings(self, index: int, known: BallsToTag) -> list[dict[str, Any]]:
+        name = self._name(index)
+        return [
+            {
+                "id": number,
+                "kind": finding.kind,
+                "text": finding.text,
+                "point": (np.array(finding.point) - known.origin).tolist(),
+                "radius": finding.radius,
+                "classes": [*finding.classes],
+                "weight": finding.weight,
+                "ball": self._ball_of(name, finding.ball, known),
+            }
+            for number, finding in enumerate(
+                self._look.findings.get(name, ()) if self._look else ()
+            )
+        ]
+
+    def _ball_of(self, name: str, ball: int | None, known: BallsToTag) -> int | None:
+        """The number that a ball of the store has here; None if it is not offered."""
+        if ball is None:
+            return None
+        row = self._look.ball(name, ball)
+        return known.find(row - np.append(known.origin, 0.0), SAME_BALL)
+
+    def _layers(self, index: int) -> list[dict[str, str]]:
+        found = self._look.layers(self._name(index)) if self._look else {}
+        return [{"name": name, "kind": LAYERS[name][0], "title": LAYERS[name][1]} for name in found]
+
+    def _now(self, index: int) -> dict[str, Any]:
+        return self._summary(index, self._files.read())
+
+    def _summary(self, index: int, evidence: Evidence) -> dict[str, Any]:
+        split, name = self._scans.keys[index]
+        known, cost = self._balls.get(index), cost_of(evidence, name)
+        return {
+            "index": index,
+            "name": name,
+            "split": split,
+            "balls": None if known is None else len(known.rows),  # not known before it was read
+            "done": cost.balls,
+            "unsure": cost.unsure,
+            "clicks": cost.clicks,
+            "scene_tags": cost.scenes > 0,
+            "seconds": cost.seconds,
+            "questions": self._answered(index, evidence).count(False),
+            "findings": len(self._look.findings.get(name, ())) if self._look else 0,
+            "broken": self._scans.broken.get(index),
+        }
+
+    def _classes(self, evidence: Evidence) -> list[dict[str, Any]]:
+        names = evidence.classes
+        colors = np.round(255 * class_palette(len(names))).astype(int).tolist()
+        keys = [*CLASS_KEYS, *[""] * len(names)][: len(names)]
+        return [
+            {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*color), "key": key}
+            for name, color, key in zip(names, colors, keys, strict=True)
+        ]
+
+
+def page_file(path: str) -> Answer:
+    """One of the fixed files of the page, by its name; "" is the page itself.
+
+    Raises:
+      RefusedError: there is no such file.
+    """
+    folder = importlib.resources.files("mprm_jax.tagging") / "page"
+    files = {f"page/{file.name}": file for file in folder.iterdir() if file.is_file()}
+    file = files.get("page/index.html" if path in ("", "index.html") else path)
+    kind = _PAGE_KINDS.get(path[path.rfind(".") :] if "." in path else ".html")
+    if file is None or kind is None:
+        raise RefusedError(404, f"there is no {path[:80]!r}.")
+    return Answer(200, kind, file.read_bytes())
+
+
+def _json(values: Any, status: int = 200) -> Answer:
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    return Answer(status, JSON, text.encode("utf-8", "replace"))
+
+
+def _body(body: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RefusedError(400, "the question is no JSON.") from None
+    if not isinstance(values, dict):
+        raise RefusedError(400, "the question is no JSON object.")
+    return values
+
+
+def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = body.get(name)
+    if not isinstance(part, dict):
+        raise RefusedError(400, f"{name} is missing.")
+    return part
+
+
+def _said(body: Mapping[str, Any], classes: Sequence[str]) -> Said | None:
+    """What a body says of a ball; None for nothing yet."""
+    state = body.get("state")
+    if state not in ("open", "tagged", "unsure"):
+        raise RefusedError(400, f"state is {state!r:.40}; give open, tagged or unsure.")
+    tags = _class_names(body.get("tags"), classes)
+    if state == "open":
+        return None
+    return Said(frozenset(tags if state == "tagged" else ()), state == "unsure", _seconds(body))
+
+
+def _said_of_scene(body: Mapping[str, Any], classes: Sequence[str]) -> Said | None:
+    if body.get("tags") is None:
+        return None
+    return Said(frozenset(_class_names(body["tags"], classes)), False, _seconds(body))
+
+
+def _class_names(indices: Any, classes: Sequence[str]) -> list[str]:
+    if not isinstance(indices, list) or not all(
+        type(index) is int and 0 <= index < len(classes) for index in indices
+    ):
+        raise RefusedError(400, f"give classes by their index, 0 to {len(classes) - 1}.")
+    return [classes[index] for index in indices]
+
+
+def _indices(said: Said | None, classes: Sequence[str]) -> list[int]:
+    return [] if said is None else sorted(map(classes.index, said.tags))
+
+
+def _numbers(body: Mapping[str, Any], name: str, count: int) -> Array:
+    values = body.get(name)
+    if (
+        not isinstance(values, list)
+        or len(values) != count
+        or not all(type(value) in (int, float) and abs(value) < 1e9 for value in values)
+    ):
+        raise RefusedError(400, f"{name} is wrong; give {count} numbers.")
+    return np.array(values, np.float64)
+
+
+def _seconds(body: Mapping[str, Any]) -> float | None:
+    """The time a body tells; None without one."""
+    seconds = body.get("seconds")
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 <= seconds <= MAX_SECONDS:
+        raise RefusedError(400, f"seconds are wrong; give a number of 0 to {MAX_SECONDS:g}.")
+    return float(seconds) if math.isfinite(seconds) else None
+
+
+_ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("GET", r"api/state", App.state),
+    ("GET", r"api/scan/(?P<index>\d{1,6})", App.scan),
+    ("GET", r"api/scan/(?P<index>\d{1,6})/points/(?P<chunk>\d{1,6})", App.points),
+    ("GET", r"api/scan/(?P<index>\d{1,6})/ball/(?P<ball>\d{1,6})", App.ball_points),
+    (
+        "GET",
+        r"api/scan/(?P<index>\d{1,6})/layer/(?P<name>[a-z]{1,20})/(?P<chunk>\d{1,6})",
+        App.layer,
+    ),
+    ("POST", r"api/scan/(?P<index>\d{1,6})/ball/(?P<ball>\d{1,6})", App.say_ball),
+    ("POST", r"api/scan/(?P<index>\d{1,6})/scene", App.say_scene),
+    ("POST", r"api/scan/(?P<index>\d{1,6})/click", App.click),
+    ("POST", r"api/scan/(?P<index>\d{1,6})/unclick", App.unclick),
+    ("POST", r"api/classes", App.add_class),
+)

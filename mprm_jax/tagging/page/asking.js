@@ -1,0 +1,132 @@
+// Questions: "what is this?" at the places where an answer helps most, one after another.
+
+import { OUTSIDE } from "./cloud.js";
+
+const AROUND = 1.2; // meters around a region that are shown
+const GLOW = 0.25;
+
+export class Asking {
+  constructor(app) {
+    this.app = app;
+    this.current = null;
+    this.passed = new Set(); // "scan id" of skipped questions
+  }
+
+  enter() {
+    this.current = null;
+    this.goOn();
+  }
+
+  get open() {
+    const { questions, index } = this.app.scan;
+    return questions.filter((q) => !q.answered && !this.passed.has(`${index} ${q.id}`));
+  }
+
+  goOn() {
+    const { questions } = this.app.scan;
+    const behind = this.open.filter((q) => questions.indexOf(q) > questions.indexOf(this.current));
+    this.select(behind[0] ?? this.open[0] ?? null);
+  }
+
+  select(question) {
+    this.current = question;
+    this.show();
+    if (!question) return;
+    this.app.view.flyTo(question.point, Math.max(question.radius, AROUND));
+  }
+
+  show() {
+    const { app, current } = this;
+    app.panel.showExtra(null);
+    app.showMarks(null, current?.point ?? null);
+    if (!current) return this.showDone();
+    const { center, radius } = { center: current.point, radius: Math.max(current.radius, 0.05) };
+    app.view.setFocus({
+      center, radius, clear: Math.max(radius, 0.8), outside: OUTSIDE.DARK, glowing: GLOW,
+    });
+    const { questions } = app.scan;
+    app.panel.showTask({
+      title: "What is this?",
+      text: "Say what is inside the small white ring. The place around it is yellow.",
+      chip: { text: `${questions.indexOf(current) + 1} of ${questions.length}` },
+      actions: app.readonly ? [] : [
+        { label: "None of the classes", key: "0", press: () => this.answer(null, "none") },
+        { label: "Not sure", key: "m", press: () => this.answer(null, "unsure") },
+        { label: "Skip", key: "Space", press: () => this.skip() },
+        { label: "Back", key: "⌫", press: () => this.back() },
+        { label: "Undo", key: "u", press: () => app.undo() },
+      ],
+    });
+    app.showClasses({
+      order: this.order(), keyOf: (i) => this.keyOf(i), press: (i) => this.answer(i, "yes"),
+      pressed: () => undefined, note: (i) => (current.candidates.includes(i) ? "likely" : ""),
+    });
+  }
+
+  showDone() {
+    const { app } = this;
+    app.view.setFocus({});
+    app.panel.showClasses(null);
+    app.panel.showTask({
+      title: "No open question", text: "Every question of this scan has an answer.",
+      actions: [{ label: "Next scan", key: "Space", press: () => app.nextAsked(), main: true }],
+    });
+  }
+
+  order() {
+    const rest = this.app.classes.map((_, i) => i);
+    const { candidates } = this.current;
+    return [...candidates, ...rest.filter((i) => !candidates.includes(i))];
+  }
+
+  // Candidates have the digits; the other classes keep their letters.
+  keyOf(index) {
+    const place = this.current.candidates.indexOf(index);
+    if (place >= 0 && place < 9) return String(place + 1);
+    const { key } = this.app.classes[index];
+    return /^[0-9]$/.test(key) ? "" : key;
+  }
+
+  onKey(key) {
+    if (key === " " || key === "Enter") return this.current ? this.skip() : this.app.nextAsked();
+    if (key === "Backspace") return this.back();
+    if (!this.current) return false;
+    if (key === "0" || key === "n") return this.answer(null, "none");
+    if (key === "m") return this.answer(null, "unsure");
+    return false;
+  }
+
+  onClassKey(index) {
+    return this.answer(index, "yes");
+  }
+
+  async answer(index, answer) {
+    const { app, current } = this;
+    const { scan } = app;
+    if (!current || app.readonly) return;
+    const undone = async () => {
+      current.answered = false;
+      await app.openScan(scan.index, "ask");
+      this.select(app.scan.questions.find(({ id }) => id === current.id) ?? null);
+    };
+    if (!(await app.addClick(scan, current.point, index, answer, undone))) return;
+    current.answered = true;
+    if (app.mode === this && app.scan === scan) await this.next();
+  }
+
+  skip() {
+    this.passed.add(`${this.app.scan.index} ${this.current.id}`);
+    return this.next();
+  }
+
+  next() {
+    this.goOn();
+    return this.current ? undefined : this.app.nextAsked();
+  }
+
+  back() {
+    const { questions } = this.app.scan;
+    const place = this.current ? questions.indexOf(this.current) : questions.length;
+    if (place > 0) this.select(questions[place - 1]);
+  }
+}

@@ -1,0 +1,444 @@
+// Starts the page and holds together what its parts share: the scan, the mode, saving, undo.
+
+import { Activity } from "./activity.js";
+import { Asking } from "./asking.js";
+import { Clicking, clickMarks } from "./clicking.js";
+import { Cloud } from "./cloud.js";
+import { showHelp } from "./help.js";
+import { Keys } from "./keys.js";
+import { Layers } from "./layers.js";
+import { Panel } from "./panel.js";
+import { Reviewing } from "./reviewing.js";
+import { ScanList, answered, isOpen, minutes } from "./scan_list.js";
+import { Refusal, readBytes, readJson, send } from "./source.js";
+import { SceneTagging, Tagging } from "./tagging.js";
+import { View } from "./view.js";
+
+const byId = (id) => document.getElementById(id);
+const CHANGED = 409; // status of a refusal: the file says something else by now
+const CLICK_MOVES = 5; // pixels: a press that moves farther turns the view
+
+class App {
+  constructor() {
+    this.scan = null;
+    this.mode = null;
+    this.hideOutside = false;
+    this.undoing = []; // how to take back each saved change
+    this.failures = 0; // saves that did not work
+    this.classKeys = new Map();
+    this.activity = new Activity();
+    this.panel = new Panel();
+    this.view = new View(byId("view"));
+    this.layers = new Layers(this);
+    this.tagging = new Tagging(this);
+    this.modes = {
+      tag: this.tagging, scene: new SceneTagging(this), click: new Clicking(this),
+      ask: new Asking(this), review: new Reviewing(this),
+    };
+    this.generalKeys = {
+      "?": () => showHelp(), "/": () => byId("class-search").focus(),
+      t: () => this.view.lookFromTop(), x: () => this.view.reset(), h: () => this.toggleOutside(),
+      c: () => this.toggleClicks(), s: () => this.toggleScene(), u: () => this.undo(),
+    };
+    this.scanList = new ScanList(this);
+    this.keys = new Keys(this);
+    this.connectTools();
+    this.connectPointer();
+    byId("new-class").addEventListener("submit", (event) => this.addClass(event));
+  }
+
+  get classes() {
+    return this.state.classes;
+  }
+
+  get readonly() {
+    return this.state.readonly;
+  }
+
+  get layersShown() {
+    return this.scan !== null && this.scan.layers.length > 0 &&
+      (this.mode === this.modes.review || (this.mode === this.modes.click && this.reviewed));
+  }
+
+  async start() {
+    this.state = await readJson("api/state");
+    this.notes = this.state.notes.join(" ");
+    this.tagging.readTicks();
+    document.title = `${this.state.data} – mprm tag`;
+    byId("new-class").hidden = this.readonly;
+    this.scanList.show();
+    const asked = Number(new URLSearchParams(location.hash.slice(1)).get("scan") ?? NaN);
+    const usable = this.state.scans.filter(({ broken }) => !broken);
+    const first = usable.find(({ index }) => index === asked && this.hasWork(index)) ??
+      usable.find(({ index }) => this.hasWork(index)) ?? usable[0];
+    if (!first) return this.say("There is no scan that can be shown.", "bad");
+    await this.openScan(first.index, this.state.mode);
+    setInterval(() => this.showStatus(), 5000);
+  }
+
+  // Whether a scan has something open in the mode the page was started in.
+  hasWork(index) {
+    const scan = this.state.scans.find((other) => other.index === index);
+    if (this.state.mode === "ask") return scan.questions > 0;
+    if (this.state.mode === "review") return scan.findings > 0;
+    return isOpen(scan);
+  }
+
+  // Opens a scan; its first points are drawn at once, the others as they come.
+  async openScan(index, mode = this.modeName ?? "tag") {
+    if (this.scan?.index === index) return this.setMode(mode);
+    const opening = (this.opening = Symbol("scan"));
+    this.say(`Reading ${this.state.scans.find((scan) => scan.index === index).name} …`, "hint");
+    try {
+      const scan = await readJson(`api/scan/${index}`);
+      const first = await readBytes(`api/scan/${index}/points/0`);
+      if (this.opening !== opening) return;
+      this.takeScan(scan, first);
+      this.say(this.notes ?? "", "hint");
+      this.notes = null; // said once
+      this.setMode(mode);
+      this.loadChunks(scan, opening);
+    } catch (error) {
+      this.refuse(error);
+    }
+  }
+
+  takeScan(scan, first) {
+    this.mode?.leave?.();
+    this.mode = null;
+    this.scan = scan;
+    this.layers.forget();
+    this.view.cloud?.dispose();
+    const cloud = new Cloud();
+    cloud.addChunk(first);
+    this.view.setCloud(cloud, scan.bounds);
+    this.resetCeiling();
+    history.replaceState(null, "", `#scan=${scan.index}`);
+    this.scanList.show();
+    this.showShown();
+  }
+
+  // Loads the other points; nothing waits for them.
+  async loadChunks(scan, opening) {
+    const { cloud } = this.view;
+    const count = Math.ceil(scan.shown_points / scan.chunk_points);
+    try {
+      for (let k = 1; k < count; k++) {
+        const chunk = await readBytes(`api/scan/${scan.index}/points/${k}`);
+        if (this.opening !== opening) return;
+        cloud.addChunk(chunk);
+        if (this.layersShown) this.layers.paint(k);
+        this.view.changed();
+        this.showShown();
+      }
+    } catch (error) {
+      this.refuse(error);
+    }
+  }
+
+  // More points of the current ball, where the scan was thinned.
+  async loadDense(ball) {
+    const wanted = (this.denseWanted = ball);
+    const { scan, view } = this;
+    view.cloud.setDense(null);
+    if (!ball || scan.shown_points >= scan.total_points) return;
+    try {
+      const points = await readBytes(`api/scan/${scan.index}/ball/${ball.id}`);
+      if (this.denseWanted !== wanted || this.scan !== scan) return;
+      view.cloud.setDense(points);
+      view.changed();
+    } catch (error) {
+      this.refuse(error);
+    }
+  }
+
+  setMode(name) {
+    const mode = this.modes[name];
+    if (this.mode !== mode) this.mode?.leave?.();
+    this.reviewed = name === "review" || (name === "click" && this.modeName === "review") ||
+      (name === "click" && this.reviewed);
+    if (name !== "click" && name !== "scene") this.mainMode = name;
+    this.modeName = name;
+    this.mode = mode;
+    document.body.dataset.mode = name;
+    this.showModes();
+    mode.enter();
+    this.layers.show(this.layersShown);
+    this.showStatus();
+  }
+
+  showModes() {
+    const labels = { tag: ["Balls"], scene: ["Whole scan", "s"], click: ["Clicks", "c"],
+      ask: ["Ask"], review: ["Review"] };
+    const usable = {
+      tag: !this.readonly, scene: !this.readonly, click: !this.readonly,
+      ask: !this.readonly && this.state.scans.some(({ questions }) => questions > 0),
+      review: this.state.scans.some(({ findings }) => findings > 0) || this.scan.layers.length > 0,
+    };
+    this.panel.showModes(Object.keys(labels).filter((name) => usable[name]).map((name) => ({
+      label: labels[name][0], key: labels[name][1], pressed: this.modeName === name,
+      press: () => this.setMode(name),
+    })));
+  }
+
+  toggleClicks() {
+    if (this.readonly) return;
+    if (this.modeName === "click") this.leaveClicks();
+    else this.setMode("click");
+  }
+
+  toggleScene() {
+    if (!this.readonly) this.setMode(this.modeName === "scene" ? "tag" : "scene");
+  }
+
+  leaveClicks() {
+    this.setMode(this.mainMode ?? "tag");
+  }
+
+  // What the classes do in a mode; see Panel.showClasses.
+  showClasses({ pressed, press, note = () => "", only = false, order, keyOf }) {
+    const indices = order ?? this.classes.map((_, i) => i);
+    const isolates = only && this.layersShown && this.layers.layer?.kind === "labels";
+    const rows = indices.map((index) => ({
+      index, name: this.classes[index].name, color: this.classes[index].color,
+      key: keyOf ? keyOf(index) : this.classes[index].key,
+      pressed: pressed(index), note: note(index), press: () => press(index),
+      only: isolates ? () => this.layers.isolate(index) : null,
+      isOnly: this.layers.only === index,
+    }));
+    this.classKeys = new Map(rows.filter(({ key }) => key).map(({ key, index }) => [key, index]));
+    this.panel.showClasses(rows);
+    if (isolates) this.layers.show(true);
+  }
+
+  showMarks(selected = null, picked = null) {
+    this.view.setMarks(clickMarks(this.scan, this.classes, selected, picked));
+  }
+
+  // Sends a change with the seconds it took, those spent on it before included. Resolves to the
+  // answer once it is on disk; to null if it was refused, with the line shown.
+  async save(path, body, refused = () => {}, spent = 0) {
+    if (this.saving) return null;
+    this.saving = true;
+    const seconds = this.activity.read();
+    try {
+      const answer = await send(path, { ...body, seconds: seconds + spent });
+      this.activity.take(seconds);
+      this.takeSummary(answer.scan);
+      this.say("Saved.", "good");
+      return answer;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.failures += 1;
+      this.refusal = error.status;
+      refused(error.answer);
+      this.refuse(error);
+      return null;
+    } finally {
+      this.saving = false;
+    }
+  }
+
+  // A scan as it is shown now: it may have been opened again since.
+  latest(scan) {
+    return this.scan.index === scan.index ? this.scan : scan;
+  }
+
+  takeSummary(summary) {
+    const place = this.state.scans.findIndex(({ index }) => index === summary.index);
+    this.state.scans[place] = summary;
+    this.scanList.show();
+    this.showStatus();
+  }
+
+  remember(takeBack) {
+    this.undoing.push(takeBack);
+  }
+
+  async undo() {
+    const takeBack = this.undoing.pop();
+    if (!takeBack) return this.say("Nothing to undo since the page was opened.", "hint");
+    if (await takeBack()) this.say("Undone, and saved.", "good");
+    // What another page changed since cannot be undone here, now or later.
+    else if (this.refusal !== CHANGED) this.undoing.push(takeBack);
+  }
+
+  async addClick(scan, point, index, answer, undone = null) {
+    const click = await this.postClick(scan, point, index, answer);
+    if (!click) return null;
+    this.remember(async () => {
+      if (!(await this.removeClick(scan, click.id))) return false;
+      if (undone) await undone();
+      else this.mode.show();
+      return true;
+    });
+    return click;
+  }
+
+  async postClick(scan, point, index, answer) {
+    const body = { point, class: index, answer };
+    const result = await this.save(`api/scan/${scan.index}/click`, body);
+    if (result) this.latest(scan).clicks.push(result.click);
+    return result && result.click;
+  }
+
+  async removeClick(scan, id) {
+    if (!(await this.save(`api/scan/${scan.index}/unclick`, { id }))) return false;
+    const latest = this.latest(scan);
+    latest.clicks = latest.clicks.filter((click) => click.id !== id);
+    return true;
+  }
+
+  async addClass(event) {
+    event.preventDefault();
+    const input = byId("new-class-name");
+    const name = input.value.trim();
+    if (!name) return;
+    try {
+      this.state.classes = (await send("api/classes", { name })).classes;
+    } catch (error) {
+      return this.refuse(error);
+    }
+    input.value = "";
+    input.blur();
+    this.mode?.show();
+    this.say(`Added "${name}". In balls that were tagged before, it counts as absent.`, "good");
+  }
+
+  nextScan() {
+    return this.goToWork(isOpen,
+      "Every ball of every scan is done. You can close this page.");
+  }
+
+  nextAsked() {
+    this.askedOut ??= new Set();
+    this.askedOut.add(this.scan.index);
+    return this.goToWork(({ index, questions }) => questions > 0 && !this.askedOut.has(index),
+      "No question is left. You can close this page.");
+  }
+
+  nextReviewed() {
+    this.reviewedOut ??= new Set();
+    this.reviewedOut.add(this.scan.index);
+    return this.goToWork(({ index, findings }) => findings > 0 && !this.reviewedOut.has(index),
+      "Every finding of every scan was looked at.");
+  }
+
+  // Opens the next scan, from the current one on, that has work; says so if none has.
+  goToWork(hasWork, nothingLeft) {
+    const { scans } = this.state;
+    const start = scans.findIndex(({ index }) => index === this.scan.index) + 1;
+    const order = [...scans.slice(start), ...scans.slice(0, start)];
+    const next = order.find((scan) => !scan.broken && scan.index !== this.scan.index &&
+      hasWork(scan));
+    return next ? this.openScan(next.index) : this.say(nothingLeft, "good");
+  }
+
+  scanDone() {
+    const { scans } = this.state;
+    const left = scans.some((scan) => !scan.broken && isOpen(scan));
+    this.say(left ? "Saved. This scan is done. Space: the next scan." :
+      "Saved. Every ball of every scan is done. You can close this page.", "good");
+  }
+
+  // Shows one line. Kinds: good, hint, bad.
+  say(text, kind = "") {
+    const message = byId("message");
+    message.textContent = kind === "bad" ? `⚠ ${text}` : text;
+    message.className = kind;
+  }
+
+  // Shows why something did not work; errors of the page itself are not hidden.
+  refuse(error) {
+    if (!(error instanceof Refusal)) throw error;
+    this.say(error.message, "bad");
+  }
+
+  showStatus() {
+    if (!this.scan) return;
+    const { scans } = this.state;
+    const sum = (value) => scans.reduce((total, scan) => total + value(scan), 0);
+    const unopened = scans.some((scan) => !scan.broken && scan.balls === null);
+    byId("progress").textContent = `Balls done in all: ${sum(answered)}` +
+      (unopened ? "" : ` of ${sum(({ balls }) => balls ?? 0)}`);
+    this.activity.settle();
+    byId("time").textContent = `${minutes(sum(({ seconds }) => seconds))} saved, ` +
+      `${minutes(this.activity.total)} at work since this page was opened`;
+  }
+
+  showShown() {
+    const { shown_points: shown, total_points: total } = this.scan;
+    const { total: loaded } = this.view.cloud;
+    const what = total > shown ? `showing ${count(shown)} of ${count(total)} points` :
+      `all ${count(total)} points shown`;
+    byId("shown").textContent = loaded < shown ?
+      `loading ${count(loaded)} of ${count(shown)} points` : what;
+    const thinned = total > shown ? " Inside the current ball more points are shown." : "";
+    byId("shown").title = thinned.trim();
+  }
+
+  toggleOutside() {
+    this.hideOutside = !this.hideOutside;
+    byId("hide-outside").setAttribute("aria-pressed", this.hideOutside);
+    this.mode?.show();
+  }
+
+  connectTools() {
+    byId("top-view").onclick = () => this.view.lookFromTop();
+    byId("reset-view").onclick = () => this.view.reset();
+    byId("hide-outside").onclick = () => this.toggleOutside();
+    byId("show-help").onclick = () => showHelp();
+    byId("point-size").oninput = ({ target }) => {
+      this.view.sizeFactor = 2 ** Number(target.value);
+      this.view.changed();
+    };
+    byId("ceiling").oninput = ({ target }) => this.cutCeiling(Number(target.value) / 1000);
+  }
+
+  // At its right end the slider leaves the cut to the page: see View.visibleBelow.
+  cutCeiling(share) {
+    const [low, high] = this.scan.bounds.map((corner) => corner[2]);
+    this.view.ceiling = share < 1 ? low + share * (high - low) : null;
+    byId("ceiling-height").textContent =
+      share < 1 ? `${(share * (high - low)).toFixed(1)} m` : "";
+    this.view.changed();
+  }
+
+  resetCeiling() {
+    byId("ceiling").value = 1000;
+    this.cutCeiling(1);
+    const note = byId("picture-note");
+    note.hidden = this.view.cloud.flatCeiling === null;
+    note.textContent = "From above the ceiling is not drawn. Look from below to see it.";
+  }
+
+  connectPointer() {
+    const { canvas } = this.view;
+    let start = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      start = event.button === 0 ? [event.clientX, event.clientY] : null;
+    });
+    canvas.addEventListener("pointerup", ({ clientX, clientY }) => {
+      if (!start || !this.mode?.onPick) return;
+      if (Math.hypot(clientX - start[0], clientY - start[1]) > CLICK_MOVES) return;
+      this.mode.onPick(this.view.pick(clientX, clientY));
+    });
+    canvas.addEventListener("dblclick", ({ clientX, clientY }) => {
+      if (!this.view.cloud || this.mode?.onPick) return;
+      const point = this.view.pick(clientX, clientY);
+      if (point) this.view.flyTo(point, 1);
+    });
+  }
+}
+
+// 3012345 -> "3.0 million"
+function count(number) {
+  return number < 1e6 ? number.toLocaleString("en") : `${(number / 1e6).toFixed(1)} million`;
+}
+
+try {
+  const app = (window.app = new App()); // named for the console and for tests in a browser
+  app.start().catch((error) => app.refuse(error));
+} catch (error) {
+  byId("message").textContent = `⚠ This browser cannot draw in 3D (WebGL 2): ${error.message}`;
+}

@@ -1,0 +1,64 @@
+// The left side of the page: the scans with what is done in each.
+
+import { element } from "./panel.js";
+
+const MANY = 12; // scans from which on there is a search
+
+export class ScanList {
+  constructor(app) {
+    this.app = app;
+    this.search = document.getElementById("scan-search");
+    this.search.addEventListener("input", () => this.show());
+  }
+
+  show() {
+    const { scans } = this.app.state;
+    this.search.hidden = scans.length < MANY;
+    const wanted = this.search.value.trim().toLowerCase();
+    const found = scans.filter(({ name }) => name.toLowerCase().includes(wanted));
+    const list = document.getElementById("scan-list");
+    list.replaceChildren(...found.map((scan) => this.item(scan)));
+    list.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" });
+  }
+
+  item(scan) {
+    if (scan.broken) {
+      return element("li", { className: "broken" }, element("strong", {}, scan.name),
+        element("small", {}, scan.broken));
+    }
+    const button = element("button", {
+      type: "button", className: "row", "data-scan": scan.index,
+      "aria-current": scan.index === this.app.scan?.index,
+      onclick: () => this.app.openScan(scan.index),
+    }, element("strong", {}, scan.name));
+    const bar = element("progress", { value: answered(scan), max: Math.max(scan.balls ?? 1, 1) });
+    bar.setAttribute("aria-label", this.facts(scan)[0]);
+    button.append(bar, element("small", {}, this.facts(scan).join(" · ")));
+    return element("li", {}, button);
+  }
+
+  facts(scan) {
+    const of = scan.balls === null ? "" : ` of ${scan.balls}`;
+    const facts = [`${answered(scan)}${of} balls`, minutes(scan.seconds)];
+    for (const name of ["click", "question", "finding"]) {
+      const number = scan[`${name}s`];
+      if (number) facts.push(`${number} ${name}${number === 1 ? "" : "s"}`);
+    }
+    if (scan.scene_tags) facts.push("scene tags");
+    return facts;
+  }
+}
+
+// Balls with an answer, "not sure" included.
+export function answered(scan) {
+  return scan.done + scan.unsure;
+}
+
+// Whether a scan has balls without an answer, or may have: their number is known once it was read.
+export function isOpen(scan) {
+  return scan.balls === null || answered(scan) < scan.balls;
+}
+
+export function minutes(seconds) {
+  return `${((seconds ?? 0) / 60).toFixed(1)} min`;
+}
