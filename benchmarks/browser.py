@@ -21,7 +21,7 @@ FLAGS = (
 )
 
 
-class Served(NamedTuple):
+class Running(NamedTuple):
     """A running `mprm tag`."""
 
     address: str
@@ -50,7 +50,7 @@ def open_browser():
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path, *flags: str) -> Iterator[Served]:
+def running(folder: pathlib.Path, *flags: str) -> Iterator[Running]:
     """Runs `mprm tag` on a folder of scans.
 
     Raises:
@@ -68,7 +68,7 @@ def serving(folder: pathlib.Path, *flags: str) -> Iterator[Served]:
                 break
         else:
             raise RuntimeError("".join(heard))
-        yield Served(found[0], process)
+        yield Running(found[0], process)
     finally:
         process.kill()
         process.wait()

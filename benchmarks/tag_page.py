@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import numpy as np
-from browser import open_browser, serving, why_not
+from browser import open_browser, running, why_not
 from plyfile import PlyData, PlyElement
 from processes import print_row, rounded, write_report
 
@@ -45,6 +45,9 @@ _RENDERER = """
 const gl = app.view.renderer.getContext();
 const info = gl.getExtension('WEBGL_debug_renderer_info');
 return gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER);"""
+_READING = """
+const asked = performance.getEntriesByType('resource');
+return asked.find(({ name }) => name.endsWith('api/scan/0')).duration / 1000;"""
 _STILL = "app.view.cloud.total >= app.scan.shown_points && app.view.drawn >= app.view.cloud.total"
 
 
@@ -92,7 +95,7 @@ def measure(folder: pathlib.Path, num_points: int, seconds: float) -> dict:
     driver = open_browser()
     driver.set_script_timeout(_PATIENCE)
     try:
-        with serving(folder) as served:
+        with running(folder) as served:
             start = time.perf_counter()
             driver.get(served.address)
             _wait(driver, "window.app && app.view.cloud && app.view.drawn > 0")
@@ -108,6 +111,7 @@ def measure(folder: pathlib.Path, num_points: int, seconds: float) -> dict:
                     "scan_points": num_points,
                     "shown_points": driver.execute_script("return app.scan.shown_points"),
                     "renderer": driver.execute_script(_RENDERER),
+                    "reading_s": driver.execute_script(_READING),
                     "first_picture_s": first,
                     "all_points_s": complete,
                     "frames_per_s_turning": turned["per_second"],

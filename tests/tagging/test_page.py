@@ -4,8 +4,9 @@ import signal
 
 import numpy as np
 import pytest
-from browser import serving
+from browser import running
 from page_browser import CLASSES, FAR_AWAY, LONE, Page, rows, write_scans
+from served import open_app, serving
 
 pytestmark = pytest.mark.slow
 BALL_ROWS = 4  # of a room of 3 x 3 x 2 m with balls of 2 m
@@ -19,7 +20,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def page(folder, browser):
-    with serving(folder) as served:
+    with serving(open_app(folder, max_points=10**6)) as served:
         page = Page(browser, served.address)
         yield page
         assert page.errors() == []
@@ -67,6 +68,18 @@ def test_undo_takes_back_the_last_saved_change_of_another_ball(folder, page):
     assert page.ask("app.tagging.ball.state") == "open"
     page.type("u")
     assert "Nothing to undo" in page.message
+
+
+def test_undo_works_after_its_scan_was_left_and_opened_again(folder, page):
+    page.type("1", " ")
+    for index in (1, 0):
+        page.driver.execute_script(f"app.openScan({index})")
+        page.until(f"app.scan.index === {index} && app.mode")
+    page.type("u")
+    assert tags_of(folder) == []
+    assert page.ask("app.scan.balls.map((ball) => ball.state)") == ["open"] * BALL_ROWS
+    page.type("2", " ")
+    assert tags_of(folder) == ["floor"]
 
 
 def test_backspace_goes_back_and_shows_what_was_saved(folder, page):
@@ -120,7 +133,7 @@ def test_fast_presses_go_to_the_balls_they_were_meant_for(folder, page):
 
 
 def test_a_killed_server_loses_nothing_and_the_page_goes_on(folder, browser):
-    with serving(folder) as served:
+    with running(folder) as served:
         port = served.address.split(":")[2].split("/")[0]
         page = Page(browser, served.address)
         page.type("1", " ", "2", " ", "3")
@@ -131,17 +144,17 @@ def test_a_killed_server_loses_nothing_and_the_page_goes_on(folder, browser):
         assert page.ask("[...app.tagging.draft]") == [2]
         open_ball = page.ask("app.tagging.ball.id")
     assert tags_of(folder) == ["wall", "floor"]
-    with serving(folder, "--port", port) as served:
+    with running(folder, "--port", port) as served:
         page.open(served.address)
         assert page.ask("app.tagging.ball.id") == open_ball
         assert page.ask("app.state.scans[0].done") == 2
         page.type("4", " ")
-    assert tags_of(folder) == ["wall", "floor", "table"]
+    assert tags_of(folder) == ["wall", "floor", "chair;table"]
     page.errors()
 
 
 def test_presses_after_a_failed_save_are_not_taken_for_the_next_ball(folder, browser):
-    with serving(folder) as served:
+    with running(folder) as served:
         page = Page(browser, served.address)
         served.process.send_signal(signal.SIGKILL)
         served.process.wait()
@@ -203,7 +216,7 @@ def test_a_click_is_where_it_was_aimed(folder, page):
 def test_large_coordinates_are_shown_and_picked_right(tmp_path, browser):
     folder = tmp_path / "far"
     write_scans(folder, FAR_AWAY)
-    with serving(folder) as served:
+    with serving(open_app(folder, max_points=10**6)) as served:
         page = Page(browser, served.address)
         low, high = page.ask("app.scan.bounds")
         assert np.abs([*low, *high]).max() < 10
@@ -223,6 +236,52 @@ def test_a_reload_goes_on_at_the_next_open_ball(folder, page):
     page.driver.refresh()
     page.until("window.app && app.mode")
     assert page.ask("app.tagging.ball.id") == ball
+
+
+def test_ticks_that_were_not_saved_stay_over_a_reload(folder, page):
+    page.type("1", " ", "3", "4")
+    page.driver.refresh()
+    page.until("window.app && app.mode")
+    assert page.ask("[...app.tagging.draft]") == [2, 3]
+    assert "not saved yet" in page.text
+    page.type(" ")
+    assert tags_of(folder) == ["wall", "chair;table"]
+    assert page.ask("app.tagging.draft.size") == 0
+
+
+def test_a_scan_that_cannot_be_read_is_named_with_its_reason(folder, page):
+    scan = folder / "office.ply"
+    scan.write_bytes(scan.read_bytes()[:500])
+    page.driver.execute_script("app.openScan(1)")
+    page.until("document.getElementById('message').textContent.includes('office.ply')")
+    assert page.message.startswith("⚠") and "\n" not in page.message
+    page.driver.refresh()
+    page.until("window.app && app.mode")
+    assert "office.ply" in page.ask("document.querySelector('.broken').textContent")
+    page.type("1", " ")
+    assert tags_of(folder) == ["wall"]
+
+
+def test_more_classes_than_keys_are_found_by_typing(folder, browser):
+    names = [*CLASSES, *(f"kind {i}" for i in range(60))]
+    (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    with serving(open_app(folder, max_points=10**6)) as served:
+        page = Page(browser, served.address)
+        page.type("/")
+        page.type("kind 59", "\n")
+        page.type("1", " ")
+        assert page.errors() == []
+    assert tags_of(folder) == ["wall;kind 59"]
+
+
+def test_the_most_telling_ball_comes_next_where_that_was_asked_for(folder, browser):
+    with serving(open_app(folder, helpful=True)) as served:
+        page = Page(browser, served.address)
+        for _ in range(BALL_ROWS):
+            page.type("1", " ")
+        assert "This scan is done" in page.message
+        assert page.errors() == []
+    assert len(tags_of(folder)) == BALL_ROWS
 
 
 def test_idle_time_is_not_counted(page):

@@ -46,7 +46,8 @@ export class Asking {
     });
     const { questions } = app.scan;
     app.panel.showTask({
-      title: "What is this?", text: "Say what is inside the small white ring. The place around it is yellow.",
+      title: "What is this?",
+      text: "Say what is inside the small white ring. The place around it is yellow.",
       chip: { text: `${questions.indexOf(current) + 1} of ${questions.length}` },
       actions: app.readonly ? [] : [
         { label: "None of the classes", key: "0", press: () => this.answer(null, "none") },

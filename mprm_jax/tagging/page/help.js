@@ -19,6 +19,12 @@ const KEYS = [
   ["h", "hide all points outside of the ball"],
   ["?", "this help"],
 ];
+const OTHER_MODES = [
+  ["Ask: 1, 2, …", "the likely answers; other classes by their letter, or by /"],
+  ["Ask: 0, m, Space", "none of the classes, not sure, skip"],
+  ["Review: Space, Enter", "looked at and next; fly to the place"],
+  ["Review: a class key", "changes the tags of the ball, or makes a click: the button says which"],
+];
 const MOUSE = [
   ["drag", "turn"],
   ["Shift + drag, or right button", "move"],
@@ -34,7 +40,8 @@ export function showHelp() {
     element("p", {}, "One part of the scan is bright: the ball. Tick every class that is in it, " +
       "even if only a small part is inside. Then press Space. Everything is saved on this " +
       "computer before the page says so; you can stop at any time and go on later."),
-    table(KEYS), element("h3", {}, "Mouse and touchpad"), table(MOUSE),
+    table(KEYS), element("h3", {}, "Questions and review"), table(OTHER_MODES),
+    element("h3", {}, "Mouse and touchpad"), table(MOUSE),
   );
   dialog.showModal();
 }

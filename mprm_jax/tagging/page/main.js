@@ -15,6 +15,7 @@ import { SceneTagging, Tagging } from "./tagging.js";
 import { View } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
+const CHANGED = 409; // status of a refusal: the file says something else by now
 const CLICK_MOVES = 5; // pixels: a press that moves farther turns the view
 
 class App {
@@ -61,7 +62,8 @@ class App {
 
   async start() {
     this.state = await readJson("api/state");
-    this.state.notes.forEach((note) => this.say(note, "hint"));
+    this.notes = this.state.notes.join(" ");
+    this.tagging.readTicks();
     document.title = `${this.state.data} – mprm tag`;
     byId("new-class").hidden = this.readonly;
     this.scanList.show();
@@ -86,13 +88,16 @@ class App {
   async openScan(index, mode = this.modeName ?? "tag") {
     if (this.scan?.index === index) return this.setMode(mode);
     const opening = (this.opening = Symbol("scan"));
+    this.say(`Reading ${this.state.scans.find((scan) => scan.index === index).name} …`, "hint");
     try {
       const scan = await readJson(`api/scan/${index}`);
       const first = await readBytes(`api/scan/${index}/points/0`);
       if (this.opening !== opening) return;
       this.takeScan(scan, first);
+      this.say(this.notes ?? "", "hint");
+      this.notes = null; // said once
       this.setMode(mode);
-      await this.loadChunks(scan, opening);
+      this.loadChunks(scan, opening);
     } catch (error) {
       this.refuse(error);
     }
@@ -113,11 +118,11 @@ class App {
     this.showShown();
   }
 
-  // Loads in the background: what comes after `openScan` does not wait for it.
+  // Loads the other points; nothing waits for them.
   async loadChunks(scan, opening) {
     const { cloud } = this.view;
     const count = Math.ceil(scan.shown_points / scan.chunk_points);
-    this.loaded = (async () => {
+    try {
       for (let k = 1; k < count; k++) {
         const chunk = await readBytes(`api/scan/${scan.index}/points/${k}`);
         if (this.opening !== opening) return;
@@ -126,7 +131,9 @@ class App {
         this.view.changed();
         this.showShown();
       }
-    })().catch((error) => this.refuse(error));
+    } catch (error) {
+      this.refuse(error);
+    }
   }
 
   // More points of the current ball, where the scan was thinned.
@@ -223,12 +230,18 @@ class App {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       this.failures += 1;
+      this.refusal = error.status;
       refused(error.answer);
       this.refuse(error);
       return null;
     } finally {
       this.saving = false;
     }
+  }
+
+  // A scan as it is shown now: it may have been opened again since.
+  latest(scan) {
+    return this.scan.index === scan.index ? this.scan : scan;
   }
 
   takeSummary(summary) {
@@ -246,7 +259,8 @@ class App {
     const takeBack = this.undoing.pop();
     if (!takeBack) return this.say("Nothing to undo since the page was opened.", "hint");
     if (await takeBack()) this.say("Undone, and saved.", "good");
-    else this.undoing.push(takeBack);
+    // What another page changed since cannot be undone here, now or later.
+    else if (this.refusal !== CHANGED) this.undoing.push(takeBack);
   }
 
   async addClick(scan, point, index, answer, undone = null) {
@@ -264,13 +278,14 @@ class App {
   async postClick(scan, point, index, answer) {
     const body = { point, class: index, answer };
     const result = await this.save(`api/scan/${scan.index}/click`, body);
-    if (result) scan.clicks.push(result.click);
+    if (result) this.latest(scan).clicks.push(result.click);
     return result && result.click;
   }
 
   async removeClick(scan, id) {
     if (!(await this.save(`api/scan/${scan.index}/unclick`, { id }))) return false;
-    scan.clicks = scan.clicks.filter((click) => click.id !== id);
+    const latest = this.latest(scan);
+    latest.clicks = latest.clicks.filter((click) => click.id !== id);
     return true;
   }
 
@@ -421,6 +436,9 @@ function count(number) {
   return number < 1e6 ? number.toLocaleString("en") : `${(number / 1e6).toFixed(1)} million`;
 }
 
-// For the console and for tests in a browser.
-const app = (window.app = new App());
-app.start().catch((error) => app.refuse(error));
+try {
+  const app = (window.app = new App()); // named for the console and for tests in a browser
+  app.start().catch((error) => app.refuse(error));
+} catch (error) {
+  byId("message").textContent = `⚠ This browser cannot draw in 3D (WebGL 2): ${error.message}`;
+}

@@ -1,15 +1,17 @@
 // Tagging: which classes are in the bright ball, ball after ball, or in the whole scan.
 //
 // Nothing is ticked before a person ticks it. Ticks that are not saved stay with their ball
-// while the page is open.
+// while the window is open, also over a reload.
 
 import { OUTSIDE } from "./cloud.js";
 import { readJson } from "./source.js";
 
+const TICKS = "ticks that are not saved";
+
 export class Tagging {
   constructor(app) {
     this.app = app;
-    this.drafts = new Map(); // "scan ball" -> set of ticked classes
+    this.drafts = new Map(); // of a ball -> set of ticked classes, if they are not saved
     this.ballIds = new Map(); // scan -> its current ball
   }
 
@@ -22,9 +24,25 @@ export class Tagging {
   }
 
   get draft() {
-    const key = `${this.scan.index} ${this.ball.id}`;
-    if (!this.drafts.has(key)) this.drafts.set(key, new Set(this.ball.tags));
-    return this.drafts.get(key);
+    return this.drafts.get(this.nameOf(this.scan, this.ball)) ?? new Set(this.ball.tags);
+  }
+
+  nameOf(scan, ball) {
+    return [this.app.state.data, scan.name, ...ball.center].join(" ");
+  }
+
+  // Takes ticks over from before a reload. Classes are kept by name: their order may change.
+  readTicks() {
+    const indices = new Map(this.app.classes.map(({ name }, i) => [name, i]));
+    for (const [ball, names] of JSON.parse(sessionStorage.getItem(TICKS) ?? "[]")) {
+      const known = names.filter((name) => indices.has(name));
+      this.drafts.set(ball, new Set(known.map((name) => indices.get(name))));
+    }
+  }
+
+  writeTicks() {
+    const named = ([ball, ticks]) => [ball, [...ticks].map((i) => this.app.classes[i].name)];
+    sessionStorage.setItem(TICKS, JSON.stringify([...this.drafts].map(named)));
   }
 
   enter() {
@@ -100,7 +118,10 @@ export class Tagging {
 
   toggle(index) {
     if (this.app.readonly || !this.ball) return;
-    if (!this.draft.delete(index)) this.draft.add(index);
+    const { draft } = this;
+    if (!draft.delete(index)) draft.add(index);
+    this.drafts.set(this.nameOf(this.scan, this.ball), draft);
+    this.writeTicks();
     this.app.say("");
     this.show();
   }
@@ -152,9 +173,12 @@ export class Tagging {
 
   // Takes over what is on disk, also instead of unsaved ticks.
   replace(scan, ball, known) {
+    const latest = this.app.latest(scan);
     Object.assign(ball, known);
-    this.drafts.delete(`${scan.index} ${ball.id}`);
-    if (this.app.scan === scan && this.app.mode === this) this.show();
+    Object.assign(latest.balls.find(({ id }) => id === ball.id), known);
+    this.drafts.delete(this.nameOf(scan, ball));
+    this.writeTicks();
+    if (this.app.scan === latest && this.app.mode === this) this.show();
   }
 
   async restore(scan, ball, before, after) {
@@ -258,9 +282,10 @@ export class SceneTagging {
   async post(scan, tags, before) {
     const take = (answer) => {
       if (!("scene_tags" in answer)) return;
-      scan.scene_tags = answer.scene_tags;
+      const latest = this.app.latest(scan);
+      latest.scene_tags = answer.scene_tags;
       this.drafts.delete(scan.index);
-      if (this.app.scan === scan && this.app.mode === this) this.show();
+      if (this.app.scan === latest && this.app.mode === this) this.show();
     };
     const path = `api/scan/${scan.index}/scene`;
     const answer = await this.app.save(path, { tags, before }, take, before?.seconds ?? 0);

@@ -54,6 +54,7 @@ export class View {
     this.renderer.autoClear = false;
     this.renderer.setClearColor(BACKGROUND);
     this.canvas = this.renderer.domElement;
+    this.canvas.addEventListener("webglcontextrestored", () => this.changed());
     container.append(this.canvas);
     this.scene = new THREE.Scene();
     this.overlay = new THREE.Scene();
