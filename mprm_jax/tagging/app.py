@@ -147,6 +147,8 @@ class App:
         """One scan without its points."""
         shown, evidence = self._open(index), self._files.read()
         known = self._known(index, shown, evidence)
+        if not self._wishes.readonly:
+            self._scans.read_ahead(index + 1)
         num_shown = min(len(shown.coords), self._wishes.max_points)
         return {
             "index": index,
