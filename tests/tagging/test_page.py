@@ -249,17 +249,28 @@ def test_ticks_that_were_not_saved_stay_over_a_reload(folder, page):
     assert page.ask("app.tagging.draft.size") == 0
 
 
-def test_a_scan_that_cannot_be_read_is_named_with_its_reason(folder, page):
-    scan = folder / "office.ply"
-    scan.write_bytes(scan.read_bytes()[:500])
-    page.driver.execute_script("app.openScan(1)")
-    page.until("document.getElementById('message').textContent.includes('office.ply')")
-    assert page.message.startswith("⚠") and "\n" not in page.message
-    page.driver.refresh()
-    page.until("window.app && app.mode")
-    assert "office.ply" in page.ask("document.querySelector('.broken').textContent")
-    page.type("1", " ")
-    assert tags_of(folder) == ["wall"]
+def test_a_scan_that_cannot_be_read_is_named_and_the_next_one_is_shown(folder, browser):
+    (folder / "hall.ply").write_bytes((folder / "hall.ply").read_bytes()[:500])
+    with serving(open_app(folder)) as served:
+        page = Page(browser, served.address)
+        assert page.ask("app.scan.name") == "office"
+        reason = page.ask("document.querySelector('.broken small').textContent")
+        assert "hall.ply" in reason and "\n" not in reason
+        page.type("1", " ")
+        page.errors()
+    assert [(row["scene"], row["tags"]) for row in rows(folder)] == [("office.ply", "wall")]
+
+
+def test_whole_scans_are_tagged_where_no_balls_are_offered(folder, browser):
+    with serving(open_app(folder, whole_scenes=True)) as served:
+        page = Page(browser, served.address)
+        page.type("1", " ")
+        page.until("app.scan.name === 'office' && app.mode")
+        page.type("2", " ")
+        assert "Every scan is done" in page.message
+        assert page.errors() == []
+    assert tags_of(folder) == ["wall", "floor"]
+    assert all("x" not in row for row in rows(folder))
 
 
 def test_more_classes_than_keys_are_found_by_typing(folder, browser):

@@ -20,7 +20,9 @@ export class Panel {
   constructor() {
     // A click leaves the focus where it was, so that Space stays "save and next".
     document.addEventListener("mousedown", (event) => {
-      if (event.target.closest("button, .row")) event.preventDefault();
+      if (!event.target.closest("button")) return;
+      event.preventDefault();
+      if (document.activeElement instanceof HTMLInputElement) document.activeElement.blur();
     });
   }
 
