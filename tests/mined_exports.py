@@ -55,14 +55,18 @@ def mined_export(
         "deviation": scale.deviation.tolist(),
     }
     if predicted:
-        settings = {"predicted": {}}
         exponentials = {name: np.exp(found) for name, found in scores.items()}
         scores = {name: x / x.sum(axis=1, keepdims=True) for name, x in exponentials.items()}
+        prior = np.concatenate(list(scores.values())).mean(axis=0, dtype=np.float64)
+        settings = {"predicted": {}, "prior": prior.tolist()}
     if refined:
         settings = {"refined": {"settings": {}, "of": settings}}
     for name, found in scores.items():
-        compared = found if predicted else standardise(found, scale)
-        save_scene(scene_file(folder, name), _exported(store, name, found, compared))
+        compared = found / prior[None] if predicted else standardise(found, scale)
+        exported = _exported(store, name, found, compared)
+        if predicted:  # such a network sees all of a scene
+            exported = exported._replace(num_balls=np.maximum(exported.num_balls, 1))
+        save_scene(scene_file(folder, name), exported)
     manifest = ExportManifest(
         data=store.manifest.name,
         classes=tuple(store.classes),

@@ -13,8 +13,8 @@ import numpy as np
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.candidates import CLICK_RADIUS
 from mprm_jax.evidence.clicks import ANSWERS, NO, YES
-from mprm_jax.palette import class_palette
 from mprm_jax.tagging.balls_to_tag import BallsToTag, helpful_order, offered_balls
+from mprm_jax.tagging.class_colors import class_colors
 from mprm_jax.tagging.helpful_balls import Balls
 from mprm_jax.tagging.looks import Look
 from mprm_jax.tagging.minutes import cost_of, count_minutes
@@ -153,7 +153,6 @@ class App:
         shown, evidence = self._open(index), self._files.read()
         known = self._known(index, shown, evidence)
         num_shown = min(len(shown.coords), self._wishes.max_points)
-        low, high = shown.coords.min(axis=0), shown.coords.max(axis=0)
         return {
             "index": index,
             "name": self._scans.keys[index][1],
@@ -161,7 +160,7 @@ class App:
             "shown_points": num_shown,
             "chunk_points": CHUNK_POINTS,
             "has_colors": shown.has_colors,
-            "bounds": [low.tolist(), high.tolist()],
+            "bounds": shown.bounds.tolist(),
             "origin": shown.origin.tolist(),
             "balls": self._balls_in_order(index, shown, evidence),
             "scene_tags": self._scene_tags(index, evidence),
@@ -214,9 +213,11 @@ class App:
         """Writes the tags of a whole scan."""
         self._index(index)
         classes = self._files.read().classes
-        said, before = _said_of_scene(body, classes), None
+        said = _said_of_scene(body, classes)
         if body.get("before") is not None:
             before = _said_of_scene(_part(body, "before"), classes)
+        else:
+            before = self._unsure_scene(index)
         if said is not None and not said.tags:
             raise RefusedError(400, "a whole scan holds at least one class; tick it.")
         try:
@@ -322,6 +323,11 @@ class App:
             }
             for ball, (row, what) in enumerate(zip(known.rows, said, strict=True))
         ]
+
+    def _unsure_scene(self, index: int) -> Said | None:
+        """What somebody typed who was not sure of a whole scan: for the page, no tags."""
+        found = self._files.read().of_ball(self._name(index), None, self._files.tolerance)
+        return found[1] if found is not None and found[1].unsure else None
 
     def _balls_in_order(
         self, index: int, shown: ShownScan, evidence: Evidence
@@ -438,11 +444,10 @@ class App:
 
     def _classes(self, evidence: Evidence) -> list[dict[str, Any]]:
         names = evidence.classes
-        colors = np.round(255 * class_palette(len(names))).astype(int).tolist()
         keys = [*CLASS_KEYS, *[""] * len(names)][: len(names)]
         return [
-            {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*color), "key": key}
-            for name, color, key in zip(names, colors, keys, strict=True)
+            {"name": name, "color": color, "key": key}
+            for name, color, key in zip(names, class_colors(len(names)), keys, strict=True)
         ]
 
 

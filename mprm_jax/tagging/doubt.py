@@ -6,7 +6,6 @@ without that division rare classes are never believed; without a network all can
 Marginals of the CRF are nearly 0 or 1 also where they are wrong, so they are refused here.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,13 +14,12 @@ import numpy as np
 from mprm_jax.errors import UserError
 from mprm_jax.geometry.balls import ball_rows
 from mprm_jax.geometry.neighbors import make_tree
-from mprm_jax.labeling.choice import ClassScale, exported_probabilities, standardise
+from mprm_jax.labeling.choice import exported_probabilities
 from mprm_jax.store.exports import Export
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.types import Array
 
 UNCOVERED = 0.8  # doubt in no ball, where nothing was mined; measured with the weights of regions
-_TINY = 1e-30
 
 
 class Belief(NamedTuple):
@@ -59,42 +57,24 @@ class Beliefs:
     def of(self, scene: str) -> Belief:
         """The belief about one scene."""
         allowed, certain = self.store.candidates(self.split, scene)
-        shares = _normalised(allowed.astype(np.float32))
+        shares = allowed / np.maximum(allowed.sum(axis=1, keepdims=True), 1)
         if self.export is not None:
-            found = self.export.load(scene)
-            if self._frequency is None:
-                # MPRM has not looked at voxels in no ball; their scores mean nothing.
-                mined = exported_probabilities(self.export, found, allowed)
-                shares = np.where(found.num_balls[:, None] > 0, mined, shares)
-            else:
-                compared = found.scores.astype(np.float32) / self._frequency[None]
-                shares = _normalised(np.where(allowed, compared, 0))
-        return Belief(allowed, shares, self._covered(scene), certain)
+            shares = self._shares(scene, allowed, shares)
+        return Belief(allowed, shares.astype(np.float32), self._covered(scene), certain)
 
     def unrestricted(self, scene: str) -> Array:
-        """What the network believes if every class were a candidate, [V, C] float32.
+        """What the network believes if every class is a candidate, [V, C] float32.
 
-        Rows sum to 1, or to 0 where it has not looked: MPRM in no ball.
+        Rows sum to 1, or to 0 where it has not looked.
         """
-        found = self.export.load(scene)
-        if self._frequency is not None:
-            return _normalised(found.scores.astype(np.float32) / self._frequency[None])
-        scale = self.export.manifest.settings["class_scale"]
-        scale = ClassScale(**{key: np.array(x) for key, x in scale.items()})
-        scores = standardise(found.scores, scale)
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return _normalised(np.where(found.num_balls[:, None] > 0, shares, 0))
+        shape = (self.store.info(self.split, scene).voxels, len(self.store.classes))
+        return self._shares(scene, np.ones(shape, bool), np.zeros(shape, np.float32))
 
-    @functools.cached_property
-    def _frequency(self) -> Array | None:
-        """Mean probability of each class, [C] float32, if a segmentation network predicted them."""
-        if "predicted" not in self.export.manifest.settings:
-            return None
-        total, count = np.zeros(len(self.export.classes)), 0
-        for scene in self.scenes:
-            scores = self.export.load(scene).scores
-            total, count = total + scores.sum(axis=0, dtype=np.float64), count + len(scores)
-        return np.maximum(total / max(count, 1), _TINY).astype(np.float32)
+    def _shares(self, scene: str, allowed: Array, elsewhere: Array) -> Array:
+        """Evidence of the network; scores mean nothing where it has not looked."""
+        found = self.export.load(scene)
+        shares = exported_probabilities(self.export, found, allowed)
+        return np.where(found.num_balls[:, None] > 0, shares, elsewhere)
 
     def _covered(self, scene: str) -> Array:
         coords = self.store.voxel_cloud(self.split, scene).coords
@@ -118,7 +98,7 @@ def confusion_of(export: Export, store: SceneStore) -> Array:
         shares = belief.shares[belief.covered].astype(np.float64)
         # Not by BLAS, whose threads wait for each other on a busy machine: 15 times the time.
         together += np.einsum("vc,vd->cd", shares, shares)
-    return together / np.maximum(together.sum(axis=1, keepdims=True), _TINY)
+    return together / np.maximum(together.sum(axis=1, keepdims=True), 1e-30)
 
 
 def _require_evidence(export: Export) -> None:
@@ -127,7 +107,3 @@ def _require_evidence(export: Export) -> None:
             f"{export.path}: its scores were refined, and those are sure even where they are "
             "wrong; name the export that it was refined from."
         )
-
-
-def _normalised(weights: Array) -> Array:
-    return weights / np.maximum(weights.sum(axis=1, keepdims=True), _TINY)

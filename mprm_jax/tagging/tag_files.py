@@ -166,6 +166,7 @@ class TagFiles:
                 raise ChangedError("this was changed elsewhere; look again, then say it again.")
             if not as_seen or (found is None and said is None):
                 return
+            _require_classes(evidence)
             table = _Table(contents.tags, NEW_TAGS)
             if said is None:
                 table.remove(found[0].line)
@@ -193,6 +194,7 @@ class TagFiles:
         named: list[str] = []
 
         def change(contents: _Contents, evidence: Evidence) -> None:
+            _require_classes(evidence)
             table = _Table(contents.clicks, NEW_CLICKS)
             cells = dict(zip(POINT, map(self._number, point), strict=True))
             cells |= {SCENE: self._scenes[scene], CLASS: class_name or "", ANSWER: answer}
@@ -467,7 +469,15 @@ class _Table:
 
     def data(self) -> bytes:
         """The file."""
-        return (self._mark + "".join(raw for raw, _ in self._lines.values())).encode()
+        text = self._mark + "".join(raw for raw, _ in self._lines.values())
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            name = text[error.start : error.end].encode("utf-8", "surrogateescape")
+            raise UserError(
+                f"{name!r} in the name of a scan is no UTF-8, so no table can hold it; rename the "
+                "scan, then start mprm tag again."
+            ) from error
 
     def _line(self, cells: Iterable[str]) -> str:
         text = io.StringIO()
@@ -507,6 +517,11 @@ def finish_class(folder: pathlib.Path) -> None:
             after.replace(classes.resolve())
             _sync_folder(folder)
         after.unlink(missing_ok=True)
+
+
+def _require_classes(evidence: Evidence) -> None:
+    if not evidence.classes:
+        raise UserError("there is no class yet; add one, then say what is here.")
 
 
 def _with_class(data: bytes | None, names: ClassList | None, name: str) -> bytes:

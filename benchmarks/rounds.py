@@ -1,0 +1,124 @@
+"""Rounds of tagging and training with a simulated person: does going on from the last weights pay?
+
+Round 1 trains both networks of Rooms. Then the most doubtful points of each room are asked, first
+by MPRM, and answered from the truth. Round 2 trains each network with as many steps as round 1:
+once from its weights of round 1, once anew. Everything goes through the commands that a person
+uses; what has its results already is not repeated:
+
+    python benchmarks/rounds.py --clicks 20 --output benchmarks/results/rounds.json
+"""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+from processes import print_row, rounded, write_report
+
+from mprm_jax.evidence.clicks import COLUMNS, NONE, YES
+from mprm_jax.store.exports import Export
+from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.truth import point_labels
+from mprm_jax.tagging.questions import find_questions
+
+STARTS = ("anew", "weights of round 1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="rooms:quick")
+    parser.add_argument("--clicks", type=int, default=20, help="of a room, asked at once")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings")
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/rounds"))
+    parser.add_argument("--output", type=pathlib.Path, help="JSON report")
+    args = parser.parse_args()
+    output = args.output and args.output.absolute()
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    os.chdir(args.workdir)
+    rows = []
+    for row in rounds(args):
+        rows.append(print_row(rounded(row)))
+        write_report(output, rows)
+
+
+def rounds(args: argparse.Namespace) -> Iterator[dict]:
+    """Yields a row for each network that was trained."""
+    clicks = pathlib.Path("rooms") / args.data.partition(":")[2] / "clicks.csv"
+    clicks.unlink(missing_ok=True)
+    yield {"round": 1, "stage": "cls", "from": STARTS[0]} | cls(args, "cls1")
+    labels = refined("cls1", "labels1")
+    yield {"round": 1, "stage": "seg", "from": STARTS[0]} | labels | seg(args, "seg1", "labels1")
+    answer(args, Export("cls1/pseudo_labels"), clicks)
+    command("prepare", "--data", args.data)
+    for name, start in zip(("anew", "on"), STARTS, strict=True):
+        how = ["--start-from", "anew" if name == "anew" else "cls1"]
+        yield {"round": 2, "stage": "cls", "from": start} | cls(args, f"cls2-{name}", *how)
+    labels = refined("cls1", "labels2")
+    yield {"round": 2, "stage": "labels", "from": "MPRM of round 1, with clicks"} | labels
+    labels = refined("cls2-on", "labels2-on")
+    for name, start in zip(("anew", "on"), STARTS, strict=True):
+        how = ["--start-from", "anew" if name == "anew" else "seg1"]
+        found = seg(args, f"seg2-{name}", "labels2-on", *how)
+        yield {"round": 2, "stage": "seg", "from": start} | labels | found
+
+
+def cls(args: argparse.Namespace, name: str, *flags: str) -> dict:
+    """Trains MPRM; mIoU of its labels in per cent."""
+    found = trained(name, "--stage", "cls", *flags, args=args)
+    return found | {"calibrated": found.pop("measures")["calibrated"]["miou"]}
+
+
+def seg(args: argparse.Namespace, name: str, labels: str, *flags: str) -> dict:
+    """Trains a segmentation network; its mIoU on the validation rooms, without tags."""
+    found = trained(name, "--stage", "seg", "--pseudo-labels", labels, *flags, args=args)
+    return found | {"val": found.pop("measures")["val"]["miou"]}
+
+
+def trained(name: str, *flags: str, args: argparse.Namespace) -> dict:
+    results = pathlib.Path(name) / "results.json"
+    if not results.exists():
+        settings = ["--set", *args.set] if args.set else []
+        command("train", "--data", args.data, "--workdir", name, *flags, *settings)
+    found = json.loads(results.read_text(encoding="utf-8"))
+    lines = (pathlib.Path(name) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    steps = max(json.loads(line)["step"] for line in lines)
+    return {"steps": steps, "seconds": found["seconds"], "measures": found["measures"]}
+
+
+def refined(run: str, output: str) -> dict:
+    """Smooths labels with the evidence as it is now; their mIoU in per cent."""
+    found = command("refine", "--export", f"{run}/pseudo_labels", "--output", output, "--json")
+    return {"refined": json.loads(found)["after"]["miou"]}
+
+
+def answer(args: argparse.Namespace, export: Export, path: pathlib.Path) -> None:
+    """Answers the questions of an export with the truth."""
+    store: SceneStore = export.open_store()
+    questions = find_questions(export, store, args.clicks)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for question in questions:
+            coords = store.points("train", question.scene).coords.astype(np.float64)
+            coords += np.array(store.info("train", question.scene).origin)[None]
+            sq_dist = np.sum(np.square(coords - np.array(question.point)[None]), axis=1)
+            point = int(sq_dist.argmin())
+            label = int(point_labels(store, "train", question.scene)[point])
+            said = [store.classes[label], YES] if label >= 0 else ["", NONE]
+            writer.writerow([question.scene, *coords[point].round(4).tolist(), *said])
+
+
+def command(name: str, *flags: str) -> str:
+    line = [sys.executable, "-m", "mprm_jax", name, *flags]
+    return subprocess.run(line, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+if __name__ == "__main__":
+    main()
