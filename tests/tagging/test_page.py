@@ -213,6 +213,35 @@ def test_a_click_is_where_it_was_aimed(folder, page):
     page.press("Delete")
 
 
+def test_a_drag_turns_the_view_and_is_no_click(folder, page):
+    page.type("c", "x")
+    before = page.ask("app.view.camera.position.toArray()")
+    page.drag(120, 40)
+    assert np.abs(np.subtract(page.ask("app.view.camera.position.toArray()"), before)).max() > 0.1
+    assert page.ask("app.mode.picked") is None
+
+
+def test_nothing_is_picked_that_is_hidden(folder, page):
+    page.type("c", "x")
+    point = np.array(LONE) - page.ask("app.scan.origin")
+    page.driver.execute_script("app.cutCeiling(0.3)")  # LONE is higher
+    page.point_at(point)
+    page.settle()
+    picked = page.ask("app.mode.picked")
+    assert picked is None or picked[2] < point[2] - 0.1
+
+
+def test_of_a_thinned_scan_the_ball_has_all_its_points(folder, browser):
+    with serving(open_app(folder, max_points=500)) as served:
+        page = Page(browser, served.address)
+        page.until("app.view.cloud.dense")
+        assert "showing 500 of 12,001 points" in page.text
+        assert page.ask("app.view.cloud.dense.count") > 500
+        page.type("1", " ")
+        page.until("app.view.cloud.dense")
+        assert page.errors() == []
+
+
 def test_large_coordinates_are_shown_and_picked_right(tmp_path, browser):
     folder = tmp_path / "far"
     write_scans(folder, FAR_AWAY)
