@@ -64,6 +64,9 @@ class ShownScans:
         """
         self._source, self._data, self._memory = source, data, memory
         self.keys = [(split, name) for split in source.splits for name in source.splits[split]]
+        if source.optional:
+            # The splits of a folder change while it is tagged; its list should not.
+            self.keys.sort(key=lambda key: key[1])
         self.broken: dict[int, str] = {}  # why a scan cannot be shown, by index
         self._kept: OrderedDict[int, ShownScan] = OrderedDict()
         self._reading = threading.Lock()  # one scan at a time is in the making
