@@ -112,6 +112,15 @@ class Page:
         builder.pointer_action.move_to_location(round(x), round(y)).click()
         builder.perform()
 
+    def drag(self, across: int, down: int) -> None:
+        """Drags the middle of the view, in pixels."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        actions = ActionChains(self.driver)
+        actions.move_to_element(self.driver.find_element("css selector", "#view canvas"))
+        actions.click_and_hold().move_by_offset(across, down).release().perform()
+        self.settle()
+
     @property
     def message(self) -> str:
         return self.ask("document.getElementById('message').textContent")

@@ -16,7 +16,7 @@ from mprm_jax.commands.commandline import make_parser as make_common_parser
 from mprm_jax.config import DataConfig
 from mprm_jax.errors import UserError
 from mprm_jax.one_writer import only_writer
-from mprm_jax.writing import FailedWriteError
+from mprm_jax.writing import FailedWriteError, require_place
 
 if TYPE_CHECKING:
     from mprm_jax.scans.scene import Source
@@ -125,7 +125,7 @@ def _add_look_flags(group: argparse.ArgumentParser) -> None:
         type=pathlib.Path,
         metavar="RUN",
         help="ask about the points where an answer helps most; they are written to\n"
-        "questions.csv beside the scans, too",
+        "questions.csv beside the scans, too; before any training, RUN is what mprm prepare made",
     )
     group.add_argument(
         "--count",
@@ -149,6 +149,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} {value}: give 1 or more.")
+    if args.html is not None:
+        require_place(args.html)
     if args.json and not args.report:
         raise UserError("--json: only --report prints something; add it.")
     if args.balls and args.scenes:
@@ -166,6 +168,8 @@ def _run(args: argparse.Namespace, stack: contextlib.ExitStack) -> None:
 
     path = args.review or args.ask
     look = open_look(path, args.store) if path else None
+    if args.review is not None and look.labeled is None:
+        raise UserError(f"--review {path}: a store has no labels yet; train first, or use --ask.")
     data = _data_settings(args, look)
     source, files = open_scans(args.data, data)
     if args.report:
@@ -255,7 +259,7 @@ def _fill(look: "Look", files: "TagFiles", args: argparse.Namespace, *, may_writ
     evidence, classes = files.read(), tuple(look.store.classes)
     if evidence.classes[: len(classes)] != classes:
         raise UserError(
-            f"{look.labeled.path}: its classes {', '.join(classes)} are not the first of those of "
+            f"{look.store.path}: its classes {', '.join(classes)} are not the first of those of "
             f"{files.folder}; prepare, train and export again."
         )
     already = {

@@ -57,16 +57,28 @@ def clean_cloud(path: str | Path, cloud: CloudFile) -> CleanCloud:
 def first_of_equal_rows(rows: Array) -> Array:
     """Gives the ascending indices [M] of the first of equal rows in finite [N, 3] float64.
 
-    Rows are brought together by one sorted hash, several times faster than by three columns. Rows
+    Rows are brought together by one sorted hash, several times faster than by three columns; below
+    it stands the row, because plain numbers are sorted several times faster than rows by them. Rows
     count as equal only if their values are, so a collision never drops a point.
     """
-    bits = (rows + 0.0).view(np.uint64)  # adding 0 turns -0 into 0
-    hashes = np.bitwise_xor.reduce((bits ^ (bits >> np.uint64(29))) * HASH_FACTORS[None], axis=1)
-    order = np.argsort(hashes, kind="stable")
-    ordered = rows[order]
+    index_bits = np.uint64(max(len(rows) - 1, 1).bit_length())
+    hashes = np.zeros(len(rows), np.uint64)
+    for column, factor in zip(rows.T, HASH_FACTORS, strict=True):
+        bits = (column + 0.0).view(np.uint64)  # adding 0 turns -0 into 0
+        hashes ^= (bits ^ (bits >> np.uint64(29))) * factor
+    keys = (hashes & ~_low_bits(index_bits)) | np.arange(len(rows), dtype=np.uint64)
+    keys.sort()
+    alike = np.flatnonzero((keys[1:] ^ keys[:-1]) >> index_bits == 0)
+    left, right = (
+        (keys[which] & _low_bits(index_bits)).astype(int) for which in (alike, alike + 1)
+    )
     is_first = np.ones(len(rows), bool)
-    is_first[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
-    return np.sort(order[is_first])
+    is_first[right] = np.any(rows[left] != rows[right], axis=1)
+    return np.flatnonzero(is_first)
+
+
+def _low_bits(count: np.uint64) -> np.uint64:
+    return (np.uint64(1) << count) - np.uint64(1)
 
 
 def select_points(cloud: CloudFile, rows: Array) -> CloudFile:
@@ -98,6 +110,8 @@ def warn_of_millimeters(path: str | Path, coords: Array, remedy: str) -> None:
 
 def looks_like_millimeters(coords: Array) -> bool:
     """Says whether [N, 3] coordinates are too large, and too whole or too high, for meters."""
-    extent = np.ptp(coords, axis=0)
-    is_whole = np.array_equal(coords, np.round(coords))
-    return bool(extent[:2].max() > MAX_INDOOR_WIDTH and (is_whole or extent[2] > MAX_INDOOR_HEIGHT))
+    # Column by column: NumPy reduces [N, 3] over its rows many times slower.
+    width, depth, height = (np.ptp(column) for column in coords.T)
+    if max(width, depth) <= MAX_INDOOR_WIDTH:
+        return False
+    return bool(height > MAX_INDOOR_HEIGHT or np.array_equal(coords, np.round(coords)))

@@ -1,8 +1,6 @@
 """What the page asks, and what it is answered; independent of how the question came here."""
 
 import importlib.resources
-import json
-import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +11,23 @@ import numpy as np
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.candidates import CLICK_RADIUS
 from mprm_jax.evidence.clicks import ANSWERS, NO, YES
-from mprm_jax.palette import class_palette
 from mprm_jax.tagging.balls_to_tag import BallsToTag, helpful_order, offered_balls
+from mprm_jax.tagging.class_colors import class_colors
 from mprm_jax.tagging.helpful_balls import Balls
 from mprm_jax.tagging.looks import Look
+from mprm_jax.tagging.messages import (
+    JSON,
+    Answer,
+    RefusedError,
+    named_classes,
+    numbers_of,
+    part_of,
+    read_body,
+    said_of_ball,
+    said_of_scene,
+    seconds_of,
+    to_json,
+)
 from mprm_jax.tagging.minutes import cost_of, count_minutes
 from mprm_jax.tagging.review import LAYERS
 from mprm_jax.tagging.scans_shown import (
@@ -37,13 +48,11 @@ from mprm_jax.tagging.tag_files import (
 from mprm_jax.types import Array
 from mprm_jax.writing import FailedWriteError
 
-MAX_SECONDS = 24 * 3600.0
 # Of the page: what it answers itself, see page/main.js and those beside it.
 TAKEN_KEYS = "chmnstux"
 CLASS_KEYS = "1234567890" + "".join(
     key for key in "abcdefghijklmnopqrstuvwxyz" if key not in TAKEN_KEYS
 )
-JSON = "application/json"
 BINARY = "application/octet-stream"
 _PAGE_KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -54,22 +63,6 @@ _PAGE_KINDS = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-
-
-class Answer(NamedTuple):
-    """An answer of the server."""
-
-    status: int  # of HTTP
-    kind: str  # media type
-    body: bytes
-
-
-class RefusedError(UserError):
-    """A question that cannot be answered, with the status of HTTP that says so."""
-
-    def __init__(self, status: int, text: str, **more: Any):
-        super().__init__(text)
-        self.status, self.more = status, more
 
 
 class Wishes(NamedTuple):
@@ -110,13 +103,13 @@ class App:
         try:
             return self._answer(method, path, body)
         except RefusedError as error:
-            return _json(error.more | {"error": str(error)}, error.status)
+            return to_json(error.more | {"error": str(error)}, error.status)
         except ChangedError as error:
-            return _json({"error": str(error)}, 409)
+            return to_json({"error": str(error)}, 409)
         except FailedWriteError as error:
-            return _json({"error": f"{error} Nothing was saved."}, 507)
+            return to_json({"error": f"{error} Nothing was saved."}, 507)
         except UserError as error:
-            return _json({"error": str(error)}, 422)
+            return to_json({"error": str(error)}, 422)
 
     def _answer(self, method: str, path: str, body: bytes) -> Answer:
         if method == "GET" and not path.startswith("api/"):
@@ -130,8 +123,10 @@ class App:
                 }
                 if method == "POST" and self._wishes.readonly:
                     raise RefusedError(403, "this page is for looking only: nothing is saved.")
-                found = act(self, **values) if method == "GET" else act(self, _body(body), **values)
-                return found if isinstance(found, Answer) else _json(found)
+                found = (
+                    act(self, **values) if method == "GET" else act(self, read_body(body), **values)
+                )
+                return found if isinstance(found, Answer) else to_json(found)
         raise RefusedError(404, f"there is no {method} {path[:80]!r}.")
 
     def state(self) -> dict[str, Any]:
@@ -153,7 +148,6 @@ class App:
         shown, evidence = self._open(index), self._files.read()
         known = self._known(index, shown, evidence)
         num_shown = min(len(shown.coords), self._wishes.max_points)
-        low, high = shown.coords.min(axis=0), shown.coords.max(axis=0)
         return {
             "index": index,
             "name": self._scans.keys[index][1],
@@ -161,7 +155,7 @@ class App:
             "shown_points": num_shown,
             "chunk_points": CHUNK_POINTS,
             "has_colors": shown.has_colors,
-            "bounds": [low.tolist(), high.tolist()],
+            "bounds": shown.bounds.tolist(),
             "origin": shown.origin.tolist(),
             "balls": self._balls_in_order(index, shown, evidence),
             "scene_tags": self._scene_tags(index, evidence),
@@ -203,7 +197,7 @@ class App:
         classes = self._files.read().classes
         center, radius = self._ball(index, ball)
         in_file = self._balls[index].in_file([*center, radius])
-        said, before = _said(body, classes), _said(_part(body, "before"), classes)
+        said, before = said_of_ball(body, classes), said_of_ball(part_of(body, "before"), classes)
         try:
             self._files.say(self._name(index), in_file, said, before)
         except ChangedError as error:
@@ -214,9 +208,11 @@ class App:
         """Writes the tags of a whole scan."""
         self._index(index)
         classes = self._files.read().classes
-        said, before = _said_of_scene(body, classes), None
+        said = said_of_scene(body, classes)
         if body.get("before") is not None:
-            before = _said_of_scene(_part(body, "before"), classes)
+            before = said_of_scene(part_of(body, "before"), classes)
+        else:
+            before = self._unsure_scene(index)
         if said is not None and not said.tags:
             raise RefusedError(400, "a whole scan holds at least one class; tick it.")
         try:
@@ -232,14 +228,14 @@ class App:
     def click(self, body: Mapping[str, Any], index: int) -> dict[str, Any]:
         """Writes what a person says of a point."""
         known, classes = self._opened(index), self._files.read().classes
-        point, answer = _numbers(body, "point", 3), body.get("answer")
+        point, answer = numbers_of(body, "point", 3), body.get("answer")
         if answer not in ANSWERS:
             raise RefusedError(400, f"answer is {answer!r:.40}; give one of {', '.join(ANSWERS)}.")
         name = None
         if answer in (YES, NO):
-            name = _class_names([body.get("class")], classes)[0]
+            name = named_classes([body.get("class")], classes)[0]
         in_file = known.in_file(point)
-        made = self._files.click(self._name(index), in_file, name, answer, _seconds(body))
+        made = self._files.click(self._name(index), in_file, name, answer, seconds_of(body))
         evidence = self._files.read()
         clicks = {click["id"]: click for click in self._clicks(index, known, evidence)}
         return {"scan": self._summary(index, evidence), "click": clicks.get(made)}
@@ -322,6 +318,11 @@ class App:
             }
             for ball, (row, what) in enumerate(zip(known.rows, said, strict=True))
         ]
+
+    def _unsure_scene(self, index: int) -> Said | None:
+        """What somebody typed who was not sure of a whole scan: for the page, no tags."""
+        found = self._files.read().of_ball(self._name(index), None, self._files.tolerance)
+        return found[1] if found is not None and found[1].unsure else None
 
     def _balls_in_order(
         self, index: int, shown: ShownScan, evidence: Evidence
@@ -438,11 +439,10 @@ class App:
 
     def _classes(self, evidence: Evidence) -> list[dict[str, Any]]:
         names = evidence.classes
-        colors = np.round(255 * class_palette(len(names))).astype(int).tolist()
         keys = [*CLASS_KEYS, *[""] * len(names)][: len(names)]
         return [
-            {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*color), "key": key}
-            for name, color, key in zip(names, colors, keys, strict=True)
+            {"name": name, "color": color, "key": key}
+            for name, color, key in zip(names, class_colors(len(names)), keys, strict=True)
         ]
 
 
@@ -461,76 +461,8 @@ def page_file(path: str) -> Answer:
     return Answer(200, kind, file.read_bytes())
 
 
-def _json(values: Any, status: int = 200) -> Answer:
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    return Answer(status, JSON, text.encode("utf-8", "replace"))
-
-
-def _body(body: bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RefusedError(400, "the question is no JSON.") from None
-    if not isinstance(values, dict):
-        raise RefusedError(400, "the question is no JSON object.")
-    return values
-
-
-def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = body.get(name)
-    if not isinstance(part, dict):
-        raise RefusedError(400, f"{name} is missing.")
-    return part
-
-
-def _said(body: Mapping[str, Any], classes: Sequence[str]) -> Said | None:
-    """What a body says of a ball; None for nothing yet."""
-    state = body.get("state")
-    if state not in ("open", "tagged", "unsure"):
-        raise RefusedError(400, f"state is {state!r:.40}; give open, tagged or unsure.")
-    tags = _class_names(body.get("tags"), classes)
-    if state == "open":
-        return None
-    return Said(frozenset(tags if state == "tagged" else ()), state == "unsure", _seconds(body))
-
-
-def _said_of_scene(body: Mapping[str, Any], classes: Sequence[str]) -> Said | None:
-    if body.get("tags") is None:
-        return None
-    return Said(frozenset(_class_names(body["tags"], classes)), False, _seconds(body))
-
-
-def _class_names(indices: Any, classes: Sequence[str]) -> list[str]:
-    if not isinstance(indices, list) or not all(
-        type(index) is int and 0 <= index < len(classes) for index in indices
-    ):
-        raise RefusedError(400, f"give classes by their index, 0 to {len(classes) - 1}.")
-    return [classes[index] for index in indices]
-
-
 def _indices(said: Said | None, classes: Sequence[str]) -> list[int]:
     return [] if said is None else sorted(map(classes.index, said.tags))
-
-
-def _numbers(body: Mapping[str, Any], name: str, count: int) -> Array:
-    values = body.get(name)
-    if (
-        not isinstance(values, list)
-        or len(values) != count
-        or not all(type(value) in (int, float) and abs(value) < 1e9 for value in values)
-    ):
-        raise RefusedError(400, f"{name} is wrong; give {count} numbers.")
-    return np.array(values, np.float64)
-
-
-def _seconds(body: Mapping[str, Any]) -> float | None:
-    """The time a body tells; None without one."""
-    seconds = body.get("seconds")
-    if seconds is None:
-        return None
-    if type(seconds) not in (int, float) or not 0 <= seconds <= MAX_SECONDS:
-        raise RefusedError(400, f"seconds are wrong; give a number of 0 to {MAX_SECONDS:g}.")
-    return float(seconds) if math.isfinite(seconds) else None
 
 
 _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (

@@ -29,6 +29,7 @@ GRAY = 180  # of scans without colors
 # What a written center loses to rounding, in meters, and more: a ball whose points all lie at its
 # surface would be refused as empty when it is read.
 _SURFACE = 1e-3
+_MAX_CELL_BITS = 14  # per axis: millimeters of a room
 # Voxels of more points look the same; they only place balls here.
 _VOXELIZED_POINTS = 2_000_000
 
@@ -43,6 +44,7 @@ class ShownScan(NamedTuple):
     num_points: int  # of the scan
     has_colors: bool
     voxels: Float32[Array, "V 3"]  # meters
+    bounds: Float32[Array, "2 3"]  # meters, lowest and highest coordinates
     grid: Balls  # the balls of the paper's grid that are not empty
 
     @property
@@ -62,6 +64,9 @@ class ShownScans:
         """
         self._source, self._data, self._memory = source, data, memory
         self.keys = [(split, name) for split in source.splits for name in source.splits[split]]
+        if source.optional:
+            # The splits of a folder change while it is tagged; its list should not.
+            self.keys.sort(key=lambda key: key[1])
         self.broken: dict[int, str] = {}  # why a scan cannot be shown, by index
         self._kept: OrderedDict[int, ShownScan] = OrderedDict()
         self._reading = threading.Lock()  # one scan at a time is in the making
@@ -116,14 +121,19 @@ def show_scan(scene: Scene, num_classes: int, data: DataConfig) -> ShownScan:
     if scene.faces is not None and len(scene.faces):
         coords, rows = sample_surface(coords, scene.faces, data.voxel_size / SAMPLES_PER_VOXEL)
     coords = coords.astype(np.float32)
+    # Column by column: NumPy reduces [N, 3] over its rows many times slower.
+    bounds = np.array([[column.min(), column.max()] for column in coords.T]).T
     order = detail_order(coords)
-    coords, rows = coords[order], rows[order]
+    coords, rows = coords.take(order, axis=0), rows[order]
     some = coords[:_VOXELIZED_POINTS]
     voxels = voxel_means(some, voxel_grid(some, data.voxel_size)).astype(np.float32)
     grid = grid_balls(voxels, data.sphere_radius, data.seeds)
     has_colors = scene.colors is not None
-    colors = scene.colors[rows] if has_colors else np.full((len(rows), 3), GRAY, np.uint8)
-    return ShownScan(origin, coords, colors, rows, len(scene.coords), has_colors, voxels, grid)
+    colors = (
+        scene.colors.take(rows, axis=0) if has_colors else np.full((len(rows), 3), GRAY, np.uint8)
+    )
+    num_points = len(scene.coords)
+    return ShownScan(origin, coords, colors, rows, num_points, has_colors, voxels, bounds, grid)
 
 
 def grid_balls(voxels: Float32[Array, "V 3"], radius: float, placement: str) -> Balls:
@@ -161,7 +171,7 @@ def detail_order(coords: Float32[Array, "N 3"]) -> Int32[Array, " N"]:
       coords: meters, near the origin, N >= 1.
     """
     index_bits = max(len(coords) - 1, 1).bit_length()
-    cell_bits = (63 - index_bits) // 3
+    cell_bits = min((63 - index_bits) // 3, _MAX_CELL_BITS)
     # A number for each point: the code of its cell and, below it, its row. Sorting plain numbers
     # is several times faster than sorting rows by them.
     codes = _cell_codes(coords, cell_bits) << np.uint64(index_bits)
@@ -183,24 +193,19 @@ def _cell_codes(coords: Float32[Array, "N 3"], cell_bits: int) -> Array:
     """The Morton codes [N] uint64 of the finest cells: points of a coarse cell share a start."""
     low = [column.min() for column in coords.T]
     width = max(*(column.max() - column.min() for column in coords.T), np.float32(1e-6))
-    codes = np.zeros(len(coords), np.uint64)
+    codes, spread = np.zeros(len(coords), np.uint64), _spread_bits(cell_bits)
     for axis in range(3):
         cells = (coords[:, axis] - low[axis]) * np.float32((2**cell_bits - 1) / width)
-        codes |= _spread_bits(cells.astype(np.uint64)) << np.uint64(axis)
+        codes |= spread[cells.astype(np.int32)] << np.uint64(axis)
     return codes
 
 
-def _spread_bits(values: Array) -> Array:
-    """Puts two zeros between any two bits of [N] uint64 below 2^21."""
-    for shift, mask in (
-        (32, 0x1F00000000FFFF),
-        (16, 0x1F0000FF0000FF),
-        (8, 0x100F00F00F00F00F),
-        (4, 0x10C30C30C30C30C3),
-        (2, 0x1249249249249249),
-    ):
-        values = (values | (values << np.uint64(shift))) & np.uint64(mask)
-    return values
+def _spread_bits(count: int) -> Array:
+    """All numbers of some bits with two zeros between any two bits, [2^count] uint64."""
+    numbers = np.arange(1 << count, dtype=np.uint64)
+    bits = np.arange(count, dtype=np.uint64)
+    apart = ((numbers[:, None] >> bits[None]) & np.uint64(1)) << (2 * bits + bits)[None]
+    return np.bitwise_or.reduce(apart, axis=1)
 
 
 def chunk_bytes(coords: Float32[Array, "N 3"], colors: UInt8[Array, "N 3"]) -> bytes:

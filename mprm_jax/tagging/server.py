@@ -14,7 +14,8 @@ import socketserver
 import urllib.parse
 
 from mprm_jax.errors import UserError, explain
-from mprm_jax.tagging.app import JSON, Answer, App, page_file
+from mprm_jax.tagging.app import App, page_file
+from mprm_jax.tagging.messages import JSON, Answer
 
 logger = logging.getLogger(__name__)
 

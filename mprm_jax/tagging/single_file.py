@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from mprm_jax.errors import UserError
 from mprm_jax.progress import progress_bar
-from mprm_jax.tagging.app import JSON, App, page_file
+from mprm_jax.tagging.app import App, page_file
+from mprm_jax.tagging.messages import JSON
 from mprm_jax.tagging.scans_shown import CHUNK_POINTS
 from mprm_jax.writing import whole_file
 

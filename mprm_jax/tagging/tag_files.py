@@ -6,15 +6,13 @@ refuses is never written; see mprm_jax/evidence/tags.py and clicks.py.
 """
 
 import contextlib
-import csv
 import hashlib
-import io
 import math
 import os
 import pathlib
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mprm_jax.errors import UserError
@@ -40,6 +38,7 @@ from mprm_jax.evidence.tags import (
 )
 from mprm_jax.scans.scan_files import CLASSES_FILE, CLICKS_FILE, TAGS_FILE
 from mprm_jax.scans.typed_files import NUMBERED, ClassList, composed, read_class_list
+from mprm_jax.tagging.csv_lines import CsvLines
 from mprm_jax.types import MAX_CLASSES
 from mprm_jax.writing import explain_failed_write, whole_file
 
@@ -166,7 +165,8 @@ class TagFiles:
                 raise ChangedError("this was changed elsewhere; look again, then say it again.")
             if not as_seen or (found is None and said is None):
                 return
-            table = _Table(contents.tags, NEW_TAGS)
+            _require_classes(evidence)
+            table = CsvLines(contents.tags, NEW_TAGS)
             if said is None:
                 table.remove(found[0].line)
             else:
@@ -193,7 +193,8 @@ class TagFiles:
         named: list[str] = []
 
         def change(contents: _Contents, evidence: Evidence) -> None:
-            table = _Table(contents.clicks, NEW_CLICKS)
+            _require_classes(evidence)
+            table = CsvLines(contents.clicks, NEW_CLICKS)
             cells = dict(zip(POINT, map(self._number, point), strict=True))
             cells |= {SCENE: self._scenes[scene], CLASS: class_name or "", ANSWER: answer}
             table.put(None, cells | {SECONDS: _seconds(seconds)})
@@ -215,7 +216,7 @@ class TagFiles:
             lines = dict(zip(click_ids(rows), (row.line for row in rows), strict=True))
             if click not in lines:
                 raise ChangedError("this click is gone already; look again.")
-            table = _Table(contents.clicks, NEW_CLICKS)
+            table = CsvLines(contents.clicks, NEW_CLICKS)
             table.remove(lines[click])
             self._write(self._clicks, table.data(), contents.clicks, self._check_clicks(evidence))
 
@@ -235,7 +236,7 @@ class TagFiles:
             self._check_name(name, evidence.classes)
             columns = None
             if contents.tags is not None:
-                table = _Table(contents.tags, NEW_TAGS)
+                table = CsvLines(contents.tags, NEW_TAGS)
                 if TAGS not in table.header:
                     table.add_columns([name], lambda is_unsure: "" if is_unsure else "0")
                     columns = table.data()
@@ -294,7 +295,7 @@ class TagFiles:
 
     def _tag_cells(
         self,
-        table: "_Table",
+        table: CsvLines,
         scene: str,
         ball: Sequence[float] | None,
         said: Said,
@@ -408,74 +409,6 @@ class TagFiles:
         _sync_folder(target.parent)
 
 
-class _Table:
-    """The lines of a CSV file as they are, so that those nobody touches stay so."""
-
-    def __init__(self, data: bytes | None, header: Sequence[str]):
-        """Cuts a file that its reader accepts into lines.
-
-        Args:
-          data: of the file; None for a new one.
-          header: of a new one.
-        """
-        text = "" if data is None else data.decode("utf-8-sig")
-        self._mark = "\ufeff" if data is not None and data.startswith(b"\xef\xbb\xbf") else ""
-        self._newline = "\r\n" if "\r\n" in text else "\n"
-        if data is None:
-            text = self._line(header)
-        pieces = text.splitlines(keepends=True)
-        reader = csv.reader(pieces)
-        # Physical lines of each record, by the number of its last one, as readers count.
-        self._lines: dict[int, tuple[str, list[str]]] = {}
-        done = 0
-        for cells in reader:
-            raw = "".join(pieces[done : reader.line_num]).rstrip("\r\n") + self._newline
-            self._lines[reader.line_num] = (raw, [composed(cell).strip() for cell in cells])
-            done = reader.line_num
-        self._top = next(line for line, (_, cells) in self._lines.items() if any(cells))
-        self.header = self._lines[self._top][1]
-
-    def put(self, line: int | None, cells: Mapping[str, str]) -> None:
-        """Changes the named cells of a line, except its place; None adds one at the end."""
-        self.add_columns([name for name in cells if name not in self.header], lambda _: "")
-        if line is None:
-            values = [cells.get(name, "") for name in self.header]
-        else:
-            kept = (SCENE, *GEOMETRY)
-            old = dict(zip(self.header, self._lines[line][1], strict=True))
-            new = old | {name: text for name, text in cells.items() if name not in kept}
-            values = [new[name] for name in self.header]
-        number = max(self._lines) + 1 if line is None else line
-        self._lines[number] = (self._line(values), values)
-
-    def remove(self, line: int) -> None:
-        """Removes a line."""
-        del self._lines[line]
-
-    def add_columns(self, names: Sequence[str], fill: Callable[[bool], str]) -> None:
-        """Adds columns at the end; `fill` gives the cell of a line that is unsure or not."""
-        if not names:
-            return
-        for line, (raw, cells) in self._lines.items():
-            if not any(cells):
-                continue
-            is_unsure = dict(zip(self.header, cells, strict=True)).get(UNSURE) == "1"
-            more = list(names) if line == self._top else [fill(is_unsure)] * len(names)
-            joined = raw.rstrip("\r\n") + "," + self._line(more)
-            self._lines[line] = (joined, [*cells, *more])
-        self.header = self._lines[self._top][1]
-
-    def data(self) -> bytes:
-        """The file."""
-        return (self._mark + "".join(raw for raw, _ in self._lines.values())).encode()
-
-    def _line(self, cells: Iterable[str]) -> str:
-        text = io.StringIO()
-        csv.writer(text, lineterminator=self._newline).writerow(cells)
-        # The writer quotes a single blank cell, which as part of a line needs none.
-        return text.getvalue() if text.getvalue().strip() != '""' else self._newline
-
-
 def click_ids(rows: Sequence[ClickRow]) -> list[str]:
     """A name for each click of a scan that stays when others come and go."""
     ids: list[str] = []
@@ -502,11 +435,16 @@ def finish_class(folder: pathlib.Path) -> None:
         return
     with explain_failed_write(classes):
         names, known = read_class_list(after).names, read_class_list(classes).names
-        header = _Table((folder / TAGS_FILE).read_bytes(), NEW_TAGS).header
+        header = CsvLines((folder / TAGS_FILE).read_bytes(), NEW_TAGS).header
         if names[:-1] == known and names[-1] in header:
             after.replace(classes.resolve())
             _sync_folder(folder)
         after.unlink(missing_ok=True)
+
+
+def _require_classes(evidence: Evidence) -> None:
+    if not evidence.classes:
+        raise UserError("there is no class yet; add one, then say what is here.")
 
 
 def _with_class(data: bytes | None, names: ClassList | None, name: str) -> bytes:

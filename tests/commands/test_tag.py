@@ -161,6 +161,15 @@ def test_questions_are_a_file_too(command, visited, reviewed):
     assert 0 < asked <= 4
 
 
+def test_before_training_the_store_asks_but_has_nothing_to_review(
+    command, visited, reviewed, capsys
+):
+    (store,) = (reviewed / "prepared").iterdir()
+    assert command("--ask", store, "--count", "2") == 0
+    assert command("--review", store) == 2
+    assert "no labels yet" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_review_of_what_cannot_be_written_is_to_look_at(command, visited, reviewed, monkeypatch):
     def refuse(folder, remedy):
         raise FailedWriteError(f"{folder}: cannot be written (Permission denied); choose another.")

@@ -124,6 +124,13 @@ def test_a_whole_scan_is_tagged(app):
     assert post(app, "api/scan/1/scene", tags=[], before=None)[0] == 400
 
 
+def test_a_scan_that_somebody_was_not_sure_of_can_be_tagged(app, tmp_path):
+    (tmp_path / "tags.csv").write_text("scene,tags,unsure\nhall,,1\n")
+    assert get(app, "api/scan/0")["scene_tags"] is None
+    status, answer = post(app, "api/scan/0/scene", tags=[0], before=None)
+    assert (status, answer["scene_tags"]["tags"]) == (200, [0])
+
+
 def test_clicks_come_and_go(app):
     _, answer = post(
         app, "api/scan/0/click", **{"point": [1, 2, 0], "class": 2, "answer": "no", "seconds": 2}

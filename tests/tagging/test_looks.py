@@ -48,6 +48,13 @@ def test_questions_and_findings_lie_with_their_scene(run, store):
         assert weights == sorted(weights, reverse=True)
 
 
+def test_before_training_the_store_alone_asks(store):
+    look = open_look(store.path)
+    assert look.ask(3, {})
+    assert look.confusion is None
+    assert look.layers(store.scenes("train")[0]) == {}
+
+
 def test_what_was_asked_is_not_asked_again(run):
     look = open_look(run)
     first = look.ask(3, {})

@@ -213,6 +213,35 @@ def test_a_click_is_where_it_was_aimed(folder, page):
     page.press("Delete")
 
 
+def test_a_drag_turns_the_view_and_is_no_click(folder, page):
+    page.type("c", "x")
+    before = page.ask("app.view.camera.position.toArray()")
+    page.drag(120, 40)
+    assert np.abs(np.subtract(page.ask("app.view.camera.position.toArray()"), before)).max() > 0.1
+    assert page.ask("app.mode.picked") is None
+
+
+def test_nothing_is_picked_that_is_hidden(folder, page):
+    page.type("c", "x")
+    point = np.array(LONE) - page.ask("app.scan.origin")
+    page.driver.execute_script("app.cutCeiling(0.3)")  # LONE is higher
+    page.point_at(point)
+    page.settle()
+    picked = page.ask("app.mode.picked")
+    assert picked is None or picked[2] < point[2] - 0.1
+
+
+def test_of_a_thinned_scan_the_ball_has_all_its_points(folder, browser):
+    with serving(open_app(folder, max_points=500)) as served:
+        page = Page(browser, served.address)
+        page.until("app.view.cloud.dense")
+        assert "showing 500 of 12,001 points" in page.text
+        assert page.ask("app.view.cloud.dense.count") > 500
+        page.type("1", " ")
+        page.until("app.view.cloud.dense")
+        assert page.errors() == []
+
+
 def test_large_coordinates_are_shown_and_picked_right(tmp_path, browser):
     folder = tmp_path / "far"
     write_scans(folder, FAR_AWAY)
@@ -249,17 +278,28 @@ def test_ticks_that_were_not_saved_stay_over_a_reload(folder, page):
     assert page.ask("app.tagging.draft.size") == 0
 
 
-def test_a_scan_that_cannot_be_read_is_named_with_its_reason(folder, page):
-    scan = folder / "office.ply"
-    scan.write_bytes(scan.read_bytes()[:500])
-    page.driver.execute_script("app.openScan(1)")
-    page.until("document.getElementById('message').textContent.includes('office.ply')")
-    assert page.message.startswith("⚠") and "\n" not in page.message
-    page.driver.refresh()
-    page.until("window.app && app.mode")
-    assert "office.ply" in page.ask("document.querySelector('.broken').textContent")
-    page.type("1", " ")
-    assert tags_of(folder) == ["wall"]
+def test_a_scan_that_cannot_be_read_is_named_and_the_next_one_is_shown(folder, browser):
+    (folder / "hall.ply").write_bytes((folder / "hall.ply").read_bytes()[:500])
+    with serving(open_app(folder)) as served:
+        page = Page(browser, served.address)
+        assert page.ask("app.scan.name") == "office"
+        reason = page.ask("document.querySelector('.broken small').textContent")
+        assert "hall.ply" in reason and "\n" not in reason
+        page.type("1", " ")
+        page.errors()
+    assert [(row["scene"], row["tags"]) for row in rows(folder)] == [("office.ply", "wall")]
+
+
+def test_whole_scans_are_tagged_where_no_balls_are_offered(folder, browser):
+    with serving(open_app(folder, whole_scenes=True)) as served:
+        page = Page(browser, served.address)
+        page.type("1", " ")
+        page.until("app.scan.name === 'office' && app.mode")
+        page.type("2", " ")
+        assert "Every scan is done" in page.message
+        assert page.errors() == []
+    assert tags_of(folder) == ["wall", "floor"]
+    assert all("x" not in row for row in rows(folder))
 
 
 def test_more_classes_than_keys_are_found_by_typing(folder, browser):

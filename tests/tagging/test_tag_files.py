@@ -396,6 +396,22 @@ def test_scans_of_one_name_stay_apart(tmp_path):
     assert Folder(tmp_path).files("train", "office")[0].endswith("office.npz")
 
 
+def test_without_a_class_nothing_can_be_said(tmp_path):
+    files = open_files(tmp_path)
+    with pytest.raises(UserError, match="no class yet"):
+        files.say("office", BALL, NOTHING, None)
+    with pytest.raises(UserError, match="no class yet"):
+        files.click("office", BALL[:3], None, "none", None)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    write_classes(tmp_path, "wall")
+    files = TagFiles(tmp_path, {"off\udce4ce": "off\udce4ce.npz"})
+    with pytest.raises(UserError, match="rename the scan"):
+        files.say("off\udce4ce", BALL, WALL, None)
+
+
 def test_rows_in_both_tables_read_alike(files):
     files.say("office", BALL, BOTH, None)
     names = ["wall", "floor"] if (files.folder / "classes.txt").exists() else None

@@ -14,7 +14,6 @@ export class Clicking {
 
   enter() {
     this.picked = this.selected = null;
-    this.app.loadDense(null);
     this.show();
   }
 

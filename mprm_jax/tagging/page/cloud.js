@@ -108,11 +108,10 @@ export class Cloud {
   }
 
   makeMaterial(defines) {
-    const material = new THREE.ShaderMaterial({
+    return new THREE.ShaderMaterial({
       glslVersion: THREE.GLSL3, vertexShader: VERTEX, fragmentShader: FRAGMENT, defines,
       uniforms: this.uniforms, blending: THREE.NoBlending,
     });
-    return material;
   }
 
   // Adds a chunk as the server sends it: a count, positions, colors.

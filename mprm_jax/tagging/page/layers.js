@@ -60,7 +60,6 @@ export class Layers {
 
   choose(name) {
     this.name = name;
-    this.painted = null;
     this.show(true);
   }
 

@@ -25,6 +25,8 @@ class App {
     this.hideOutside = false;
     this.undoing = []; // how to take back each saved change
     this.failures = 0; // saves that did not work
+    this.askedOut = new Set(); // scans without a question that is left
+    this.reviewedOut = new Set(); // scans without a finding that is left
     this.classKeys = new Map();
     this.activity = new Activity();
     this.panel = new Panel();
@@ -67,18 +69,23 @@ class App {
     document.title = `${this.state.data} – mprm tag`;
     byId("new-class").hidden = this.readonly;
     this.scanList.show();
+    await this.openFirst();
+    setInterval(() => this.showStatus(), 5000);
+  }
+
+  // Goes on where there is work, in the scan that the address names if there is some.
+  async openFirst() {
     const asked = Number(new URLSearchParams(location.hash.slice(1)).get("scan") ?? NaN);
     const usable = this.state.scans.filter(({ broken }) => !broken);
     const first = usable.find(({ index }) => index === asked && this.hasWork(index)) ??
       usable.find(({ index }) => this.hasWork(index)) ?? usable[0];
     if (!first) return this.say("There is no scan that can be shown.", "bad");
     await this.openScan(first.index, this.state.mode);
-    setInterval(() => this.showStatus(), 5000);
   }
 
   // Whether a scan has something open in the mode the page was started in.
   hasWork(index) {
-    const scan = this.state.scans.find((other) => other.index === index);
+    const scan = this.summary(index);
     if (this.state.mode === "ask") return scan.questions > 0;
     if (this.state.mode === "review") return scan.findings > 0;
     return isOpen(scan);
@@ -88,7 +95,7 @@ class App {
   async openScan(index, mode = this.modeName ?? "tag") {
     if (this.scan?.index === index) return this.setMode(mode);
     const opening = (this.opening = Symbol("scan"));
-    this.say(`Reading ${this.state.scans.find((scan) => scan.index === index).name} …`, "hint");
+    this.say(`Reading ${this.summary(index).name} …`, "hint");
     try {
       const scan = await readJson(`api/scan/${index}`);
       const first = await readBytes(`api/scan/${index}/points/0`);
@@ -99,14 +106,28 @@ class App {
       this.setMode(mode);
       this.loadChunks(scan, opening);
     } catch (error) {
-      this.refuse(error);
+      await this.passBroken(index, error);
     }
+  }
+
+  // Names a scan that cannot be shown in the list. If none is shown yet, another one is.
+  async passBroken(index, error) {
+    this.refuse(error);
+    if (!error.status) return; // the server is silent
+    this.summary(index).broken = error.message;
+    this.scanList.show();
+    if (!this.scan) await this.openFirst();
+  }
+
+  summary(index) {
+    return this.state.scans.find((scan) => scan.index === index);
   }
 
   takeScan(scan, first) {
     this.mode?.leave?.();
     this.mode = null;
     this.scan = scan;
+    this.summary(scan.index).balls = scan.balls.length;
     this.layers.forget();
     this.view.cloud?.dispose();
     const cloud = new Cloud();
@@ -152,7 +173,8 @@ class App {
     }
   }
 
-  setMode(name) {
+  setMode(wanted) {
+    const name = wanted === "tag" && !this.scan.balls.length && !this.readonly ? "scene" : wanted;
     const mode = this.modes[name];
     if (this.mode !== mode) this.mode?.leave?.();
     this.reviewed = name === "review" || (name === "click" && this.modeName === "review") ||
@@ -202,7 +224,11 @@ class App {
     const rows = indices.map((index) => ({
       index, name: this.classes[index].name, color: this.classes[index].color,
       key: keyOf ? keyOf(index) : this.classes[index].key,
-      pressed: pressed(index), note: note(index), press: () => press(index),
+      pressed: pressed(index), note: note(index),
+      press: () => {
+        byId("class-search").value = "";
+        return press(index);
+      },
       only: isolates ? () => this.layers.isolate(index) : null,
       isOnly: this.layers.only === index,
     }));
@@ -307,18 +333,16 @@ class App {
 
   nextScan() {
     return this.goToWork(isOpen,
-      "Every ball of every scan is done. You can close this page.");
+      "Every scan is done. You can close this page.");
   }
 
   nextAsked() {
-    this.askedOut ??= new Set();
     this.askedOut.add(this.scan.index);
     return this.goToWork(({ index, questions }) => questions > 0 && !this.askedOut.has(index),
       "No question is left. You can close this page.");
   }
 
   nextReviewed() {
-    this.reviewedOut ??= new Set();
     this.reviewedOut.add(this.scan.index);
     return this.goToWork(({ index, findings }) => findings > 0 && !this.reviewedOut.has(index),
       "Every finding of every scan was looked at.");
@@ -441,4 +465,5 @@ try {
   app.start().catch((error) => app.refuse(error));
 } catch (error) {
   byId("message").textContent = `⚠ This browser cannot draw in 3D (WebGL 2): ${error.message}`;
+  throw error;
 }

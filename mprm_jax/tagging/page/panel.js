@@ -18,9 +18,12 @@ export function element(name, properties = {}, ...children) {
 
 export class Panel {
   constructor() {
+    this.found = []; // classes that begin with what was typed
     // A click leaves the focus where it was, so that Space stays "save and next".
     document.addEventListener("mousedown", (event) => {
-      if (event.target.closest("button, .row")) event.preventDefault();
+      if (!event.target.closest("button")) return;
+      event.preventDefault();
+      if (document.activeElement instanceof HTMLInputElement) document.activeElement.blur();
     });
   }
 

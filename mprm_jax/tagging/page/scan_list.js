@@ -56,6 +56,7 @@ export function answered(scan) {
 
 // Whether a scan has balls without an answer, or may have: their number is known once it was read.
 export function isOpen(scan) {
+  if (scan.balls === 0) return !scan.scene_tags;
   return scan.balls === null || answered(scan) < scan.balls;
 }
 

@@ -277,6 +277,7 @@ export class SceneTagging {
       await app.openScan(scan.index, "scene");
       return this.post(app.scan, before?.tags ?? null, app.scan.scene_tags);
     });
+    if (tags && !scan.balls.length) await app.nextScan();
   }
 
   async post(scan, tags, before) {
