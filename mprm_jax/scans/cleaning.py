@@ -59,7 +59,7 @@ def first_of_equal_rows(rows: Array) -> Array:
 
     Rows are brought together by one sorted hash, several times faster than by three columns; below
     it stands the row, because plain numbers are sorted several times faster than rows by them. Rows
-    count as equal only if their values are, so a collision never drops a point.
+    count as equal only if their values are; where hashes collide, all columns are compared.
     """
     index_bits = np.uint64(max(len(rows) - 1, 1).bit_length())
     hashes = np.zeros(len(rows), np.uint64)
@@ -73,7 +73,12 @@ def first_of_equal_rows(rows: Array) -> Array:
         (keys[which] & _low_bits(index_bits)).astype(int) for which in (alike, alike + 1)
     )
     is_first = np.ones(len(rows), bool)
-    is_first[right] = np.any(rows[left] != rows[right], axis=1)
+    is_first[right] = differ = np.any(rows[left] != rows[right], axis=1)
+    if differ.any():
+        collided = np.unique(keys[alike[differ]] >> index_bits)
+        some = (keys[np.isin(keys >> index_bits, collided)] & _low_bits(index_bits)).astype(int)
+        is_first[some] = False
+        is_first[some[np.unique(rows[some] + 0.0, axis=0, return_index=True)[1]]] = True
     return np.flatnonzero(is_first)
 
 

@@ -235,7 +235,10 @@ class TagFiles:
                 return
             self._check_name(name, evidence.classes)
             columns = None
-            if contents.tags is not None:
+            if contents.tags is None and contents.classes is None:
+                # Not classes.txt: it would say that labels in the scan files mean its classes.
+                columns = CsvLines(None, (SCENE, *GEOMETRY, name, SECONDS, UNSURE)).data()
+            elif contents.tags is not None:
                 table = CsvLines(contents.tags, NEW_TAGS)
                 if TAGS not in table.header:
                     table.add_columns([name], lambda is_unsure: "" if is_unsure else "0")
@@ -366,8 +369,7 @@ class TagFiles:
         if columns is not None and contents.classes is None:
             self._write(self._tags, columns, contents.tags, self._check_columns(None))
             return
-        names = None if contents.classes is None else read_class_list(self._classes)
-        lines = _with_class(contents.classes, names, name)
+        lines = _with_class(contents.classes, read_class_list(self._classes), name)
         if columns is None:
             self._write(self._classes, lines, contents.classes, read_class_list)
             return
@@ -447,10 +449,8 @@ def _require_classes(evidence: Evidence) -> None:
         raise UserError("there is no class yet; add one, then say what is here.")
 
 
-def _with_class(data: bytes | None, names: ClassList | None, name: str) -> bytes:
+def _with_class(data: bytes, names: ClassList, name: str) -> bytes:
     """`classes.txt` with one more line; comments and order stay."""
-    if data is None or names is None:
-        return f"{name}\n".encode()
     newline = b"\r\n" if b"\r\n" in data else b"\n"
     if names.labels != tuple(range(len(names.labels))) or _is_numbered(data):
         name = f"{max(max(names.labels) + 1, _FREE_LABEL)} {name}"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mprm_jax.scans import cleaning
 from mprm_jax.scans.cleaning import first_of_equal_rows
 
 
@@ -34,3 +35,12 @@ def test_axes_are_not_interchangeable():
 
 def test_no_rows_stay_none():
     assert len(first_of_equal_rows(np.zeros((0, 3)))) == 0
+
+
+@pytest.mark.parametrize("factors", [(0, 0, 0), (1, 0, 0)])
+def test_colliding_hashes_change_nothing(monkeypatch, factors):
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, 3, (400, 3)).astype(float)
+    expected = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+    monkeypatch.setattr(cleaning, "HASH_FACTORS", np.array(factors, np.uint64))
+    np.testing.assert_array_equal(first_of_equal_rows(rows), expected)

@@ -277,11 +277,17 @@ def test_the_columns_stay_the_list_of_classes_where_they_are_it(tmp_path):
     assert open_files(tmp_path).read().classes == ("wall", "floor", "chair")
 
 
-def test_the_first_class_of_a_folder_makes_the_list(tmp_path):
+def test_the_first_class_of_a_folder_is_a_column_and_gives_labels_in_scans_no_meaning(tmp_path):
     files = open_files(tmp_path)
     assert files.read().classes == ()
     files.add_class(" chair ")
-    assert (tmp_path / "classes.txt").read_text() == "chair\n"
+    files.add_class("wall")
+    files.say("office", BALL, Said(frozenset({"chair"}), False), None)
+    assert not (tmp_path / "classes.txt").exists()
+    lines = tags_text(tmp_path).splitlines()
+    assert lines[0] == "scene,x,y,z,radius,chair,seconds,unsure,wall" and len(lines) == 2
+    assert open_files(tmp_path).read().classes == ("chair", "wall")
+    assert said_of(open_files(tmp_path)).tags == {"chair"}
 
 
 def test_a_class_gets_a_label_that_no_scan_uses(tmp_path):
