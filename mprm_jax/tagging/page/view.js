@@ -6,6 +6,7 @@
 
 import * as THREE from "three";
 import { OrbitControls } from "./OrbitControls.js";
+import { Shading } from "./shading.js";
 
 const STILL_AFTER = 150; // ms without a change of the camera
 const FLIGHT = 350; // ms
@@ -14,6 +15,7 @@ const FAST = 22; // ms: draw more
 const FEWEST = 50_000; // points in a slice
 const REACH = 10; // pixels around the pointer in which a point is picked
 const ELEVATION = 0.8; // height over distance, of the camera above a ball
+const [COLORED, BARE] = [20, 60]; // strength of the shading with and without colors
 const UP = new THREE.Vector3(0, 0, 1);
 const BACKGROUND = 0x14171a;
 
@@ -50,12 +52,15 @@ const MARK_FRAGMENT = `
 export class View {
   constructor(container) {
     this.container = container;
-    this.renderer = new THREE.WebGLRenderer({ antialias: false, preserveDrawingBuffer: true });
+    this.renderer = new THREE.WebGLRenderer({
+      antialias: false, preserveDrawingBuffer: true, depth: false,
+    });
     this.renderer.autoClear = false;
     this.renderer.setClearColor(BACKGROUND);
     this.canvas = this.renderer.domElement;
     this.canvas.addEventListener("webglcontextrestored", () => this.changed());
     container.append(this.canvas);
+    this.shading = new Shading();
     this.scene = new THREE.Scene();
     this.overlay = new THREE.Scene();
     this.camera = new THREE.PerspectiveCamera(50, 1, 0.05, 1000);
@@ -94,9 +99,12 @@ export class View {
     this.overlay.add(this.outline, this.marks);
   }
 
-  setCloud(cloud, bounds) {
+  setCloud(cloud, bounds, hasColors) {
     if (this.cloud) this.scene.remove(this.cloud.group);
     this.cloud = cloud;
+    cloud.setHeights(bounds[0][2], bounds[1][2], hasColors);
+    this.shading.uniforms.strength.value = hasColors ? COLORED : BARE;
+    this.fresh = true;
     this.scene.add(cloud.group);
     this.box = new THREE.Box3(...bounds.map((corner) => new THREE.Vector3(...corner)));
     const extent = Math.max(this.box.getSize(new THREE.Vector3()).length(), 1);
@@ -222,7 +230,7 @@ export class View {
     if (!this.cloud) return;
     const moving = now - this.lastMove < STILL_AFTER;
     if (this.stale) this.startPicture(moving);
-    if (!this.drawn || !moving) this.drawSlice();
+    if (!this.drawn || !moving) this.drawSlice(moving);
     this.adapt(now, moving);
     if (this.stale || (this.drawn < this.cloud.total && !moving)) return this.schedule();
     if (moving && this.coarse) {
@@ -235,18 +243,30 @@ export class View {
     this.stale = false;
     this.drawn = 0;
     this.coarse = moving && this.budget < this.cloud.total;
+    this.renderer.setRenderTarget(this.shading.target);
     this.renderer.clear();
+    this.renderer.setRenderTarget(null);
     this.setSizes(this.coarse);
   }
 
-  drawSlice() {
+  drawSlice(moving) {
     const end = Math.min(this.drawn + this.budget, this.cloud.total);
     this.cloud.showRange(this.drawn, end);
+    this.renderer.setRenderTarget(this.shading.target);
     this.renderer.render(this.scene, this.camera);
-    this.fitOutline();
-    this.renderer.render(this.overlay, this.camera);
+    this.renderer.setRenderTarget(null);
     this.drawn = Math.max(end, 1);
     this.frames += 1;
+    const complete = end >= this.cloud.total;
+    if (!moving && !complete && !this.fresh) return; // the picture before is better so far
+    if (complete) this.fresh = false;
+    this.present();
+  }
+
+  present() {
+    this.shading.present(this.renderer, this.camera);
+    this.fitOutline();
+    this.renderer.render(this.overlay, this.camera);
   }
 
   // The circle in which the camera sees the ball: wider than the ball, the nearer the camera.
@@ -298,6 +318,8 @@ export class View {
     this.renderer.setSize(clientWidth, clientHeight);
     this.camera.aspect = clientWidth / clientHeight;
     this.camera.updateProjectionMatrix();
+    const { x, y } = this.renderer.getDrawingBufferSize(new THREE.Vector2());
+    this.shading.resize(x, y, this.renderer.getPixelRatio());
     this.marks.material.uniforms.ratio.value = this.renderer.getPixelRatio();
     this.changed();
   }
