@@ -118,7 +118,7 @@ def _add_look_flags(group: argparse.ArgumentParser) -> None:
         type=pathlib.Path,
         metavar="RUN",
         help="show its pseudo-labels beside the scans, and what deserves a look, worst first;\n"
-        "RUN is the work directory of mprm train --stage cls, or an export",
+        "RUN is the work directory of mprm train, or an export",
     )
     group.add_argument(
         "--ask",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mprm_jax.errors import UserError
+from mprm_jax.errors import UserError, explain
 from mprm_jax.evidence.candidates import CLICK_RADIUS
 from mprm_jax.evidence.clicks import ANSWERS, NO, YES
 from mprm_jax.tagging.balls_to_tag import BallsToTag, helpful_order, offered_balls
@@ -92,6 +92,7 @@ class App:
         """
         self._scans, self._files, self._wishes, self._look = scans, files, wishes, look
         self._balls: dict[int, BallsToTag] = {}  # of scans that were opened once
+        self._told: tuple[str, ...] = ()  # classes whose indices the page has
         self._finding = threading.Lock()
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
@@ -110,6 +111,8 @@ class App:
             return to_json({"error": f"{error} Nothing was saved."}, 507)
         except UserError as error:
             return to_json({"error": str(error)}, 422)
+        except OSError as error:  # such as a table that another program keeps to itself
+            return to_json({"error": explain(error)}, 500)
 
     def _answer(self, method: str, path: str, body: bytes) -> Answer:
         if method == "GET" and not path.startswith("api/"):
@@ -132,6 +135,7 @@ class App:
     def state(self) -> dict[str, Any]:
         """What the page shows beside a scan."""
         evidence = self._files.read()
+        self._told = evidence.classes
         return {
             "mode": self._wishes.mode,
             "data": self._wishes.data,
@@ -147,6 +151,8 @@ class App:
         """One scan without its points."""
         shown, evidence = self._open(index), self._files.read()
         known = self._known(index, shown, evidence)
+        if not self._wishes.readonly:
+            self._scans.read_ahead(index + 1)
         num_shown = min(len(shown.coords), self._wishes.max_points)
         return {
             "index": index,
@@ -194,7 +200,7 @@ class App:
 
     def say_ball(self, body: Mapping[str, Any], index: int, ball: int) -> dict[str, Any]:
         """Writes what a person says of a ball."""
-        classes = self._files.read().classes
+        classes = self._class_names()
         center, radius = self._ball(index, ball)
         in_file = self._balls[index].in_file([*center, radius])
         said, before = said_of_ball(body, classes), said_of_ball(part_of(body, "before"), classes)
@@ -207,7 +213,7 @@ class App:
     def say_scene(self, body: Mapping[str, Any], index: int) -> dict[str, Any]:
         """Writes the tags of a whole scan."""
         self._index(index)
-        classes = self._files.read().classes
+        classes = self._class_names()
         said = said_of_scene(body, classes)
         if body.get("before") is not None:
             before = said_of_scene(part_of(body, "before"), classes)
@@ -227,7 +233,7 @@ class App:
 
     def click(self, body: Mapping[str, Any], index: int) -> dict[str, Any]:
         """Writes what a person says of a point."""
-        known, classes = self._opened(index), self._files.read().classes
+        known, classes = self._opened(index), self._class_names()
         point, answer = numbers_of(body, "point", 3), body.get("answer")
         if answer not in ANSWERS:
             raise RefusedError(400, f"answer is {answer!r:.40}; give one of {', '.join(ANSWERS)}.")
@@ -254,6 +260,13 @@ class App:
             raise RefusedError(400, "name is missing; give that of a class.")
         self._files.add_class(body["name"])
         return {"classes": self._classes(self._files.read())}
+
+    def _class_names(self) -> tuple[str, ...]:
+        """The classes, in which the page means those of its indices still."""
+        classes = self._files.read().classes
+        if classes[: len(self._told)] != self._told:
+            raise RefusedError(409, "the list of classes was changed elsewhere; reload the page.")
+        return classes
 
     def _index(self, index: int) -> int:
         if index >= len(self._scans.keys):

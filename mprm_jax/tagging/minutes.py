@@ -83,7 +83,7 @@ def _table(worked: dict[str, Cost], total: Cost, num_scenes: int) -> str:
     each = total.seconds / 60 / len(worked)
     last = f"{len(worked)} of {num_scenes} scans begun; {each:.1f} minutes each."
     if total.timed < total.answers:
-        last += f" {total.answers - total.timed} answers have no time and count as 0."
+        last += f" Answers without a time, counted as 0: {total.answers - total.timed}."
     return "\n".join([head, *rows, "", last])
 
 

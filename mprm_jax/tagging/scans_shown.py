@@ -3,6 +3,7 @@
 Scans are read when they are asked for, and the least recently used ones are dropped again.
 """
 
+import contextlib
 import threading
 from collections import OrderedDict
 from typing import NamedTuple
@@ -84,6 +85,24 @@ class ShownScans:
         with self._reading:
             # Another thread may have read it meanwhile.
             return self._find(index) or self._read(index)
+
+    def read_ahead(self, index: int) -> threading.Thread | None:
+        """Reads a scan that may be asked for next, in a thread beside; not while one is read."""
+        if not 0 <= index < len(self.keys) or self._reading.locked():
+            return None
+        with self._sorting:
+            largest = max((shown.num_bytes for shown in self._kept.values()), default=0)
+        if 2 * largest > self._memory:
+            return None  # it would take the place of the one that is looked at
+
+        def read() -> None:
+            # Whoever asks for the scan is told why it cannot be read.
+            with contextlib.suppress(UserError):
+                self.open(index)
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        return thread
 
     def _find(self, index: int) -> ShownScan | None:
         with self._sorting:

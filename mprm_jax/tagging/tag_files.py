@@ -190,7 +190,7 @@ class TagFiles:
         Args:
           point: in the unit and frame of the scan file.
         """
-        named: list[str] = []
+        named = [""]
 
         def change(contents: _Contents, evidence: Evidence) -> None:
             _require_classes(evidence)
@@ -199,10 +199,10 @@ class TagFiles:
             cells |= {SCENE: self._scenes[scene], CLASS: class_name or "", ANSWER: answer}
             table.put(None, cells | {SECONDS: _seconds(seconds)})
             self._write(self._clicks, table.data(), contents.clicks, self._check_clicks(evidence))
-            named[:] = click_ids(self.read().clicks.rows[scene])[-1:]
+            named.extend(click_ids(self.read().clicks.rows.get(scene, ())))
 
         self._change(change)
-        return named[0]
+        return named[-1]
 
     def unclick(self, scene: str, click: str) -> None:
         """Removes a line of `clicks.csv` by its id.

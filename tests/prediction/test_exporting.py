@@ -1,5 +1,6 @@
 """Exports of a segmentation network, and the evidence that comes after any export."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ from fake_source import FakeSource, box_room
 from networks import write_network
 from prepared import CONFIG
 
+from mprm_jax.evidence.known_labels import LabeledScenes
 from mprm_jax.labeling.choice import exported_probabilities
 from mprm_jax.labeling.exporting import export_run
 from mprm_jax.labeling.refining import RefineSettings, refine_run
@@ -16,6 +18,7 @@ from mprm_jax.scans.scene import Clicks
 from mprm_jax.store.exports import Export, as_labels
 from mprm_jax.store.prepare import prepare
 from mprm_jax.store.targets import open_targets
+from mprm_jax.store.truth import voxel_labels
 
 HOW = {"checkpoint": "last", "store": None, "split": "train", "output": None}
 HOW |= {"num_devices": 1, "as_ply": False}
@@ -135,3 +138,22 @@ def test_an_export_of_other_scenes_is_refused(rooms, export, tmp_path):
     rooms.prepare()
     with pytest.raises(ValueError, match="made from another version of the data"):
         export.open_store()
+
+
+def test_known_point_labels_are_the_labels_of_their_scene_and_tags_label_the_others(tmp_path):
+    rooms = {f"train/room{seed}": box_room(seed) for seed in range(3)}
+    (tmp_path / "labeled.txt").write_text("room1\n")
+    choice = str(tmp_path / "labeled.txt")
+    source = LabeledScenes(FakeSource(tmp_path / "scans", rooms), choice)
+    data = dataclasses.replace(CONFIG.data, point_labels=choice)
+    store = prepare(source, tmp_path / "store", data, workers=0).store
+    workdir = write_network(tmp_path / "cls", store, "cls")
+    export_run(workdir, settings=[], **HOW)
+    how = {"store": None, "output": None, "settings": RefineSettings(), "tune_scenes": 0}
+    refine_run(workdir / "pseudo_labels", picture=False, **how)
+    for folder in ("pseudo_labels", "pseudo_labels_crf"):
+        export = Export(workdir / folder)
+        for name in export.scenes:
+            labels, truth = as_labels(export.load(name).label), voxel_labels(store, "train", name)
+            is_known = np.array_equal(labels[truth >= 0], truth[truth >= 0])
+            assert is_known == (name == "room1")

@@ -1,4 +1,5 @@
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -147,6 +148,29 @@ def test_a_class_is_added_and_tagged(app):
     _, answer = post(app, "api/classes", name="lamp")
     assert [one["name"] for one in answer["classes"]] == ["wall", "floor", "chair", "lamp"]
     assert tag(app, 0, [3])[1]["ball"]["tags"] == [3]
+
+
+def test_classes_in_another_order_are_no_longer_those_of_the_page(app, tmp_path):
+    get(app, "api/state")
+    (tmp_path / "classes.txt").write_text("floor\nwall\nchair\n")
+    for status, answer in (tag(app, 0, [0]), post(app, "api/scan/0/scene", tags=[0], before=None)):
+        assert status == 409
+        assert "reload the page" in answer["error"]
+    get(app, "api/state")
+    assert tag(app, 0, [0])[0] == 200
+    assert "floor" in (tmp_path / "tags.csv").read_text()
+
+
+def test_a_table_that_another_program_keeps_is_one_line(app, tmp_path, monkeypatch):
+    tag(app, 0, [0])
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
+    status, answer = tag(app, 1, [0])
+    assert status == 500
+    assert answer["error"] == f"{tmp_path / 'tags.csv'}: Permission denied."
 
 
 def test_a_folder_of_which_nothing_is_known_can_be_tagged(tmp_path):

@@ -40,7 +40,7 @@ def test_the_table_says_the_same(files):
     lines = count_minutes(files.read(), [*SCENES]).text.splitlines()
     assert lines[1].split() == ["office", "2.0", "2", "1.5", "1", "1", "1"]
     assert lines[-1] == (
-        "1 of 2 scans begun; 2.0 minutes each. 1 answers have no time and count as 0."
+        "1 of 2 scans begun; 2.0 minutes each. Answers without a time, counted as 0: 1."
     )
 
 

@@ -110,6 +110,27 @@ def test_old_scans_are_dropped_when_the_memory_is_full(tmp_path):
     assert source.num_reads == 4
 
 
+def test_the_next_scan_is_read_ahead(tmp_path):
+    scans = shelf(tmp_path, {f"train/{name}": box_room() for name in "ab"})
+    scans.read_ahead(1).join()
+    assert scans._source.num_reads == 1
+    scans.open(1)
+    assert scans._source.num_reads == 1
+    assert scans.read_ahead(2) is None
+
+
+def test_nothing_is_read_ahead_in_place_of_the_scan_that_is_looked_at(tmp_path):
+    scans = shelf(tmp_path, {f"train/{name}": box_room() for name in "ab"}, memory=1000)
+    scans.open(0)
+    assert scans.read_ahead(1) is None
+
+
+def test_a_broken_scan_read_ahead_disturbs_nobody(tmp_path):
+    scans = shelf(tmp_path, {"train/a": Scene(np.zeros((0, 3)), None, None, None, None)})
+    scans.read_ahead(0).join()
+    assert "no points" in scans.broken[0]
+
+
 def test_a_scan_larger_than_the_memory_is_shown_still(tmp_path):
     scans = shelf(tmp_path, {"train/a": box_room()}, memory=1)
     assert scans.open(0) is scans.open(0)
