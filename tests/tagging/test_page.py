@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from browser import running
 from page_browser import CLASSES, FAR_AWAY, LONE, Page, rows, write_scans
+from scan_folders import write_scan
 from served import open_app, serving
 
 pytestmark = pytest.mark.slow
@@ -239,6 +240,17 @@ def test_of_a_thinned_scan_the_ball_has_all_its_points(folder, browser):
         assert page.ask("app.view.cloud.dense.count") > 500
         page.type("1", " ")
         page.until("app.view.cloud.dense")
+        assert page.errors() == []
+
+
+def test_a_scan_without_colors_is_colored_by_height(tmp_path, browser):
+    coords = np.random.default_rng(0).uniform(0, (3, 3, 2), (3000, 3))
+    write_scan(tmp_path / "hall.npz", coords)
+    (tmp_path / "classes.txt").write_text("wall\n", encoding="utf-8")
+    with serving(open_app(tmp_path)) as served:
+        page = Page(browser, served.address)
+        low, high = page.ask("app.view.cloud.uniforms.heights.value.toArray()")
+        assert high - low > 1.9
         assert page.errors() == []
 
 

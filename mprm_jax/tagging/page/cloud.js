@@ -21,6 +21,7 @@ const VERTEX = `
   uniform sampler2D palette; // color of each label; transparent: shown grey
   uniform vec3 glow;         // color mixed into the points inside
   uniform float glowing;     // how much of it
+  uniform vec2 heights;      // meters, lowest and highest; equal: points have colors
   uniform uint base;         // number of the first point, for picking
   in vec4 paint;
   #ifdef PICKING
@@ -34,6 +35,12 @@ const VERTEX = `
     float along = dot(middle, point / far);
     float sqGap = dot(middle, middle) - along * along;
     return sqGap < clearRadius * clearRadius && far < along;
+  }
+
+  vec3 ownColor() {
+    if (heights.x == heights.y) return paint.rgb;
+    float up = clamp((position.z - heights.x) / (heights.y - heights.x), 0.0, 1.0);
+    return mix(vec3(0.35, 0.50, 0.65), vec3(1.0, 0.92, 0.72), up);
   }
 
   vec3 grey(vec3 color) {
@@ -56,8 +63,8 @@ const VERTEX = `
       number = base + uint(gl_VertexID) + 1u;
     #else
       vec4 label = texture(palette, vec2((paint.a * 255.0 + 0.5) / 256.0, 0.5));
-      vec3 labelled = label.a > 0.5 ? label.rgb : grey(paint.rgb);
-      shade = mix(paint.rgb, labelled, mixing);
+      vec3 own = ownColor();
+      shade = mix(own, label.a > 0.5 ? label.rgb : grey(own), mixing);
       if (inside) shade = mix(shade, glow, glowing);
       else if (outside == ${OUTSIDE.GREY}) shade = grey(shade);
       else if (outside == ${OUTSIDE.DARK}) shade *= 0.6;
@@ -101,6 +108,7 @@ export class Cloud {
       palette: { value: makePalette() },
       glow: { value: new THREE.Color(1, 0.85, 0.2) },
       glowing: { value: 0 },
+      heights: { value: new THREE.Vector2() },
       base: { value: 0 },
     };
     this.drawing = this.makeMaterial({});
@@ -151,6 +159,11 @@ export class Cloud {
     };
     this.group.add(points);
     return { points, geometry, positions, base, count };
+  }
+
+  // Points without colors are colored by their height.
+  setHeights(low, high, hasColors) {
+    this.uniforms.heights.value.set(low, hasColors ? low : high);
   }
 
   // Draws only the points from `start` to `end` in the order of all chunks, then the dense ones.

@@ -132,7 +132,7 @@ class App {
     this.view.cloud?.dispose();
     const cloud = new Cloud();
     cloud.addChunk(first);
-    this.view.setCloud(cloud, scan.bounds);
+    this.view.setCloud(cloud, scan.bounds, scan.has_colors);
     this.resetCeiling();
     history.replaceState(null, "", `#scan=${scan.index}`);
     this.scanList.show();

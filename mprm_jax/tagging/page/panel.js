@@ -47,9 +47,9 @@ export class Panel {
     const shown = wanted ? this.found : rows;
     keepingFocus(() => byId("classes").replaceChildren(...shown.map(classButton)));
     if (this.found.length) byId("classes").firstChild.classList.add("first-found");
-    if (wanted && !this.found.length) {
-      byId("classes").append(`No class starts with "${wanted}". Add it below.`);
-    }
+    const nothing = !rows.length ? "There is no class yet. Add the first one below." :
+      `No class starts with "${wanted}". Add it below.`;
+    if (!shown.length) byId("classes").append(element("p", {}, nothing));
   }
 
   // rows: [{id, title, text, note, selected, done, press}] below the classes, or none

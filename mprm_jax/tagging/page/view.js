@@ -6,14 +6,15 @@
 
 import * as THREE from "three";
 import { OrbitControls } from "./OrbitControls.js";
+import { Shading } from "./shading.js";
 
 const STILL_AFTER = 150; // ms without a change of the camera
 const FLIGHT = 350; // ms
-const SLOW = 40; // ms per frame while moving: draw fewer points
-const FAST = 22; // ms: draw more
+const SLICE = 25; // ms that drawing a slice may take
 const FEWEST = 50_000; // points in a slice
 const REACH = 10; // pixels around the pointer in which a point is picked
 const ELEVATION = 0.8; // height over distance, of the camera above a ball
+const [COLORED, BARE] = [20, 60]; // strength of the shading with and without colors
 const UP = new THREE.Vector3(0, 0, 1);
 const BACKGROUND = 0x14171a;
 
@@ -50,12 +51,15 @@ const MARK_FRAGMENT = `
 export class View {
   constructor(container) {
     this.container = container;
-    this.renderer = new THREE.WebGLRenderer({ antialias: false, preserveDrawingBuffer: true });
+    this.renderer = new THREE.WebGLRenderer({
+      antialias: false, preserveDrawingBuffer: true, depth: false,
+    });
     this.renderer.autoClear = false;
     this.renderer.setClearColor(BACKGROUND);
     this.canvas = this.renderer.domElement;
     this.canvas.addEventListener("webglcontextrestored", () => this.changed());
     container.append(this.canvas);
+    this.shading = new Shading();
     this.scene = new THREE.Scene();
     this.overlay = new THREE.Scene();
     this.camera = new THREE.PerspectiveCamera(50, 1, 0.05, 1000);
@@ -94,9 +98,12 @@ export class View {
     this.overlay.add(this.outline, this.marks);
   }
 
-  setCloud(cloud, bounds) {
+  setCloud(cloud, bounds, hasColors) {
     if (this.cloud) this.scene.remove(this.cloud.group);
     this.cloud = cloud;
+    cloud.setHeights(bounds[0][2], bounds[1][2], hasColors);
+    this.strength = hasColors ? COLORED : BARE;
+    this.fresh = true;
     this.scene.add(cloud.group);
     this.box = new THREE.Box3(...bounds.map((corner) => new THREE.Vector3(...corner)));
     const extent = Math.max(this.box.getSize(new THREE.Vector3()).length(), 1);
@@ -220,10 +227,10 @@ export class View {
     this.scheduled = null;
     if (this.flight) this.fly(now);
     if (!this.cloud) return;
+    if (this.drawing) return this.schedule(); // pictures that wait in line make the view lag
     const moving = now - this.lastMove < STILL_AFTER;
     if (this.stale) this.startPicture(moving);
-    if (!this.drawn || !moving) this.drawSlice();
-    this.adapt(now, moving);
+    if (!this.drawn || !moving) this.drawSlice(moving);
     if (this.stale || (this.drawn < this.cloud.total && !moving)) return this.schedule();
     if (moving && this.coarse) {
       clearTimeout(this.waiting);
@@ -235,18 +242,33 @@ export class View {
     this.stale = false;
     this.drawn = 0;
     this.coarse = moving && this.budget < this.cloud.total;
+    this.renderer.setRenderTarget(this.shading.target);
     this.renderer.clear();
+    this.renderer.setRenderTarget(null);
     this.setSizes(this.coarse);
   }
 
-  drawSlice() {
+  drawSlice(moving) {
     const end = Math.min(this.drawn + this.budget, this.cloud.total);
     this.cloud.showRange(this.drawn, end);
+    this.renderer.setRenderTarget(this.shading.target);
     this.renderer.render(this.scene, this.camera);
-    this.fitOutline();
-    this.renderer.render(this.overlay, this.camera);
+    this.renderer.setRenderTarget(null);
+    this.timeSlice(end - this.drawn);
     this.drawn = Math.max(end, 1);
     this.frames += 1;
+    const complete = end >= this.cloud.total;
+    if (!moving && !complete && !this.fresh) return; // the picture before is better so far
+    if (complete) this.fresh = false;
+    this.present();
+  }
+
+  present() {
+    const slow = this.coarse && this.budget === FEWEST; // as where the processor draws
+    this.shading.uniforms.strength.value = slow ? 0 : this.strength;
+    this.shading.present(this.renderer, this.camera);
+    this.fitOutline();
+    this.renderer.render(this.overlay, this.camera);
   }
 
   // The circle in which the camera sees the ball: wider than the ball, the nearer the camera.
@@ -280,15 +302,27 @@ export class View {
     return above ? flatCeiling : 1e9;
   }
 
-  // Fits the number of points in a slice to what two moving frames after another took.
-  adapt(now, moving) {
-    if (moving && now - this.lastFrame < 3000) {
-      const took = now - this.lastFrame;
-      const change = took > SLOW ? Math.max(SLOW / took, 0.3) : took < FAST ? 1.25 : 1;
-      const most = Math.max(this.cloud.total, FEWEST);
-      this.budget = Math.round(Math.min(Math.max(change * this.budget, FEWEST), most));
-    }
-    this.lastFrame = moving ? now : -Infinity;
+  // Measures how long the graphics card takes for a slice, and fits the next one to that.
+  timeSlice(points) {
+    const gl = this.renderer.getContext();
+    const sync = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+    const start = performance.now();
+    this.drawing = true;
+    const look = () => {
+      if (gl.clientWaitSync(sync, 0, 0) === gl.TIMEOUT_EXPIRED) return setTimeout(look, 1);
+      gl.deleteSync(sync);
+      this.drawing = false;
+      this.adapt(points, performance.now() - start);
+    };
+    setTimeout(look, 1);
+  }
+
+  adapt(points, took) {
+    if (points < this.budget && took < SLICE) return; // a small slice says nothing of larger ones
+    const change = Math.min(Math.max(SLICE / took, 0.3), 1.5);
+    const most = Math.max(this.cloud.total, FEWEST);
+    this.budget = Math.round(Math.min(Math.max(change * points, FEWEST), most));
   }
 
   resize() {
@@ -298,6 +332,8 @@ export class View {
     this.renderer.setSize(clientWidth, clientHeight);
     this.camera.aspect = clientWidth / clientHeight;
     this.camera.updateProjectionMatrix();
+    const { x, y } = this.renderer.getDrawingBufferSize(new THREE.Vector2());
+    this.shading.resize(x, y, this.renderer.getPixelRatio());
     this.marks.material.uniforms.ratio.value = this.renderer.getPixelRatio();
     this.changed();
   }
