@@ -45,7 +45,7 @@ class Said:
         """
         self.folder, self._scale = folder, scale
         tags, clicks = folder / TAGS_FILE, folder / CLICKS_FILE
-        self._tags = TagTable(tuple(classes or ()), {})
+        self._tags = TagTable(tuple(classes or ()), {}, {})
         if tags.is_file():
             self._tags = read_tags(tags, scenes, classes)
         self.classes: Sequence[str] = self._tags.classes

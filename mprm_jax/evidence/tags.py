@@ -24,7 +24,6 @@ Two more columns may be there, which `mprm tag` writes: `seconds`, the time that
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from mprm_jax.errors import UserError
@@ -53,7 +52,7 @@ class TagTable(NamedTuple):
 
     classes: tuple[str, ...]  # in index order
     rows: Mapping[str, Sequence[TagRow]]  # by scene
-    unsure: Mapping[str, Sequence[TagRow]] = MappingProxyType({})  # by scene; these say nothing
+    unsure: Mapping[str, Sequence[TagRow]]  # by scene; these say nothing
 
 
 def read_tags(

@@ -274,7 +274,7 @@ class TagFiles:
 
     def _parsed(self, contents: _Contents) -> Evidence:
         classes = self._class_names(contents)
-        tags = TagTable(classes or (), {})
+        tags = TagTable(classes or (), {}, {})
         if contents.tags is not None:
             tags = read_tags(self._tags, self._scenes, classes)
         clicks = ClickTable({})

@@ -85,7 +85,7 @@ def test_a_work_directory_on_a_full_disk(small, tmp_path, error_of, monkeypatch)
 def begun(small, store, tmp_path, error_of, monkeypatch):
     """A work directory that was claimed for the small run, which then ended."""
 
-    def fit(*_):
+    def fit(*_, **__):
         raise UserError("ended")
 
     monkeypatch.setattr("mprm_jax.commands.train_cls.fit", fit)

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from fake_source import DeadlySource, FakeSource, box_room, scene_tags
+from scan_folders import write_folder
 
 from mprm_jax.config import DataConfig
 from mprm_jax.errors import UserError
+from mprm_jax.evidence.folder import Folder
 from mprm_jax.evidence.known_labels import LabeledScenes
 from mprm_jax.one_writer import only_writer
 from mprm_jax.scans.scene import Clicks
@@ -404,3 +406,19 @@ def test_lost_candidate_sets_are_made_again(tmp_path):
     store = run(source, tmp_path).store
     (store.folder("train", store.scenes("train")[0]) / "candidates.npz").unlink()
     assert run(source, tmp_path).num_new == 1
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_what_people_said_reaches_worker_processes(tmp_path, tagged):
+    scans = tmp_path / "scans"
+    write_folder(scans)
+    (scans / "classes.txt").write_text("wall\nfloor\n")
+    if not tagged:
+        (scans / "tags.csv").unlink()
+    clicks = ("scene,x,y,z,class,answer", "office,0,0,0,floor,yes", "floor1/hall,0,0,0,,none")
+    (scans / "clicks.csv").write_text("\n".join(clicks) + "\n")
+    source = LabeledScenes(Folder(scans), "all")
+    data = dataclasses.replace(DATA, point_labels="all", colors="none")
+    store = run(source, tmp_path, data, workers=2).store
+    assert [store.info("train", scene).clicks for scene in ("office", "floor1_hall")] == [1, 1]
+    assert store.info("train", "office").has_tags == tagged
