@@ -421,4 +421,3 @@ def test_what_people_said_reaches_worker_processes(tmp_path, tagged):
     data = dataclasses.replace(DATA, point_labels="all", colors="none")
     store = run(source, tmp_path, data, workers=2).store
     assert [store.info("train", scene).clicks for scene in ("office", "floor1_hall")] == [1, 1]
-    assert store.info("train", "office").has_tags == tagged
