@@ -52,6 +52,7 @@ def rounds(args: argparse.Namespace) -> Iterator[dict]:
     """Yields a row for each network that was trained."""
     clicks = pathlib.Path("rooms") / args.data.partition(":")[2] / "clicks.csv"
     clicks.unlink(missing_ok=True)
+    command("prepare", "--data", args.data)  # clicks of an earlier run are gone
     yield {"round": 1, "stage": "cls", "from": STARTS[0]} | cls(args, "cls1")
     labels = refined("cls1", "labels1")
     yield {"round": 1, "stage": "seg", "from": STARTS[0]} | labels | seg(args, "seg1", "labels1")
