@@ -83,7 +83,7 @@ def fit(
     ):
         fresh = init_state(stage, optimizer, loader.example(), config.seed)
         if start_from is not None and not checkpoints.has_any():
-            fresh = with_weights_of(start_from, fresh)
+            fresh = with_weights_of(start_from, fresh, mesh)
         state, position = _restored(checkpoints, replicate(fresh, mesh), config)
         if position.epoch == length.epochs:
             return state

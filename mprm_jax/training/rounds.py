@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 
-from mprm_jax.training.parallel import make_mesh
 from mprm_jax.training.steps import TrainState
 from mprm_jax.training.trained import open_network
 from mprm_jax.training.workdir import noted_data, seconds_before
@@ -39,16 +38,21 @@ def round_of(first: pathlib.Path, fingerprint: str) -> tuple[pathlib.Path, pathl
     return workdir, before
 
 
-def with_weights_of(workdir: pathlib.Path, fresh: TrainState) -> TrainState:
+def with_weights_of(
+    workdir: pathlib.Path, fresh: TrainState, mesh: jax.sharding.Mesh
+) -> TrainState:
     """A fresh state with the weights and running statistics of the last checkpoint of a run.
 
     Arrays of another shape, as the last layer's after a class was added, stay as they are.
+
+    Args:
+      mesh: of all devices that train; every host reads the checkpoint.
 
     Raises:
       FileNotFoundError: no run or no checkpoint there.
       ValueError: files that cannot be read.
     """
-    network = open_network(workdir, None, "last", make_mesh(jax.local_devices()[:1]))
+    network = open_network(workdir, None, "last", mesh)
     found = _by_path(network.state)
     num_kept = 0
 

@@ -25,9 +25,13 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("data"))
 
 
+def one_device():
+    return make_mesh(jax.devices()[:1])
+
+
 def fresh_state(workdir, seed):
     """A state of the network of a run, drawn with another seed."""
-    network = open_network(workdir, None, "last", make_mesh(jax.devices()[:1]))
+    network = open_network(workdir, None, "last", one_device())
     num_classes = len(network.data["classes"])
     stage = make_stage(network.data["stage"], network.config, num_classes)
     example = pack([], bucket_shape(network.config, num_classes)).batch
@@ -39,7 +43,7 @@ def test_all_weights_carry_over_and_the_step_starts_at_zero(store, tmp_path, sta
     workdir = write_network(tmp_path / stage, store, stage)
     fresh, trained = fresh_state(workdir, seed=9)
     with caplog.at_level(logging.INFO):
-        state = with_weights_of(workdir, fresh)
+        state = with_weights_of(workdir, fresh, one_device())
     assert f"starting from the weights of {workdir}, step 1" in caplog.text
     assert "another shape" not in caplog.text and int(state.step) == 0
     for name in ("params", "batch_stats"):
@@ -51,6 +55,7 @@ def test_all_weights_carry_over_and_the_step_starts_at_zero(store, tmp_path, sta
     assert any(drawn)
 
 
+@pytest.mark.slow
 def test_after_a_class_was_added_all_but_the_last_layer_carries_over(store, tmp_path, caplog):
     old = write_network(tmp_path / "old", store, "seg")
     rooms = {"train/a": box_room()}
@@ -58,7 +63,7 @@ def test_after_a_class_was_added_all_but_the_last_layer_carries_over(store, tmp_
     more = prepare(source, tmp_path / "store", CONFIG.data, workers=0).store
     fresh, _ = fresh_state(write_network(tmp_path / "new", more, "seg"), seed=9)
     with caplog.at_level(logging.INFO):
-        state = with_weights_of(old, fresh)
+        state = with_weights_of(old, fresh, one_device())
     assert "arrays are of another shape and start anew" in caplog.text
     _, trained = fresh_state(old, seed=9)
     same, other = [], []
@@ -76,4 +81,4 @@ def test_after_a_class_was_added_all_but_the_last_layer_carries_over(store, tmp_
 def test_a_place_without_a_run_is_one_line(store, tmp_path):
     fresh, _ = fresh_state(write_network(tmp_path / "seg", store, "seg"), seed=9)
     with pytest.raises(FileNotFoundError, match="not the work directory of a run"):
-        with_weights_of(tmp_path / "nowhere", fresh)
+        with_weights_of(tmp_path / "nowhere", fresh, one_device())
