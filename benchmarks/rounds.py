@@ -1,8 +1,8 @@
 """Rounds of tagging and training with a simulated person: does going on from the last weights pay?
 
-Round 1 trains both networks of Rooms. Then the most doubtful points of each room are asked, first
-by MPRM, and answered from the truth. Round 2 trains each network with as many steps as round 1:
-once from its weights of round 1, once anew. Everything goes through the commands that a person
+Round 1 trains both networks of Rooms. Then the points of each room that MPRM doubts most are asked,
+and answered from the truth. Round 2 trains each network with as many steps as round 1: once from
+its weights of round 1, once anew. Everything goes through the commands that a person
 uses; what has its results already is not repeated:
 
     python benchmarks/rounds.py --clicks 20 --output benchmarks/results/rounds.json
@@ -58,16 +58,15 @@ def rounds(args: argparse.Namespace) -> Iterator[dict]:
     yield {"round": 1, "stage": "seg", "from": STARTS[0]} | labels | seg(args, "seg1", "labels1")
     answer(args, Export("cls1/pseudo_labels"), clicks)
     command("prepare", "--data", args.data)
-    for name, start in zip(("anew", "on"), STARTS, strict=True):
-        how = ["--start-from", "anew" if name == "anew" else "cls1"]
-        yield {"round": 2, "stage": "cls", "from": start} | cls(args, f"cls2-{name}", *how)
     labels = refined("cls1", "labels2")
-    yield {"round": 2, "stage": "labels", "from": "MPRM of round 1, with clicks"} | labels
-    labels = refined("cls2-on", "labels2-on")
     for name, start in zip(("anew", "on"), STARTS, strict=True):
         how = ["--start-from", "anew" if name == "anew" else "seg1"]
-        found = seg(args, f"seg2-{name}", "labels2-on", *how)
+        found = seg(args, f"seg2-{name}", "labels2", *how)
         yield {"round": 2, "stage": "seg", "from": start} | labels | found
+    for name, start in zip(("anew", "on"), STARTS, strict=True):
+        how = ["--start-from", "anew" if name == "anew" else "cls1"]
+        found = cls(args, f"cls2-{name}", *how)
+        yield {"round": 2, "stage": "cls", "from": start} | found
 
 
 def cls(args: argparse.Namespace, name: str, *flags: str) -> dict:
