@@ -169,7 +169,7 @@ def path_table(results: Results, with_paper: bool) -> list[Block]:
 def rule_table(results: Results) -> list[Block]:
     """Whose tags decide which classes a point may take."""
     names = {
-        "intersection": "those of all its balls (default)",
+        "intersection": "those of all its balls",
         "ball": "those of any of its balls",
         "scene": "those of its scene",
     }

@@ -13,6 +13,9 @@ const VERTEX = `
   }`;
 
 const FRAGMENT = `
+  // Points are discs that face the camera: on a slanted surface their depths overlap by this much.
+  const float ROUGHNESS = 0.02; // log2 of the distance, 1.4 % of it
+
   uniform sampler2D colors;
   uniform sampler2D depths;
   uniform vec2 pixel;      // size of one, as a part of the picture
@@ -34,7 +37,8 @@ const FRAGMENT = `
     float behind = 0.0;
     for (int i = 0; i < 8; i++) {
       float angle = 0.7853982 * float(i);
-      behind += max(0.0, own - logDistance(place + pixel * vec2(cos(angle), sin(angle)))) / 8.0;
+      float other = logDistance(place + pixel * vec2(cos(angle), sin(angle)));
+      behind += max(0.0, own - other - ROUGHNESS) / 8.0;
     }
     float light = own >= 1e3 ? 1.0 : exp(-strength * min(behind, 0.1));
     result.rgb *= light;

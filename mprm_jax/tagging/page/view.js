@@ -289,7 +289,7 @@ export class View {
     const height = this.renderer.getDrawingBufferSize(new THREE.Vector2()).y;
     const perMeter = height / 2 / Math.tan(THREE.MathUtils.degToRad(camera.fov / 2));
     const wider = coarse ? Math.min(Math.sqrt(cloud.total / this.budget), 2.5) : 1;
-    uniforms.pointSize.value = 1.8 * cloud.spacing * this.sizeFactor * wider * perMeter;
+    uniforms.pointSize.value = 2.2 * cloud.spacing * this.sizeFactor * wider * perMeter;
     uniforms.smallest.value = 1.5 * this.renderer.getPixelRatio();
     uniforms.ceiling.value = this.visibleBelow();
   }
