@@ -129,13 +129,16 @@ def test_a_run_without_a_checkpoint(export, workdir, tmp_path):
     assert_nothing_is_written(tmp_path)
 
 
-def test_a_run_of_the_other_stage(export, rooms, tmp_path):
+def test_a_run_of_the_other_stage_predicts_and_mines_nothing(export, rooms, tmp_path):
     write_network(tmp_path / "run", rooms, "seg")
-    ended = export("--workdir", tmp_path / "run", "--output", tmp_path / "labels")
-    assert ended.error.startswith(
-        f"{tmp_path / 'run'}: a run of stage seg, needed is one of stage cls; give another"
-    )
+    where = ("--workdir", tmp_path / "run", "--output", tmp_path / "labels")
+    ended = export(*where, "--set", "mining.votes=2")
+    assert ended.error == "--set mining.votes=2: a network of stage seg mines nothing."
     assert_nothing_is_written(tmp_path)
+    ended = export(*where)
+    assert ended.status == 0 and "with tags" in ended.out
+    settings = Export(tmp_path / "labels").manifest.settings
+    assert "predicted" in settings and len(settings["prior"]) == len(rooms.classes)
 
 
 @pytest.mark.parametrize(
