@@ -305,17 +305,21 @@ def _require_apart(source: Source, store: pathlib.Path) -> None:
 
 
 def _previous(job: Job) -> Manifest | None:
-    """The manifest of an earlier run; refuses one of other settings or classes."""
+    """The manifest of an earlier run; refuses one of other settings, or classes but added ones."""
     if not (job.store / MANIFEST_FILE).is_file():
         return None
     manifest = read_manifest(job.store)
     require_settings(job.store, manifest, job.settings)
-    if manifest.name != job.source.name or manifest.classes != tuple(job.source.classes):
+    known, classes = manifest.classes, tuple(job.source.classes)
+    if manifest.name != job.source.name or known != classes[: len(known)]:
         raise UserError(
-            f"{job.store}: holds {manifest.name} with {len(manifest.classes)} classes, not "
-            f"{job.source.name} with these {len(job.source.classes)} classes; "
+            f"{job.store}: holds {manifest.name} with {len(known)} classes, not "
+            f"{job.source.name} with these {len(classes)} classes; "
             "choose another --store or delete this one."
         )
+    if known != classes:  # added while tagging
+        added = ", ".join(classes[len(known) :])
+        logger.info("%s: classes were added (%s); preparing all again", job.store, added)
     return manifest
 
 

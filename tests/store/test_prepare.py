@@ -421,3 +421,18 @@ def test_what_people_said_reaches_worker_processes(tmp_path, tagged):
     data = dataclasses.replace(DATA, point_labels="all", colors="none")
     store = run(source, tmp_path, data, workers=2).store
     assert [store.info("train", scene).clicks for scene in ("office", "floor1_hall")] == [1, 1]
+
+
+def test_classes_may_be_added_and_all_scenes_are_prepared_again(tmp_path, caplog):
+    source = make_source(tmp_path, val_b=box_room(1))
+    run(source, tmp_path)
+    source.classes = (*source.classes, "sofa")
+    with caplog.at_level(logging.INFO):
+        again = run(source, tmp_path)
+    assert "classes were added (sofa)" in caplog.text
+    assert (again.num_new, again.num_kept) == (2, 0)
+    scene = again.store.scenes("train")[0]
+    assert again.store.classes[-1] == "sofa"
+    assert again.store.weak_labels("train", scene).tags.shape[1] == 4
+    assert again.store.candidates("train", scene).allowed.shape[1] == 4
+    assert run(source, tmp_path).num_kept == 2
