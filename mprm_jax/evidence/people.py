@@ -4,11 +4,13 @@ A folder of anyone's scans has them beside the scans; other data sets in their r
 they count instead of tags that point labels would give.
 """
 
+import logging
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.clicks import NO, UNSURE, ClickRow, ClickTable, read_clicks
@@ -17,6 +19,9 @@ from mprm_jax.scans.scan_files import CLICKS_FILE, TAGS_FILE
 from mprm_jax.scans.scene import Clicks, Scene, Source, WeakLabels
 from mprm_jax.types import Array
 
+logger = logging.getLogger(__name__)
+
+SAME_PLACE = 0.02  # meters, within which two clicks mean one place
 STRAY = 0.5  # meters from every point of the scan, from where a click cannot be meant
 
 _SOME_POINTS = 100_000
@@ -137,7 +142,22 @@ class Said:
                 )
         named = np.array([[known == row.class_name for known in self.classes] for row in rows])
         negative = np.array([row.answer == NO for row in rows])
-        return Clicks(points, named ^ negative[:, None], ~negative)
+        allowed = named ^ negative[:, None]
+        self._report_clashes(rows, points, allowed)
+        return Clicks(points, allowed, ~negative)
+
+    def _report_clashes(self, rows: Sequence[ClickRow], points: Array, allowed: Array) -> None:
+        """Names the lines that say of one place what cannot both be."""
+        for i, j in cKDTree(points).query_pairs(SAME_PLACE):
+            if not np.any(allowed[i] & allowed[j]) and np.any(allowed[i] | allowed[j]):
+                first, second = sorted((rows[i].line, rows[j].line))
+                logger.warning(
+                    "%s: lines %d and %d contradict each other; the class, or none, that was "
+                    "named last counts.",
+                    self.folder / CLICKS_FILE,
+                    first,
+                    second,
+                )
 
     def _counting(self, name: str) -> list[ClickRow]:
         return [row for row in self._clicks.rows.get(name, ()) if row.answer != UNSURE]

@@ -5,10 +5,17 @@ from typing import Any
 import numpy as np
 
 from mprm_jax.evidence.candidates import Candidates, scene_sets
+from mprm_jax.store.datasets import refreshed
 from mprm_jax.store.exports import Export, ExportedScene
 from mprm_jax.store.scenes import SceneStore
+from mprm_jax.training.hosts import first_on_each_disk
 
 CANDIDATES = "candidates"  # rule of `mining.allowed`
+
+
+def with_evidence_now(store: SceneStore) -> SceneStore:
+    """The store with what people said since it was prepared; hosts take turns on a disk."""
+    return first_on_each_disk([store.path], lambda: refreshed(store), "the prepared data")
 
 
 def usable_sets(store: SceneStore, split: str, scene: str, labels: str) -> Candidates:

@@ -12,6 +12,7 @@ from mprm_jax.config import Config
 from mprm_jax.errors import UserError
 from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
 from mprm_jax.geometry.voxels import spread_to_points
+from mprm_jax.labeling.candidates import with_evidence_now
 from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.mining import export_pseudo_labels, make_mining
 from mprm_jax.models.mprm import Mprm
@@ -62,7 +63,7 @@ def export_run(
     """
     mesh = make_mesh(choose_devices(num_devices))
     network = open_network(workdir, "cls", checkpoint, mesh)
-    scenes = open_store(network, store)
+    scenes = open_store(network, with_evidence_now(open_store(network, store)).path)
     config = mining_config(network.config, settings)
     directory = output or workdir / "pseudo_labels"
     logger.info(

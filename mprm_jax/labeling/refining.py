@@ -28,7 +28,7 @@ from mprm_jax.errors import UserError
 from mprm_jax.evaluation.pictures import Panel, draw_panels
 from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
 from mprm_jax.evidence.candidates import Candidates
-from mprm_jax.labeling.candidates import sets_of_export
+from mprm_jax.labeling.candidates import sets_of_export, with_evidence_now
 from mprm_jax.labeling.choice import exported_probabilities
 from mprm_jax.labeling.exporting import write_scans
 from mprm_jax.labeling.measuring import measure_labels
@@ -292,7 +292,8 @@ def refine_run(
     if tune_scenes < 0:
         raise UserError(f"--tune {tune_scenes}: give a number of scenes, or 0 not to tune.")
     export = Export(path)
-    scenes = export.open_store(store)
+    scenes = with_evidence_now(export.open_store(store))
+    export.require_scenes(scenes)
     if tune_scenes:
         chosen = _tuned(export, scenes, settings, tune_scenes) if is_first_host() else settings
         told = exchange(json.dumps(dataclasses.asdict(chosen)), "kernels chosen")[0]

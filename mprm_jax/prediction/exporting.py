@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from mprm_jax.errors import UserError
-from mprm_jax.labeling.candidates import usable_sets
+from mprm_jax.labeling.candidates import usable_sets, with_evidence_now
 from mprm_jax.labeling.choice import decide, over_prior
 from mprm_jax.labeling.exporting import report_export
 from mprm_jax.labeling.mining import MINED, begin_together, finish_together, has_evidence
@@ -71,7 +71,7 @@ def export_predictions(
     """
     mesh = make_mesh(choose_devices(num_devices))
     network = open_network(workdir, "seg", checkpoint, mesh)
-    scenes = open_store(network, store)
+    scenes = open_store(network, with_evidence_now(open_store(network, store)).path)
     directory = output or workdir / "pseudo_labels"
     manifest = _manifest(network, scenes, split)
     found = begin_together(directory, manifest, is_own=output is None)

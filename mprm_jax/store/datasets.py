@@ -1,7 +1,9 @@
 """From the words after `--data` to a source, and to a prepared store that is up to date."""
 
+import dataclasses
 import hashlib
 import logging
+import os
 import pathlib
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +171,29 @@ def ensure_store(
     source = open_dataset(spec, config.data, rooms_root)
     source = with_tags(source, tags, config.data.sphere_radius)
     return prepare(source, path, config.data, spec=spec, tags=tags, workers=workers).store
+
+
+def refreshed(store: SceneStore) -> SceneStore:
+    """The store with what people said since it was prepared, if its scans are where they were.
+
+    Raises:
+      ValueError, OSError: as of `prepare`.
+    """
+    spec, settings = store.manifest.spec, store.manifest.settings
+    kind, _, place = spec.partition(":")
+    folders = [ROOMS_ROOT / (place or DEFAULT_SIZE)] if kind == "rooms" else []
+    folders += _folders(spec, settings.tags)
+    here = spec and all(folder.is_dir() for folder in folders)
+    if not here or not os.access(store.path, os.W_OK):
+        return store
+    known = {field.name for field in dataclasses.fields(DataConfig)}
+    values = {name: x for name, x in dataclasses.asdict(settings).items() if name in known}
+    data = DataConfig(**values)
+    source = with_tags(open_dataset(spec, data), settings.tags, data.sphere_radius)
+    there = {scene for scenes in source.splits.values() for scene in scenes}
+    if not {key.partition("/")[2] for key in store.manifest.scenes} <= there:
+        return store  # other scans have that place by now, or seen from this folder
+    return prepare(source, store.path, data, spec=spec, tags=settings.tags).store
 
 
 def open_source(spec: str, *, scale: float = 1.0, test_area: int = 5) -> Source:

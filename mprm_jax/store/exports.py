@@ -109,6 +109,12 @@ class Export:
     def require_store(self, store: SceneStore) -> None:
         """Raises `ValueError` unless the export was made from just this data."""
         manifest, remedy = self.manifest, "export the pseudo-labels again, or give its --store."
+        num_known = len(manifest.classes)
+        if tuple(store.classes)[:num_known] == manifest.classes and len(store.classes) > num_known:
+            raise UserError(
+                f"{self.path}: made before class {store.classes[num_known]!r} was added; train "
+                "again, which goes on from the weights that are there."
+            )
         if tuple(store.classes) != manifest.classes:
             raise UserError(
                 f"{self.path}: its {len(manifest.classes)} classes are not the "
@@ -188,15 +194,18 @@ def begin_export(folder: pathlib.Path, manifest: ExportManifest) -> Export | Non
 
 def set_aside_another(folder: pathlib.Path, manifest: ExportManifest) -> None:
     """Moves an export that is another one to a free name beside it; does nothing for this one."""
-    try:
-        for name in (MANIFEST_FILE, BEGUN_FILE):
-            if (folder / name).is_file():
-                _require_same(folder / name, manifest)
-    except UserError as error:
+    changed = [
+        difference
+        for name in (MANIFEST_FILE, BEGUN_FILE)
+        if (folder / name).is_file()
+        for difference in _differences(folder / name, manifest)
+    ]
+    if changed:
         aside = free_name(folder)
         with explain_failed_write(folder):
             folder.rename(aside)
-        logger.warning("%s It is now %s.", error, aside)
+        why = ", ".join(dict.fromkeys(changed))
+        logger.info("%s: held an earlier export (other %s), which is now %s", folder, why, aside)
 
 
 def finish_export(folder: pathlib.Path, manifest: ExportManifest, **settings: Any) -> None:
@@ -222,16 +231,20 @@ def as_stored(labels: Array) -> Array:
 
 def _require_same(path: pathlib.Path, manifest: ExportManifest) -> None:
     """Raises `ValueError` if what is there is another export."""
-    found = _read_manifest(path)
-    names = [field.name for field in dataclasses.fields(manifest)]
-    names = [name for name in names if name not in ("settings", "store", "clouds")]
-    changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
-    changed += [key for key, x in manifest.settings.items() if found.settings.get(key) != x]
-    if changed:
+    if changed := _differences(path, manifest):
         raise UserError(
             f"{path}: of another export ({', '.join(changed)} differ); "
             "choose another folder or delete this one."
         )
+
+
+def _differences(path: pathlib.Path, manifest: ExportManifest) -> list[str]:
+    """In what the export there is another one."""
+    found = _read_manifest(path)
+    names = [field.name for field in dataclasses.fields(manifest)]
+    names = [name for name in names if name not in ("settings", "store", "clouds")]
+    changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
+    return changed + [key for key, x in manifest.settings.items() if found.settings.get(key) != x]
 
 
 def _read_manifest(path: pathlib.Path) -> ExportManifest:

@@ -11,6 +11,7 @@ import numpy as np
 from mprm_jax.errors import UserError, explain
 from mprm_jax.evidence.candidates import CLICK_RADIUS
 from mprm_jax.evidence.clicks import ANSWERS, NO, YES
+from mprm_jax.evidence.people import STRAY
 from mprm_jax.tagging.balls_to_tag import BallsToTag, helpful_order, offered_balls
 from mprm_jax.tagging.class_colors import class_colors
 from mprm_jax.tagging.helpful_balls import Balls
@@ -237,6 +238,9 @@ class App:
         point, answer = numbers_of(body, "point", 3), body.get("answer")
         if answer not in ANSWERS:
             raise RefusedError(400, f"answer is {answer!r:.40}; give one of {', '.join(ANSWERS)}.")
+        low, high = self._open(index).bounds
+        if np.any((point < low - STRAY) | (point > high + STRAY)):
+            raise RefusedError(422, f"this point is more than {STRAY} m from the scan.")
         name = None
         if answer in (YES, NO):
             name = named_classes([body.get("class")], classes)[0]

@@ -146,7 +146,7 @@ def show_scan(scene: Scene, num_classes: int, data: DataConfig) -> ShownScan:
     coords, rows = coords.take(order, axis=0), rows[order]
     some = coords[:_VOXELIZED_POINTS]
     voxels = voxel_means(some, voxel_grid(some, data.voxel_size)).astype(np.float32)
-    grid = grid_balls(voxels, data.sphere_radius, data.seeds)
+    grid = grid_balls(voxels, bounds, data.sphere_radius, data.seeds)
     has_colors = scene.colors is not None
     colors = (
         scene.colors.take(rows, axis=0) if has_colors else np.full((len(rows), 3), GRAY, np.uint8)
@@ -155,19 +155,26 @@ def show_scan(scene: Scene, num_classes: int, data: DataConfig) -> ShownScan:
     return ShownScan(origin, coords, colors, rows, num_points, has_colors, voxels, bounds, grid)
 
 
-def grid_balls(voxels: Float32[Array, "V 3"], radius: float, placement: str) -> Balls:
+def grid_balls(
+    voxels: Float32[Array, "V 3"], bounds: Float32[Array, "2 3"], radius: float, placement: str
+) -> Balls:
     """The balls of the paper's grid that hold a voxel.
+
+    The grid is that of the scan, not of its voxels, so that it is the same with any voxel size.
+
+    Args:
+      bounds: lowest and highest coordinates of the scan, meters.
 
     Raises:
       UserError: there would be more than anyone can tag.
     """
-    count = np.prod(grid_seed_counts(voxels, radius).astype(float))
+    count = np.prod(grid_seed_counts(bounds, radius).astype(float))
     if count > MAX_BALLS:
         raise UserError(
             f"{count:.2g} balls of {radius:g} m would be needed to cover the scan; check the unit "
             "of its coordinates (data.scale) or raise data.sphere_radius."
         )
-    return filled_balls(voxels, grid_seeds(voxels, radius, placement), radius)
+    return filled_balls(voxels, grid_seeds(bounds, radius, placement), radius)
 
 
 def filled_balls(

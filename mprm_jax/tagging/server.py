@@ -112,7 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             logger.exception("%s %s", method, path)
             return self._no(500, f"{explain(error)}; the terminal shows more. Nothing was lost.")
         if answer.status >= 400:
-            logger.info("%s: %s", path, json.loads(answer.body)["error"])
+            logger.info("%s: %s", path[:80], json.loads(answer.body)["error"])
         return answer
 
     def _refused(self) -> Answer | None:

@@ -279,6 +279,11 @@ class TagFiles:
             tags = read_tags(self._tags, self._scenes, classes)
         clicks = ClickTable({})
         if contents.clicks is not None:
+            if not tags.classes:
+                raise UserError(
+                    f"{self._clicks}: nothing says which classes there are; bring {TAGS_FILE} or "
+                    f"{CLASSES_FILE} back."
+                )
             clicks = read_clicks(self._clicks, self._scenes, tags.classes)
         return Evidence(tags.classes, tags, clicks)
 

@@ -76,6 +76,12 @@ def open_store(network: TrainedNetwork, path: pathlib.Path | None) -> SceneStore
         store = SceneStore(place)
     except FileNotFoundError as error:
         raise MissingError(f"{error} Or say with --store where the scenes are.") from None
+    known = network.data["classes"]
+    if list(store.classes)[: len(known)] == known and len(store.classes) > len(known):
+        raise UserError(
+            f"{store.path}: class {store.classes[len(known)]!r} was added after the network was "
+            "trained; train again, which goes on from its weights."
+        )
     if list(store.classes) != network.data["classes"]:
         raise UserError(
             f"{store.path}: its {len(store.classes)} classes are not the "

@@ -94,3 +94,20 @@ def test_clicks_without_a_list_of_classes_are_one_line(tmp_path):
     write(tmp_path, "office,1,1,1,chair,yes")
     with pytest.raises(ValueError, match=r"clicks\.csv: nothing says which classes there are"):
         Said(tmp_path, ["office"], None)
+
+
+def test_clicks_that_contradict_each_other_are_named(tmp_path, caplog):
+    write(
+        tmp_path,
+        "office,0,0,0,,none",
+        "office,0,0,0.01,wall,yes",
+        "office,1,0,0,wall,yes",
+        "office,1,0,0,wall,no",
+        "office,2,0,0,wall,no",
+        "office,2,0,0,floor,no",
+        "office,2,0.1,0,chair,yes",
+    )
+    coords = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]])
+    Said(tmp_path, ["office"], CLASSES).clicks("office", None, coords)
+    said = [record.getMessage().split(": ")[1].split(";")[0] for record in caplog.records]
+    assert sorted(said) == [f"lines {i} and {j} contradict each other" for i, j in [(2, 3), (4, 5)]]

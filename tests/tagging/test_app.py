@@ -144,6 +144,12 @@ def test_clicks_come_and_go(app):
     assert post(app, "api/scan/0/unclick", id="gone")[0] == 409
 
 
+def test_a_click_far_from_the_scan_is_refused(app, tmp_path):
+    status, answer = post(app, "api/scan/0/click", point=[1, 2, 90], **{"class": 2}, answer="yes")
+    assert status == 422 and "more than 0.5 m from the scan" in answer["error"]
+    assert not (tmp_path / "clicks.csv").exists()
+
+
 def test_a_class_is_added_and_tagged(app):
     _, answer = post(app, "api/classes", name="lamp")
     assert [one["name"] for one in answer["classes"]] == ["wall", "floor", "chair", "lamp"]

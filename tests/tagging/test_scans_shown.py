@@ -146,3 +146,12 @@ def test_a_scan_that_cannot_be_read_is_remembered_until_it_can(tmp_path):
     source.scenes = {"train/a": box_room()}
     scans.open(0)
     assert not scans.broken
+
+
+def test_the_grid_is_that_of_the_scan_with_any_voxel_size():
+    coords = np.random.default_rng(0).uniform(0, (5, 4, 2.5), (4000, 3))
+    scene = Scene(coords, None, None, None, None)
+    grids = [
+        show_scan(scene, 3, DataConfig(voxel_size=voxel_size)).grid for voxel_size in (0.04, 0.16)
+    ]
+    np.testing.assert_array_equal(grids[0].centers, grids[1].centers)
