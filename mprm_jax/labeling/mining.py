@@ -293,7 +293,9 @@ def _choose(
                 point_voxel=store.point_voxel(split, scene),
             )
             save_scene(scene_file(directory, scene), exported)
-            uncovered, total = uncovered + int(np.sum(mined.num_balls == 0)), total + len(allowed)
+            if mined.num_balls.any():  # else it has clicks alone, and labels where they are
+                uncovered += int(np.sum(mined.num_balls == 0))
+                total += len(allowed)
             unlabeled += [] if allowed.any() else [scene]
             bar.update()
     _report(uncovered, total, unlabeled)

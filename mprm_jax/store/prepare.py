@@ -461,9 +461,11 @@ def _remark(manifest: Manifest, fresh: Mapping[str, SceneInfo]) -> None:
         )
     untagged = [s for s in manifest.splits["train"] if not manifest.scenes[f"train/{s}"].has_tags]
     if untagged:
+        num_clicked = sum(manifest.scenes[f"train/{scene}"].clicks > 0 for scene in untagged)
         logger.warning(
-            "%d of %d training scenes have no tags and give no balls, e.g. %s.",
+            "%d of %d training scenes have no tags and give no balls%s, e.g. %s.",
             len(untagged),
             len(manifest.splits["train"]),
+            f"; {num_clicked} of them have clicks, which count" if num_clicked else "",
             untagged[0],
         )
