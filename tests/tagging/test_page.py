@@ -279,6 +279,41 @@ def test_a_reload_goes_on_at_the_next_open_ball(folder, page):
     assert page.ask("app.tagging.ball.id") == ball
 
 
+def finish(page):
+    for _ in range(BALL_ROWS):
+        page.type("1", " ")
+
+
+def scan_facts(page):
+    script = "[...document.querySelectorAll('#scan-list small')].map((x) => x.textContent)"
+    return page.ask(script)
+
+
+def test_started_again_it_opens_the_scan_of_the_next_open_ball(folder, page, browser):
+    assert "not begun" in scan_facts(page)[1]
+    finish(page)
+    with serving(open_app(folder, max_points=10**6)) as served:
+        page.open(served.address)
+        assert page.ask("app.scan.name") == "office"
+        assert page.ask("app.tagging.ball.state") == "open"
+        assert f"{BALL_ROWS} of {BALL_ROWS} balls" in scan_facts(page)[0]
+        finish(page)
+    with serving(open_app(folder, max_points=10**6)) as served:
+        page.open(served.address)
+        page.until("document.getElementById('message').textContent.startsWith('All scans')")
+    assert len(tags_of(folder)) == 2 * BALL_ROWS
+
+
+def test_of_a_scan_that_was_begun_its_tagged_balls_are_counted(folder, page, browser):
+    page.driver.execute_script("app.openScan(1)")
+    page.until("app.scan.index === 1 && app.mode")
+    page.type("1", " ")
+    with serving(open_app(folder, max_points=10**6)) as served:
+        page.open(served.address)
+        assert page.ask("app.scan.name") == "hall"
+        assert "1 ball tagged" in scan_facts(page)[1]
+
+
 def test_ticks_that_were_not_saved_stay_over_a_reload(folder, page):
     page.type("1", " ", "3", "4")
     page.driver.refresh()
@@ -308,7 +343,7 @@ def test_whole_scans_are_tagged_where_no_balls_are_offered(folder, browser):
         page.type("1", " ")
         page.until("app.scan.name === 'office' && app.mode")
         page.type("2", " ")
-        assert "Every scan is done" in page.message
+        assert "All scans are done" in page.message
         assert page.errors() == []
     assert tags_of(folder) == ["wall", "floor"]
     assert all("x" not in row for row in rows(folder))

@@ -16,6 +16,7 @@ import { View } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
 const CHANGED = 409; // status of a refusal: the file says something else by now
+const ALL_DONE = "All scans are done. You can close this page.";
 const CLICK_MOVES = 5; // pixels: a press that moves farther turns the view
 
 class App {
@@ -76,19 +77,45 @@ class App {
   // Goes on where there is work, in the scan that the address names if there is some.
   async openFirst() {
     const asked = Number(new URLSearchParams(location.hash.slice(1)).get("scan") ?? NaN);
-    const usable = this.state.scans.filter(({ broken }) => !broken);
-    const first = usable.find(({ index }) => index === asked && this.hasWork(index)) ??
-      usable.find(({ index }) => this.hasWork(index)) ?? usable[0];
+    const { scans, mode } = this.state;
+    const order = [...scans].sort((a, b) => (b.index === asked) - (a.index === asked));
+    const next = this.readonly ? null : await this.firstWithWork(order, this.workOf(mode));
+    const first = next ?? order.find(({ broken }) => !broken);
     if (!first) return this.say("There is no scan that can be shown.", "bad");
-    await this.openScan(first.index, this.state.mode);
+    await this.openScan(first.index, mode);
+    if (!next && mode === "tag" && !this.readonly) this.say(ALL_DONE, "good");
   }
 
-  // Whether a scan has something open in the mode the page was started in.
-  hasWork(index) {
-    const scan = this.summary(index);
-    if (this.state.mode === "ask") return scan.questions > 0;
-    if (this.state.mode === "review") return scan.findings > 0;
-    return isOpen(scan);
+  // Whether a scan has something open in a mode.
+  workOf(mode) {
+    if (mode === "ask") return ({ questions }) => questions > 0;
+    if (mode === "review") return ({ findings }) => findings > 0;
+    return isOpen;
+  }
+
+  // The first of some scans that has work; null if none has. How many balls a scan has is known
+  // once it was read, so one that was begun is read to see whether any is open.
+  async firstWithWork(scans, hasWork) {
+    for (const { index } of scans) {
+      const scan = this.summary(index);
+      if (scan.broken || !hasWork(scan)) continue;
+      if (hasWork !== isOpen || scan.balls !== null || !answered(scan)) return scan;
+      await this.countBalls(scan);
+      if (!scan.broken && isOpen(scan)) return scan;
+    }
+    return null;
+  }
+
+  async countBalls(scan) {
+    this.say(`Looking for the next open ball: ${scan.name} …`, "hint");
+    try {
+      scan.balls = (await readJson(`api/scan/${scan.index}`)).balls.length;
+    } catch (error) {
+      this.refuse(error);
+      if (!error.status) throw error; // the server is silent
+      scan.broken = error.message;
+    }
+    this.scanList.show();
   }
 
   // Opens a scan; its first points are drawn at once, the others as they come.
@@ -332,8 +359,7 @@ class App {
   }
 
   nextScan() {
-    return this.goToWork(isOpen,
-      "Every scan is done. You can close this page.");
+    return this.goToWork(isOpen, ALL_DONE);
   }
 
   nextAsked() {
@@ -349,12 +375,12 @@ class App {
   }
 
   // Opens the next scan, from the current one on, that has work; says so if none has.
-  goToWork(hasWork, nothingLeft) {
+  async goToWork(hasWork, nothingLeft) {
     const { scans } = this.state;
     const start = scans.findIndex(({ index }) => index === this.scan.index) + 1;
     const order = [...scans.slice(start), ...scans.slice(0, start)];
-    const next = order.find((scan) => !scan.broken && scan.index !== this.scan.index &&
-      hasWork(scan));
+    const next = await this.firstWithWork(
+      order.filter(({ index }) => index !== this.scan.index), hasWork);
     return next ? this.openScan(next.index) : this.say(nothingLeft, "good");
   }
 

@@ -38,15 +38,24 @@ export class ScanList {
   }
 
   facts(scan) {
-    const of = scan.balls === null ? "" : ` of ${scan.balls}`;
-    const facts = [`${answered(scan)}${of} balls`, minutes(scan.seconds)];
+    const facts = [this.done(scan), minutes(scan.seconds)];
     for (const name of ["click", "question", "finding"]) {
       const number = scan[`${name}s`];
-      if (number) facts.push(`${number} ${name}${number === 1 ? "" : "s"}`);
+      if (number) facts.push(counted(number, name));
     }
     if (scan.scene_tags) facts.push("scene tags");
     return facts;
   }
+
+  // What is done, also where nobody counted the balls yet.
+  done(scan) {
+    if (scan.balls !== null) return `${answered(scan)} of ${counted(scan.balls, "ball")}`;
+    return answered(scan) ? `${counted(answered(scan), "ball")} tagged` : "not begun";
+  }
+}
+
+function counted(number, name) {
+  return `${number} ${name}${number === 1 ? "" : "s"}`;
 }
 
 // Balls with an answer, "not sure" included.
