@@ -1,6 +1,7 @@
 // Questions: "what is this?" at the places where an answer helps most, one after another.
 
 import { OUTSIDE } from "./cloud.js";
+import { lookActions } from "./looking.js";
 
 const AROUND = 1.2; // meters around a region that are shown
 const GLOW = 0.25;
@@ -14,7 +15,12 @@ export class Asking {
 
   enter() {
     this.current = null;
-    this.goOn();
+    if (this.app.readonly) this.select(this.items[0] ?? null);
+    else this.goOn();
+  }
+
+  get items() {
+    return this.app.scan.questions;
   }
 
   get open() {
@@ -47,9 +53,10 @@ export class Asking {
     const { questions } = app.scan;
     app.panel.showTask({
       title: "What is this?",
-      text: "Say what is inside the small white ring. The place around it is yellow.",
+      text: app.readonly ? "The question is about the small white ring. Around it is yellow." :
+        "Say what is inside the small white ring. The place around it is yellow.",
       chip: { text: `${questions.indexOf(current) + 1} of ${questions.length}` },
-      actions: app.readonly ? [] : [
+      actions: app.readonly ? lookActions(app) : [
         { label: "None of the classes", key: "0", press: () => this.answer(null, "none") },
         { label: "Not sure", key: "m", press: () => this.answer(null, "unsure") },
         { label: "Skip", key: "Space", press: () => this.skip() },
@@ -58,7 +65,8 @@ export class Asking {
       ],
     });
     app.showClasses({
-      order: this.order(), keyOf: (i) => this.keyOf(i), press: (i) => this.answer(i, "yes"),
+      order: this.order(), keyOf: (i) => this.keyOf(i),
+      press: app.readonly ? null : (i) => this.answer(i, "yes"),
       pressed: () => undefined, note: (i) => (current.candidates.includes(i) ? "likely" : ""),
     });
   }
@@ -67,6 +75,11 @@ export class Asking {
     const { app } = this;
     app.view.setFocus({});
     app.panel.showClasses(null);
+    if (app.readonly) {
+      return app.panel.showTask({
+        title: "No question", text: "This scan has no question.", actions: lookActions(app),
+      });
+    }
     app.panel.showTask({
       title: "No open question", text: "Every question of this scan has an answer.",
       actions: [{ label: "Next scan", key: "Space", press: () => app.nextAsked(), main: true }],
@@ -103,7 +116,7 @@ export class Asking {
   async answer(index, answer) {
     const { app, current } = this;
     const { scan } = app;
-    if (!current || app.readonly) return;
+    if (!current) return;
     const undone = async () => {
       current.answered = false;
       await app.openScan(scan.index, "ask");

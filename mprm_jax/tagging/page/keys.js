@@ -47,6 +47,9 @@ export class Keys {
     if (general) return general();
     if (!app.mode) return undefined;
     const digit = /^Digit([0-9])$/.exec(code)?.[1];
+    if (app.readonly) return app.lookKey(typed, digit);
+    const saving = app.savingKeys[typed];
+    if (saving) return saving();
     let handled = app.mode.onKey(typed);
     if (handled === false && digit && digit !== typed) handled = app.mode.onKey(digit);
     if (handled !== false) return handled;
@@ -61,7 +64,7 @@ export class Keys {
     if (event.key !== "Enter" && event.key !== "Escape") return;
     event.preventDefault();
     const [first] = this.app.panel.found ?? [];
-    if (event.key === "Enter" && search.value.trim() && first) first.press();
+    if (event.key === "Enter" && search.value.trim() && first) first.press?.();
     search.value = "";
     search.blur();
     this.app.mode?.show();

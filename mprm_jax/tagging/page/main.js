@@ -7,10 +7,11 @@ import { Cloud } from "./cloud.js";
 import { showHelp } from "./help.js";
 import { Keys } from "./keys.js";
 import { Layers } from "./layers.js";
+import { lookKey } from "./looking.js";
 import { Panel } from "./panel.js";
 import { Reviewing } from "./reviewing.js";
 import { ScanList, answered, isOpen, minutes } from "./scan_list.js";
-import { Refusal, readBytes, readJson, send } from "./source.js";
+import { EMBEDDED, Refusal, readBytes, readJson, send } from "./source.js";
 import { SceneTagging, Tagging } from "./tagging.js";
 import { View } from "./view.js";
 
@@ -39,8 +40,10 @@ class App {
       ask: new Asking(this), review: new Reviewing(this),
     };
     this.generalKeys = {
-      "?": () => showHelp(), "/": () => byId("class-search").focus(),
+      "?": () => showHelp(this.readonly), "/": () => byId("class-search").focus(),
       t: () => this.view.lookFromTop(), x: () => this.view.reset(), h: () => this.toggleOutside(),
+    };
+    this.savingKeys = {
       c: () => this.toggleClicks(), s: () => this.toggleScene(), u: () => this.undo(),
     };
     this.scanList = new ScanList(this);
@@ -66,6 +69,7 @@ class App {
   async start() {
     this.state = await readJson("api/state");
     this.notes = this.state.notes.join(" ");
+    byId("only-look").hidden = !this.readonly;
     this.tagging.readTicks();
     document.title = `${this.state.data} – mprm tag`;
     byId("new-class").hidden = this.readonly;
@@ -128,7 +132,7 @@ class App {
       const first = await readBytes(`api/scan/${index}/points/0`);
       if (this.opening !== opening) return;
       this.takeScan(scan, first);
-      this.say(this.notes ?? "", "hint");
+      this.say([this.notes ?? "", this.thinnedNote()].join(" ").trim(), "hint");
       this.notes = null; // said once
       this.setMode(mode);
       this.loadChunks(scan, opening);
@@ -144,6 +148,13 @@ class App {
     this.summary(index).broken = error.message;
     this.scanList.show();
     if (!this.scan) await this.openFirst();
+  }
+
+  // Of a file that has not all points of the scan, what it has.
+  thinnedNote() {
+    const { shown_points: shown, total_points: total } = this.scan;
+    if (!EMBEDDED || shown >= total) return "";
+    return `At most ${count(shown)} points of each scan are in this file, spread evenly.`;
   }
 
   summary(index) {
@@ -189,7 +200,7 @@ class App {
     const wanted = (this.denseWanted = ball);
     const { scan, view } = this;
     view.cloud.setDense(null);
-    if (!ball || scan.shown_points >= scan.total_points) return;
+    if (!ball || EMBEDDED || scan.shown_points >= scan.total_points) return;
     try {
       const points = await readBytes(`api/scan/${scan.index}/ball/${ball.id}`);
       if (this.denseWanted !== wanted || this.scan !== scan) return;
@@ -220,8 +231,8 @@ class App {
     const labels = { tag: ["Balls"], scene: ["Whole scan", "s"], click: ["Clicks", "c"],
       ask: ["Ask"], review: ["Review"] };
     const usable = {
-      tag: !this.readonly, scene: !this.readonly, click: !this.readonly,
-      ask: !this.readonly && this.state.scans.some(({ questions }) => questions > 0),
+      tag: true, scene: !this.readonly, click: !this.readonly,
+      ask: this.state.scans.some(({ questions }) => questions > 0),
       review: this.state.scans.some(({ findings }) => findings > 0) || this.scan.layers.length > 0,
     };
     this.panel.showModes(Object.keys(labels).filter((name) => usable[name]).map((name) => ({
@@ -231,31 +242,38 @@ class App {
   }
 
   toggleClicks() {
-    if (this.readonly) return;
     if (this.modeName === "click") this.leaveClicks();
     else this.setMode("click");
   }
 
   toggleScene() {
-    if (!this.readonly) this.setMode(this.modeName === "scene" ? "tag" : "scene");
+    this.setMode(this.modeName === "scene" ? "tag" : "scene");
   }
 
   leaveClicks() {
     this.setMode(this.mainMode ?? "tag");
   }
 
-  // What the classes do in a mode; see Panel.showClasses.
+  // A key where nothing can be saved. In a review a class key shows the labels of that class.
+  lookKey(key, digit) {
+    const handled = lookKey(this, key);
+    if (handled !== false) return handled;
+    const index = this.classKeys.get(key) ?? this.classKeys.get(digit);
+    return index === undefined ? undefined : this.layers.isolate(index);
+  }
+
+  // What the classes do in a mode; see Panel.showClasses. They are only shown without `press`.
   showClasses({ pressed, press, note = () => "", only = false, order, keyOf }) {
     const indices = order ?? this.classes.map((_, i) => i);
     const isolates = only && this.layersShown && this.layers.layer?.kind === "labels";
     const rows = indices.map((index) => ({
       index, name: this.classes[index].name, color: this.classes[index].color,
-      key: keyOf ? keyOf(index) : this.classes[index].key,
+      key: !press ? "" : keyOf ? keyOf(index) : this.classes[index].key,
       pressed: pressed(index), note: note(index),
-      press: () => {
+      press: press && (() => {
         byId("class-search").value = "";
         return press(index);
-      },
+      }),
       only: isolates ? () => this.layers.isolate(index) : null,
       isOnly: this.layers.only === index,
     }));
@@ -374,6 +392,14 @@ class App {
       "Every finding of every scan was looked at.");
   }
 
+  // Opens the next scan of the list in which the mode has something to show.
+  async nextToLookAt() {
+    const found = { tag: "balls", ask: "questions", review: "findings" }[this.modeName];
+    const later = this.state.scans.filter(({ index }) => index > this.scan.index);
+    const next = later.find((scan) => !scan.broken && scan[found] !== 0);
+    return next ? this.openScan(next.index) : this.say("This was the last one.", "good");
+  }
+
   // Opens the next scan, from the current one on, that has work; says so if none has.
   async goToWork(hasWork, nothingLeft) {
     const { scans } = this.state;
@@ -412,8 +438,9 @@ class App {
     byId("progress").textContent = `Balls done in all: ${sum(answered)}` +
       (unopened ? "" : ` of ${sum(({ balls }) => balls ?? 0)}`);
     this.activity.settle();
-    byId("time").textContent = `${minutes(sum(({ seconds }) => seconds))} saved, ` +
-      `${minutes(this.activity.total)} at work since this page was opened`;
+    const work = `, ${minutes(this.activity.total)} at work since this page was opened`;
+    byId("time").textContent = `${minutes(sum(({ seconds }) => seconds))} saved` +
+      (this.readonly ? "" : work);
   }
 
   showShown() {
@@ -423,8 +450,8 @@ class App {
       `all ${count(total)} points shown`;
     byId("shown").textContent = loaded < shown ?
       `loading ${count(loaded)} of ${count(shown)} points` : what;
-    const thinned = total > shown ? " Inside the current ball more points are shown." : "";
-    byId("shown").title = thinned.trim();
+    byId("shown").title = total > shown && !EMBEDDED ?
+      "Inside the current ball more points are shown." : "";
   }
 
   toggleOutside() {
@@ -437,7 +464,7 @@ class App {
     byId("top-view").onclick = () => this.view.lookFromTop();
     byId("reset-view").onclick = () => this.view.reset();
     byId("hide-outside").onclick = () => this.toggleOutside();
-    byId("show-help").onclick = () => showHelp();
+    byId("show-help").onclick = () => showHelp(this.readonly);
     byId("point-size").oninput = ({ target }) => {
       this.view.sizeFactor = 2 ** Number(target.value);
       this.view.changed();

@@ -4,6 +4,7 @@
 // while the window is open, also over a reload.
 
 import { OUTSIDE } from "./cloud.js";
+import { lookActions } from "./looking.js";
 import { readJson } from "./source.js";
 
 const TICKS = "ticks that are not saved";
@@ -21,6 +22,14 @@ export class Tagging {
 
   get ball() {
     return this.scan.balls.find((ball) => ball.id === this.ballIds.get(this.scan.index)) ?? null;
+  }
+
+  get items() {
+    return this.scan.balls;
+  }
+
+  get current() {
+    return this.ball;
   }
 
   get draft() {
@@ -46,8 +55,9 @@ export class Tagging {
   }
 
   enter() {
-    if (!this.ball) this.select(this.nextOpen() ?? this.scan.balls[0] ?? null);
-    else this.select(this.ball);
+    const [first = null] = this.scan.balls;
+    const start = this.app.readonly ? first : this.nextOpen() ?? first;
+    this.select(this.ball ?? start);
   }
 
   select(ball) {
@@ -77,16 +87,22 @@ export class Tagging {
     const place = this.scan.balls.indexOf(ball) + 1;
     app.panel.showTask({
       title: `Ball ${place} of ${this.scan.balls.length}`, chip: this.chip(),
-      text: "Tick every class that is in the bright ball, even a small part of it.",
+      text: app.readonly ? "The ball is the bright part of the scan. Classes in it are ticked." :
+        "Tick every class that is in the bright ball, even a small part of it.",
       actions: this.actions(),
     });
-    app.showClasses({ pressed: (i) => this.draft.has(i), press: (i) => this.toggle(i) });
+    app.showClasses({
+      pressed: (i) => this.draft.has(i), press: app.readonly ? null : (i) => this.toggle(i),
+    });
     app.panel.showExtra(null);
   }
 
   showNoBall() {
     this.app.view.setFocus({});
-    this.app.panel.showTask({ title: "No ball", text: "This scan has no ball.", actions: [] });
+    this.app.panel.showTask({
+      title: "No ball", text: "This scan has no ball.",
+      actions: this.app.readonly ? lookActions(this.app) : [],
+    });
     this.app.panel.showClasses(null);
     this.app.panel.showExtra(null);
   }
@@ -106,7 +122,7 @@ export class Tagging {
   }
 
   actions() {
-    if (this.app.readonly) return [];
+    if (this.app.readonly) return lookActions(this.app);
     return [
       { label: "Save, next ball", key: "Space", press: () => this.saveNext(), main: true },
       { label: "Nothing here", key: "n", press: () => this.saveAs("tagged", []) },
@@ -117,7 +133,7 @@ export class Tagging {
   }
 
   toggle(index) {
-    if (this.app.readonly || !this.ball) return;
+    if (!this.ball) return;
     const { draft } = this;
     if (!draft.delete(index)) draft.add(index);
     this.drafts.set(this.nameOf(this.scan, this.ball), draft);
@@ -150,7 +166,7 @@ export class Tagging {
   // Saves the current ball and goes on; stays on it if that fails.
   async saveAs(state, tags) {
     const { ball, scan, app } = this;
-    if (!ball || app.readonly) return;
+    if (!ball) return;
     const before = { state: ball.state, tags: ball.tags };
     if (!(await this.post(scan, ball, { state, tags }, before))) return;
     app.remember(() => this.restore(scan, ball, before, { state, tags }));
@@ -244,7 +260,7 @@ export class SceneTagging {
       chip: saved ? { kind: "saved", text: `saved: ${saved.tags.length} ticked` } :
         { text: "none saved" },
       text: "Tick every class that occurs anywhere in this scan. Balls tell much more.",
-      actions: app.readonly ? [] : [
+      actions: [
         { label: "Save", key: "Space", press: () => this.save([...this.draft]), main: true },
         { label: "Take away", press: () => this.save(null), disabled: !saved },
         { label: "Undo", key: "u", press: () => app.undo() },
@@ -256,7 +272,6 @@ export class SceneTagging {
   }
 
   toggle(index) {
-    if (this.app.readonly) return;
     if (!this.draft.delete(index)) this.draft.add(index);
     this.show();
   }
