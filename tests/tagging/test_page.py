@@ -58,6 +58,17 @@ def test_nothing_here_and_not_sure_are_answers_of_their_own(folder, page):
     assert page.ask("app.scan.balls.map((b) => b.state)")[:3] == ["tagged", "unsure", "open"]
 
 
+def test_saved_goes_away_with_anything_that_saves_nothing(page):
+    for key in ("9", "t"):
+        page.type("1", " ")
+        assert page.message == "Saved."
+        page.type(key)
+        assert page.message == ""
+    page.type("1", " ")
+    page.button("Back")
+    assert page.message == ""
+
+
 def test_undo_takes_back_the_last_saved_change_of_another_ball(folder, page):
     first = page.ask("app.tagging.ball.id")
     page.type("1", " ", "2", " ")

@@ -195,6 +195,13 @@ def test_a_question_is_skipped_and_an_answer_undone(folder, ask):
     assert ask.ask("app.mode.current.id") == 1
 
 
+def test_saved_is_said_of_the_last_thing_only(ask):
+    ask.type("1")
+    assert ask.message == "Saved."
+    ask.type(" ")
+    assert ask.message == ""
+
+
 def test_answered_questions_are_not_asked_again(folder, ask):
     ask.type("1")
     ask.driver.refresh()

@@ -42,6 +42,7 @@ export class Keys {
   // says nothing to it.
   handle({ key, shift, code }) {
     const { app } = this;
+    app.forgetSaved();
     const typed = key.length === 1 ? key.toLowerCase() : key;
     const general = app.generalKeys[typed];
     if (general) return general();

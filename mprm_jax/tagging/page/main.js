@@ -51,6 +51,9 @@ class App {
     this.connectTools();
     this.connectPointer();
     byId("new-class").addEventListener("submit", (event) => this.addClass(event));
+    document.addEventListener("click", ({ target }) => {
+      if (target.closest("button")) this.forgetSaved();
+    }, { capture: true });
   }
 
   get classes() {
@@ -422,6 +425,11 @@ class App {
     const message = byId("message");
     message.textContent = kind === "bad" ? `⚠ ${text}` : text;
     message.className = kind;
+  }
+
+  // "Saved." is of the last thing that was done.
+  forgetSaved() {
+    if (byId("message").className === "good") this.say("");
   }
 
   // Shows why something did not work; errors of the page itself are not hidden.
