@@ -382,6 +382,41 @@ def test_the_most_telling_ball_comes_next_where_that_was_asked_for(folder, brows
     assert len(tags_of(folder)) == BALL_ROWS
 
 
+def test_every_second_of_work_is_in_one_row(folder, page):
+    """Also of answers that are undone and given again."""
+    page.driver.execute_script("app.activity.settle = () => {}")
+
+    def work(*keys, seconds=7):
+        for key in keys:
+            page.driver.execute_script(
+                f"app.activity.seconds += {seconds}; app.activity.total += {seconds}"
+            )
+            page.press(key)
+
+    def agree():
+        saved = sum(float(row["seconds"]) for row in rows(folder))
+        saved += sum(float(row["seconds"]) for row in rows(folder, "clicks.csv"))
+        total = page.ask("app.activity.total")
+        assert saved + page.ask("app.activity.seconds") == pytest.approx(total, abs=0.2)
+        return saved
+
+    started = page.ask("app.activity.seconds - app.activity.total")
+    assert started == pytest.approx(0, abs=0.2)
+    work("1", " ", "2", " ")
+    assert agree() > 27
+    work("u")
+    agree()
+    work("2", " ", "Backspace", "3", " ", "u", "s", "1", " ")
+    agree()
+    work("u", "s", "c")
+    page.driver.execute_script("app.mode.picked = [1, 1, 0]")
+    work("1", "u")
+    agree()
+    page.press("c")
+    work("n")
+    assert agree() == pytest.approx(page.ask("app.activity.total"), abs=0.2)
+
+
 def test_idle_time_is_not_counted(page):
     # 100 seconds pass without any input: 15 of them count.
     page.ask("app.activity.input()")

@@ -195,6 +195,27 @@ def test_a_question_is_skipped_and_an_answer_undone(folder, ask):
     assert ask.ask("app.mode.current.id") == 1
 
 
+def test_every_class_has_a_key_of_its_own_in_a_question(folder, browser):
+    def keys(page):
+        script = """[...document.querySelectorAll('.class')].map((x) =>
+          [x.dataset.class, x.querySelector('kbd')?.textContent ?? ''])"""
+        return dict(page.ask(script))
+
+    with serving(open_app(folder, "ask")) as server:
+        page = Page(browser, server.address)
+        assert keys(page) == {"chair": "1", "table": "2", "wall": "3", "floor": "4"}
+        page.type("4")
+        assert clicks(folder) == [("floor", "yes")]
+    names = [*CLASSES, *(f"kind {i}" for i in range(16))]
+    (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    with serving(open_app(folder, "ask")) as server:
+        page = Page(browser, server.address)
+        found = keys(page)
+        assert len({*found.values()} - {"", "0"}) == len(names)
+        assert found["kind 7"] == page.ask("app.classes[11].key") == "b"
+        assert page.errors() == []
+
+
 def test_saved_is_said_of_the_last_thing_only(ask):
     ask.type("1")
     assert ask.message == "Saved."

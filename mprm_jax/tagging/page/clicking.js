@@ -106,7 +106,7 @@ export class Clicking {
     const { scan } = app;
     const click = scan.clicks.find(({ id }) => id === this.selected);
     if (!click) return app.say("Choose a click in the list first.", "hint");
-    if (!(await app.removeClick(scan, click.id))) return;
+    if (!(await app.removeClick(scan, click))) return;
     app.remember(async () => {
       const back = await app.postClick(scan, click.point, click.class, click.answer);
       app.mode.show();

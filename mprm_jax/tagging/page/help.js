@@ -20,7 +20,7 @@ const KEYS = [
   ["?", "this help"],
 ];
 const OTHER_MODES = [
-  ["Ask: 1, 2, …", "the likely answers; other classes by their letter, or by /"],
+  ["Ask: 1, 2, …", "the likely answers; other classes by the key beside them, or by /"],
   ["Ask: 0, m, Space", "none of the classes, not sure, skip"],
   ["Review: Space, Enter", "looked at and next; fly to the place"],
   ["Review: a class key", "changes the tags of the ball, or makes a click: the button says which"],

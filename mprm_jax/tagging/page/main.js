@@ -289,15 +289,17 @@ class App {
     this.view.setMarks(clickMarks(this.scan, this.classes, selected, picked));
   }
 
-  // Sends a change with the seconds it took, those spent on it before included. Resolves to the
-  // answer once it is on disk; to null if it was refused, with the line shown.
-  async save(path, body, refused = () => {}, spent = 0) {
+  // Sends a change with the seconds it took; the server adds them to those of the same row.
+  // Resolves to the answer once it is on disk; to null if it was refused, with the line shown.
+  // A row that is taken away has no time: what was spent on it counts for the next answer.
+  async save(path, body, refused = () => {}, takenAway = null) {
     if (this.saving) return null;
     this.saving = true;
     const seconds = this.activity.read();
     try {
-      const answer = await send(path, { ...body, seconds: seconds + spent });
-      this.activity.take(seconds);
+      const answer = await send(path, { ...body, seconds });
+      if (takenAway) this.activity.giveBack(takenAway.seconds ?? 0);
+      else this.activity.take(seconds);
       this.takeSummary(answer.scan);
       this.say("Saved.", "good");
       return answer;
@@ -341,7 +343,7 @@ class App {
     const click = await this.postClick(scan, point, index, answer);
     if (!click) return null;
     this.remember(async () => {
-      if (!(await this.removeClick(scan, click.id))) return false;
+      if (!(await this.removeClick(scan, click))) return false;
       if (undone) await undone();
       else this.mode.show();
       return true;
@@ -356,10 +358,12 @@ class App {
     return result && result.click;
   }
 
-  async removeClick(scan, id) {
-    if (!(await this.save(`api/scan/${scan.index}/unclick`, { id }))) return false;
+  async removeClick(scan, click) {
+    const { id } = click;
+    const path = `api/scan/${scan.index}/unclick`;
+    if (!(await this.save(path, { id }, undefined, click))) return false;
     const latest = this.latest(scan);
-    latest.clicks = latest.clicks.filter((click) => click.id !== id);
+    latest.clicks = latest.clicks.filter((other) => other.id !== id);
     return true;
   }
 

@@ -176,13 +176,10 @@ export class Tagging {
   // Saves a state of a ball; says whether it is on disk now.
   async post(scan, ball, after, before) {
     const path = `api/scan/${scan.index}/ball/${ball.id}`;
-    const spent = ball.seconds ?? 0;
     const answer = await this.app.save(path, { ...after, before }, (refused) => {
       if (refused.ball) this.replace(scan, ball, refused.ball);
-    }, spent);
+    }, after.state === "open" ? ball : null);
     if (!answer) return false;
-    // An open ball has no row and no time: what was spent counts for its next answer.
-    if (after.state === "open") this.app.activity.seconds += spent;
     this.replace(scan, ball, answer.ball);
     return true;
   }
@@ -304,7 +301,7 @@ export class SceneTagging {
       if (this.app.scan === latest && this.app.mode === this) this.show();
     };
     const path = `api/scan/${scan.index}/scene`;
-    const answer = await this.app.save(path, { tags, before }, take, before?.seconds ?? 0);
+    const answer = await this.app.save(path, { tags, before }, take, tags ? null : before);
     if (answer) take(answer);
     return Boolean(answer);
   }
