@@ -141,6 +141,7 @@ class App:
             "data": self._wishes.data,
             "readonly": self._wishes.readonly,
             "helpful": self._wishes.helpful,  # the order of the balls changes with each answer
+            "whole_scenes": self._wishes.whole_scenes,
             "class_keys": CLASS_KEYS,
             "classes": self._classes(evidence),
             "scans": [self._summary(index, evidence) for index in range(len(self._scans.keys))],

@@ -245,7 +245,9 @@ def test_a_broken_file_is_told_and_nothing_is_written(app, tmp_path):
 
 def test_whole_scenes_have_no_balls(tmp_path):
     write_rooms(tmp_path)
-    assert get(open_app(tmp_path, whole_scenes=True), "api/scan/0")["balls"] == []
+    app = open_app(tmp_path, whole_scenes=True)
+    assert get(app, "api/state")["whole_scenes"]
+    assert get(app, "api/scan/0")["balls"] == []
 
 
 @pytest.mark.parametrize(

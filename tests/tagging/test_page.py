@@ -353,8 +353,15 @@ def test_whole_scans_are_tagged_where_no_balls_are_offered(folder, browser):
         page = Page(browser, served.address)
         page.type("1", " ")
         page.until("app.scan.name === 'office' && app.mode")
-        page.type("2", " ")
+        assert [facts.split(" · ")[0] for facts in scan_facts(page)] == ["tagged", "not tagged"]
+        assert "Scans tagged: 1 of 2" in page.text
+        assert "Balls" not in page.text and "balls" not in page.text
+        page.type("s", "2", " ")
         assert "All scans are done" in page.message
+        assert page.errors() == []
+    with serving(open_app(folder, whole_scenes=True)) as served:
+        page.open(served.address)
+        page.until("document.getElementById('message').textContent.startsWith('All scans')")
         assert page.errors() == []
     assert tags_of(folder) == ["wall", "floor"]
     assert all("x" not in row for row in rows(folder))

@@ -25,5 +25,5 @@ function lookOn(app) {
 function lookBack(app) {
   const { items, current } = app.mode;
   const place = items.indexOf(current);
-  return place > 0 ? app.mode.select(items[place - 1]) : undefined;
+  return place > 0 ? app.mode.select(items[place - 1]) : app.scanBefore();
 }

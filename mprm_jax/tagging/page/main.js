@@ -10,7 +10,7 @@ import { Layers } from "./layers.js";
 import { lookKey } from "./looking.js";
 import { Panel } from "./panel.js";
 import { Reviewing } from "./reviewing.js";
-import { ScanList, answered, isOpen, minutes } from "./scan_list.js";
+import { ScanList, answered, hasOpenBall, minutes } from "./scan_list.js";
 import { EMBEDDED, Refusal, readBytes, readJson, send } from "./source.js";
 import { SceneTagging, Tagging } from "./tagging.js";
 import { View } from "./view.js";
@@ -64,6 +64,11 @@ class App {
     return this.state.readonly;
   }
 
+  // Whether no balls are offered.
+  get wholeScenes() {
+    return this.state.whole_scenes;
+  }
+
   get layersShown() {
     return this.scan !== null && this.scan.layers.length > 0 &&
       (this.mode === this.modes.review || (this.mode === this.modes.click && this.reviewed));
@@ -97,7 +102,11 @@ class App {
   workOf(mode) {
     if (mode === "ask") return ({ questions }) => questions > 0;
     if (mode === "review") return ({ findings }) => findings > 0;
-    return isOpen;
+    return (scan) => this.isOpen(scan);
+  }
+
+  isOpen(scan) {
+    return this.wholeScenes ? !scan.scene_tags : hasOpenBall(scan);
   }
 
   // The first of some scans that has work; null if none has. How many balls a scan has is known
@@ -106,9 +115,8 @@ class App {
     for (const { index } of scans) {
       const scan = this.summary(index);
       if (scan.broken || !hasWork(scan)) continue;
-      if (hasWork !== isOpen || scan.balls !== null || !answered(scan)) return scan;
-      await this.countBalls(scan);
-      if (!scan.broken && isOpen(scan)) return scan;
+      if (scan.balls === null && answered(scan) && !this.wholeScenes) await this.countBalls(scan);
+      if (!scan.broken && hasWork(scan)) return scan;
     }
     return null;
   }
@@ -215,7 +223,8 @@ class App {
   }
 
   setMode(wanted) {
-    const name = wanted === "tag" && !this.scan.balls.length && !this.readonly ? "scene" : wanted;
+    const noBalls = this.wholeScenes || (!this.scan.balls.length && !this.readonly);
+    const name = wanted === "tag" && noBalls ? "scene" : wanted;
     const mode = this.modes[name];
     if (this.mode !== mode) this.mode?.leave?.();
     this.reviewed = name === "review" || (name === "click" && this.modeName === "review") ||
@@ -234,7 +243,7 @@ class App {
     const labels = { tag: ["Balls"], scene: ["Whole scan", "s"], click: ["Clicks", "c"],
       ask: ["Ask"], review: ["Review"] };
     const usable = {
-      tag: true, scene: !this.readonly, click: !this.readonly,
+      tag: !this.wholeScenes, scene: !this.readonly || this.wholeScenes, click: !this.readonly,
       ask: this.state.scans.some(({ questions }) => questions > 0),
       review: this.state.scans.some(({ findings }) => findings > 0) || this.scan.layers.length > 0,
     };
@@ -384,7 +393,7 @@ class App {
   }
 
   nextScan() {
-    return this.goToWork(isOpen, ALL_DONE);
+    return this.goToWork(this.workOf("tag"), ALL_DONE);
   }
 
   nextAsked() {
@@ -400,11 +409,19 @@ class App {
   }
 
   // Opens the next scan of the list in which the mode has something to show.
-  async nextToLookAt() {
-    const found = { tag: "balls", ask: "questions", review: "findings" }[this.modeName];
-    const later = this.state.scans.filter(({ index }) => index > this.scan.index);
-    const next = later.find((scan) => !scan.broken && scan[found] !== 0);
+  nextToLookAt() {
+    const next = this.toLookAt().find(({ index }) => index > this.scan.index);
     return next ? this.openScan(next.index) : this.say("This was the last one.", "good");
+  }
+
+  scanBefore() {
+    const before = this.toLookAt().findLast(({ index }) => index < this.scan.index);
+    return before ? this.openScan(before.index) : this.say("This is the first one.", "good");
+  }
+
+  toLookAt() {
+    const found = { tag: "balls", ask: "questions", review: "findings" }[this.modeName];
+    return this.state.scans.filter((scan) => !scan.broken && scan[found] !== 0);
   }
 
   // Opens the next scan, from the current one on, that has work; says so if none has.
@@ -419,7 +436,7 @@ class App {
 
   scanDone() {
     const { scans } = this.state;
-    const left = scans.some((scan) => !scan.broken && isOpen(scan));
+    const left = scans.some((scan) => !scan.broken && this.isOpen(scan));
     this.say(left ? "Saved. This scan is done. Space: the next scan." :
       "Saved. Every ball of every scan is done. You can close this page.", "good");
   }
@@ -447,7 +464,9 @@ class App {
     const { scans } = this.state;
     const sum = (value) => scans.reduce((total, scan) => total + value(scan), 0);
     const unopened = scans.some((scan) => !scan.broken && scan.balls === null);
-    byId("progress").textContent = `Balls done in all: ${sum(answered)}` +
+    byId("progress").textContent = this.wholeScenes ?
+      `Scans tagged: ${sum((scan) => Number(scan.scene_tags))} of ${scans.length}` :
+      `Balls done in all: ${sum(answered)}` +
       (unopened ? "" : ` of ${sum(({ balls }) => balls ?? 0)}`);
     this.activity.settle();
     const work = `, ${minutes(this.activity.total)} at work since this page was opened`;

@@ -236,6 +236,14 @@ export class SceneTagging {
     return this.app.scan.scene_tags;
   }
 
+  get items() {
+    return [this.app.scan];
+  }
+
+  get current() {
+    return this.app.scan;
+  }
+
   get draft() {
     const { index } = this.app.scan;
     if (!this.drafts.has(index)) this.drafts.set(index, new Set(this.saved?.tags ?? []));
@@ -256,16 +264,25 @@ export class SceneTagging {
       title: "Tags of the whole scan",
       chip: saved ? { kind: "saved", text: `saved: ${saved.tags.length} ticked` } :
         { text: "none saved" },
-      text: "Tick every class that occurs anywhere in this scan. Balls tell much more.",
-      actions: [
+      text: this.text(),
+      actions: app.readonly ? lookActions(app) : [
         { label: "Save", key: "Space", press: () => this.save([...this.draft]), main: true },
         { label: "Take away", press: () => this.save(null), disabled: !saved },
         { label: "Undo", key: "u", press: () => app.undo() },
-        { label: "Back to the balls", key: "s", press: () => app.setMode("tag") },
+        ...(app.wholeScenes ? [] :
+          [{ label: "Back to the balls", key: "s", press: () => app.setMode("tag") }]),
       ],
     });
-    app.showClasses({ pressed: (i) => this.draft.has(i), press: (i) => this.toggle(i) });
+    app.showClasses({
+      pressed: (i) => this.draft.has(i), press: app.readonly ? null : (i) => this.toggle(i),
+    });
     app.panel.showExtra(null);
+  }
+
+  text() {
+    if (this.app.readonly) return "Classes that occur anywhere in this scan are ticked.";
+    const more = this.app.wholeScenes ? "" : " Balls tell much more.";
+    return `Tick every class that occurs anywhere in this scan.${more}`;
   }
 
   toggle(index) {
@@ -289,7 +306,7 @@ export class SceneTagging {
       await app.openScan(scan.index, "scene");
       return this.post(app.scan, before?.tags ?? null, app.scan.scene_tags);
     });
-    if (tags && !scan.balls.length) await app.nextScan();
+    if (tags && (app.wholeScenes || !scan.balls.length)) await app.nextScan();
   }
 
   async post(scan, tags, before) {
