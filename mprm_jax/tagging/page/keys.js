@@ -14,6 +14,8 @@ export class Keys {
     const search = document.getElementById("class-search");
     search.addEventListener("input", () => app.mode?.show());
     search.addEventListener("keydown", (event) => this.searchKey(event, search));
+    const newClass = document.getElementById("new-class-name");
+    newClass.addEventListener("keydown", ({ key }) => key === "Escape" && newClass.blur());
   }
 
   press(event) {
@@ -44,9 +46,9 @@ export class Keys {
     const { app } = this;
     app.forgetSaved();
     const typed = key.length === 1 ? key.toLowerCase() : key;
+    if (!app.mode) return undefined;
     const general = app.generalKeys[typed];
     if (general) return general();
-    if (!app.mode) return undefined;
     const digit = /^Digit([0-9])$/.exec(code)?.[1];
     if (app.readonly) return app.lookKey(typed, digit);
     const saving = app.savingKeys[typed];

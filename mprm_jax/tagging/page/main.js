@@ -81,6 +81,7 @@ class App {
     this.tagging.readTicks();
     document.title = `${this.state.data} – mprm tag`;
     byId("new-class").hidden = this.readonly;
+    byId("panel").hidden = byId("tools").hidden = false;
     this.scanList.show();
     await this.openFirst();
     setInterval(() => this.showStatus(), 5000);
@@ -93,7 +94,7 @@ class App {
     const order = [...scans].sort((a, b) => (b.index === asked) - (a.index === asked));
     const next = this.readonly ? null : await this.firstWithWork(order, this.workOf(mode));
     const first = next ?? order.find(({ broken }) => !broken);
-    if (!first) return this.say("There is no scan that can be shown.", "bad");
+    if (!first) return showTrouble("There is no scan that can be shown.");
     await this.openScan(first.index, mode);
     if (!next && mode === "tag" && !this.readonly) this.say(ALL_DONE, "good");
   }
@@ -380,16 +381,20 @@ class App {
     event.preventDefault();
     const input = byId("new-class-name");
     const name = input.value.trim();
-    if (!name) return;
+    if (!name) return input.blur();
     try {
       this.state.classes = (await send("api/classes", { name })).classes;
     } catch (error) {
       return this.refuse(error);
     }
     input.value = "";
-    input.blur();
     this.mode?.show();
-    this.say(`Added "${name}". In balls that were tagged before, it counts as absent.`, "good");
+    // Before the first tick one more class is likely; later, Space is to save.
+    if (this.mode?.draft?.size === 0) input.focus();
+    else input.blur();
+    const earlier = this.state.scans.some(({ done }) => done > 0);
+    const note = earlier ? " In balls that were tagged before, it counts as absent." : "";
+    this.say(`Added "${name}".${note}`, "good");
   }
 
   nextScan() {
@@ -539,6 +544,13 @@ class App {
   }
 }
 
+// Says in the middle of the page why there is nothing to show.
+function showTrouble(text) {
+  byId("panel").hidden = byId("tools").hidden = true;
+  byId("trouble").hidden = false;
+  byId("trouble").textContent = `⚠ ${text}`;
+}
+
 // 3012345 -> "3.0 million"
 function count(number) {
   return number < 1e6 ? number.toLocaleString("en") : `${(number / 1e6).toFixed(1)} million`;
@@ -546,8 +558,11 @@ function count(number) {
 
 try {
   const app = (window.app = new App()); // named for the console and for tests in a browser
-  app.start().catch((error) => app.refuse(error));
+  app.start().catch((error) => {
+    if (!app.scan) showTrouble(error.message);
+    app.refuse(error);
+  });
 } catch (error) {
-  byId("message").textContent = `⚠ This browser cannot draw in 3D (WebGL 2): ${error.message}`;
+  showTrouble(`This browser cannot draw in 3D (WebGL 2): ${error.message}`);
   throw error;
 }
