@@ -210,13 +210,11 @@ def _open_app(
     from mprm_jax.tagging.single_file import points_that_fit
 
     note = "" if args.html else _take_files(files, stack, may_look=look is not None)
-    notes = [note] if note else []
     max_points = args.max_points
     if args.html is not None:
         max_points = min(max_points, points_that_fit(len(files.scenes)))
-        notes.append(f"At most {max_points} points of each scan are in this file, spread evenly.")
     if look is not None:
-        _fill(look, files, args, may_write=not notes)
+        _fill(look, files, args, may_write=not (note or args.html))
     wishes = Wishes(
         data=args.data,
         max_points=max_points,
@@ -225,8 +223,8 @@ def _open_app(
         num_balls=args.balls,
         helpful=args.next == "helpful",
         mode="review" if args.review else "ask" if args.ask else "tag",
-        readonly=bool(notes),
-        notes=tuple(notes),
+        readonly=bool(note or args.html),
+        notes=(note,) if note else (),
     )
     return App(ShownScans(source, data), files, wishes, look)
 

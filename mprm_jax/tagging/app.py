@@ -142,6 +142,8 @@ class App:
             "data": self._wishes.data,
             "readonly": self._wishes.readonly,
             "helpful": self._wishes.helpful,  # the order of the balls changes with each answer
+            "whole_scenes": self._wishes.whole_scenes,
+            "class_keys": CLASS_KEYS,
             "classes": self._classes(evidence),
             "scans": [self._summary(index, evidence) for index in range(len(self._scans.keys))],
             "report": count_minutes(evidence, [name for _, name in self._scans.keys]).values,
@@ -371,6 +373,7 @@ class App:
                 "point": known.in_shown(row.point).tolist(),
                 "class": evidence.classes.index(row.class_name) if row.class_name else None,
                 "answer": row.answer,
+                "seconds": row.seconds or 0.0,
             }
             for made, row in zip(click_ids(rows), rows, strict=True)
         ]

@@ -39,6 +39,7 @@ def test_the_state_lists_scans_and_classes(app):
     assert [scan["name"] for scan in state["scans"]] == ["hall", "office"]
     assert [one["name"] for one in state["classes"]] == ["wall", "floor", "chair"]
     assert [one["key"] for one in state["classes"]] == ["1", "2", "3"]
+    assert state["class_keys"].startswith("1234567890ab")
     assert state["mode"] == "tag"
     assert not state["readonly"]
 
@@ -138,6 +139,7 @@ def test_clicks_come_and_go(app):
     )
     assert answer["click"]["point"] == pytest.approx([1, 2, 0])
     assert (answer["click"]["class"], answer["click"]["answer"]) == (2, "no")
+    assert answer["click"]["seconds"] == 2
     assert get(app, "api/scan/0")["clicks"] == [answer["click"]]
     status, answer = post(app, "api/scan/0/unclick", id=answer["click"]["id"])
     assert (status, answer["scan"]["clicks"]) == (200, 0)
@@ -249,7 +251,9 @@ def test_a_broken_file_is_told_and_nothing_is_written(app, tmp_path):
 
 def test_whole_scenes_have_no_balls(tmp_path):
     write_rooms(tmp_path)
-    assert get(open_app(tmp_path, whole_scenes=True), "api/scan/0")["balls"] == []
+    app = open_app(tmp_path, whole_scenes=True)
+    assert get(app, "api/state")["whole_scenes"]
+    assert get(app, "api/scan/0")["balls"] == []
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,15 @@ def test_no_class_looks_like_the_background():
         assert differences(np.array(TAKEN, float), color).min() > 0.05
 
 
+def test_no_class_is_almost_black_or_white():
+    """Marks are white."""
+    colors = seen(numbers(class_colors(40)))
+    assert colors[0, :, 0].min() > 0.5
+    assert colors[0, :, 0].max() < 0.88
+    white = np.array([255.0, 255, 255])
+    assert differences(numbers(class_colors(40)), white).min() > 0.12
+
+
 def test_white_is_white_to_everyone_and_gray_has_no_hue():
     views = seen(np.array([[255, 255, 255], [128, 128, 128]]))
     assert views.shape == (len(VISIONS), 2, 3)

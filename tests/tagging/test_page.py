@@ -58,6 +58,17 @@ def test_nothing_here_and_not_sure_are_answers_of_their_own(folder, page):
     assert page.ask("app.scan.balls.map((b) => b.state)")[:3] == ["tagged", "unsure", "open"]
 
 
+def test_saved_goes_away_with_anything_that_saves_nothing(page):
+    for key in ("9", "t"):
+        page.type("1", " ")
+        assert page.message == "Saved."
+        page.type(key)
+        assert page.message == ""
+    page.type("1", " ")
+    page.button("Back")
+    assert page.message == ""
+
+
 def test_undo_takes_back_the_last_saved_change_of_another_ball(folder, page):
     first = page.ask("app.tagging.ball.id")
     page.type("1", " ", "2", " ")
@@ -95,11 +106,38 @@ def test_a_class_is_added_while_tagging(folder, page):
     page.type("1", " ")
     page.driver.find_element("id", "new-class-name").send_keys("lamp", "\n")
     page.until("app.classes.length === 5")
-    assert page.ask("document.activeElement.id") == ""
+    page.until("document.getElementById('message').textContent.includes('counts as absent')")
+    page.driver.find_element("id", "new-class-name").send_keys("\n")
     page.type("5", " ")
     assert (folder / "classes.txt").read_text(encoding="utf-8").split() == [*CLASSES, "lamp"]
     assert tags_of(folder) == ["wall", "lamp"]
-    assert "counts as absent" in page.text or page.message == "Saved."
+
+
+def test_several_classes_are_added_before_the_first_tick(folder, page):
+    page.driver.find_element("id", "new-class-name").send_keys("lamp", "\n")
+    page.until("app.classes.length === 5 && !document.getElementById('new-class-name').value")
+    page.until("document.getElementById('message').textContent.startsWith('Added')")
+    assert "absent" not in page.message
+    page.driver.switch_to.active_element.send_keys("sofa", "\n")
+    page.until("app.classes.length === 6 && app.classes[5].name === 'sofa'")
+    page.type("\n")
+    assert page.ask("document.activeElement.id") == ""
+    page.type("6")
+    page.driver.find_element("id", "new-class-name").send_keys("door", "\n")
+    page.until("app.classes.length === 7 && document.activeElement.id === ''")
+    page.type(" ")
+    assert tags_of(folder) == ["sofa"]
+
+
+def test_a_broken_table_is_told_in_the_middle_of_the_page(folder, page):
+    page.type("1", " ")
+    (folder / "tags.csv").write_text("scene,tags\noffice,lamp\n", encoding="utf-8")
+    page.driver.refresh()
+    page.until("window.app && !document.getElementById('trouble').hidden")
+    assert "line 2 names class 'lamp'" in page.ask("document.getElementById('trouble').textContent")
+    assert page.ask("document.getElementById('new-class-name').offsetParent") is None
+    for key in ("t", "x", "c", "u", "1", "?"):
+        page.press(key)
 
 
 def test_a_class_is_found_by_the_start_of_its_name(folder, page):
@@ -279,6 +317,41 @@ def test_a_reload_goes_on_at_the_next_open_ball(folder, page):
     assert page.ask("app.tagging.ball.id") == ball
 
 
+def finish(page):
+    for _ in range(BALL_ROWS):
+        page.type("1", " ")
+
+
+def scan_facts(page):
+    script = "[...document.querySelectorAll('#scan-list small')].map((x) => x.textContent)"
+    return page.ask(script)
+
+
+def test_started_again_it_opens_the_scan_of_the_next_open_ball(folder, page, browser):
+    assert "not begun" in scan_facts(page)[1]
+    finish(page)
+    with serving(open_app(folder, max_points=10**6)) as served:
+        page.open(served.address)
+        assert page.ask("app.scan.name") == "office"
+        assert page.ask("app.tagging.ball.state") == "open"
+        assert f"{BALL_ROWS} of {BALL_ROWS} balls" in scan_facts(page)[0]
+        finish(page)
+    with serving(open_app(folder, max_points=10**6)) as served:
+        page.open(served.address)
+        page.until("document.getElementById('message').textContent.startsWith('All scans')")
+    assert len(tags_of(folder)) == 2 * BALL_ROWS
+
+
+def test_of_a_scan_that_was_begun_its_tagged_balls_are_counted(folder, page, browser):
+    page.driver.execute_script("app.openScan(1)")
+    page.until("app.scan.index === 1 && app.mode")
+    page.type("1", " ")
+    with serving(open_app(folder, max_points=10**6)) as served:
+        page.open(served.address)
+        assert page.ask("app.scan.name") == "hall"
+        assert "1 ball tagged" in scan_facts(page)[1]
+
+
 def test_ticks_that_were_not_saved_stay_over_a_reload(folder, page):
     page.type("1", " ", "3", "4")
     page.driver.refresh()
@@ -307,8 +380,15 @@ def test_whole_scans_are_tagged_where_no_balls_are_offered(folder, browser):
         page = Page(browser, served.address)
         page.type("1", " ")
         page.until("app.scan.name === 'office' && app.mode")
-        page.type("2", " ")
-        assert "Every scan is done" in page.message
+        assert [facts.split(" · ")[0] for facts in scan_facts(page)] == ["tagged", "not tagged"]
+        assert "Scans tagged: 1 of 2" in page.text
+        assert "Balls" not in page.text and "balls" not in page.text
+        page.type("s", "2", " ")
+        assert "All scans are done" in page.message
+        assert page.errors() == []
+    with serving(open_app(folder, whole_scenes=True)) as served:
+        page.open(served.address)
+        page.until("document.getElementById('message').textContent.startsWith('All scans')")
         assert page.errors() == []
     assert tags_of(folder) == ["wall", "floor"]
     assert all("x" not in row for row in rows(folder))
@@ -334,6 +414,41 @@ def test_the_most_telling_ball_comes_next_where_that_was_asked_for(folder, brows
         assert "This scan is done" in page.message
         assert page.errors() == []
     assert len(tags_of(folder)) == BALL_ROWS
+
+
+def test_every_second_of_work_is_in_one_row(folder, page):
+    """Also of answers that are undone and given again."""
+    page.driver.execute_script("app.activity.settle = () => {}")
+
+    def work(*keys, seconds=7):
+        for key in keys:
+            page.driver.execute_script(
+                f"app.activity.seconds += {seconds}; app.activity.total += {seconds}"
+            )
+            page.press(key)
+
+    def agree():
+        saved = sum(float(row["seconds"]) for row in rows(folder))
+        saved += sum(float(row["seconds"]) for row in rows(folder, "clicks.csv"))
+        total = page.ask("app.activity.total")
+        assert saved + page.ask("app.activity.seconds") == pytest.approx(total, abs=0.2)
+        return saved
+
+    started = page.ask("app.activity.seconds - app.activity.total")
+    assert started == pytest.approx(0, abs=0.2)
+    work("1", " ", "2", " ")
+    assert agree() > 27
+    work("u")
+    agree()
+    work("2", " ", "Backspace", "3", " ", "u", "s", "1", " ")
+    agree()
+    work("u", "s", "c")
+    page.driver.execute_script("app.mode.picked = [1, 1, 0]")
+    work("1", "u")
+    agree()
+    page.press("c")
+    work("n")
+    assert agree() == pytest.approx(page.ask("app.activity.total"), abs=0.2)
 
 
 def test_idle_time_is_not_counted(page):

@@ -60,10 +60,11 @@ def folder(tmp_path):
     return tmp_path / "scans"
 
 
-def open_app(folder, mode, readonly=False):
+def open_app(folder, mode, readonly=False, max_points=10**6):
     data = DataConfig()
     source, files = open_scans(f"folder:{folder}", data)
-    wishes = Wishes(f"folder:{folder}", 10**6, data.sphere_radius, mode=mode, readonly=readonly)
+    radius = data.sphere_radius
+    wishes = Wishes(f"folder:{folder}", max_points, radius, mode=mode, readonly=readonly)
     return App(ShownScans(source, data), files, wishes, Look(folder))
 
 
@@ -194,6 +195,34 @@ def test_a_question_is_skipped_and_an_answer_undone(folder, ask):
     assert ask.ask("app.mode.current.id") == 1
 
 
+def test_every_class_has_a_key_of_its_own_in_a_question(folder, browser):
+    def keys(page):
+        script = """[...document.querySelectorAll('.class')].map((x) =>
+          [x.dataset.class, x.querySelector('kbd')?.textContent ?? ''])"""
+        return dict(page.ask(script))
+
+    with serving(open_app(folder, "ask")) as server:
+        page = Page(browser, server.address)
+        assert keys(page) == {"chair": "1", "table": "2", "wall": "3", "floor": "4"}
+        page.type("4")
+        assert clicks(folder) == [("floor", "yes")]
+    names = [*CLASSES, *(f"kind {i}" for i in range(16))]
+    (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    with serving(open_app(folder, "ask")) as server:
+        page = Page(browser, server.address)
+        found = keys(page)
+        assert len({*found.values()} - {"", "0"}) == len(names)
+        assert found["kind 7"] == page.ask("app.classes[11].key") == "b"
+        assert page.errors() == []
+
+
+def test_saved_is_said_of_the_last_thing_only(ask):
+    ask.type("1")
+    assert ask.message == "Saved."
+    ask.type(" ")
+    assert ask.message == ""
+
+
 def test_answered_questions_are_not_asked_again(folder, ask):
     ask.type("1")
     ask.driver.refresh()
@@ -206,7 +235,7 @@ def test_one_file_shows_the_review_and_saves_nothing(folder, browser, tmp_path):
     file = tmp_path / "review.html"
     write_single_file(open_app(folder, "review", readonly=True), file)
     page = Page(browser, file.as_uri())
-    assert "Finding 1 of 2" in page.text and "Undo" not in page.text
+    assert "Finding 1 of 2" in page.text and "This page is for looking only." in page.text
     page.type("x")
     page.driver.execute_script("app.layers.mix(1)")
     page.until("app.view.cloud.chunks[0].painted === 'pseudo'")
@@ -215,6 +244,65 @@ def test_one_file_shows_the_review_and_saves_nothing(folder, browser, tmp_path):
     page.type("3")
     assert page.errors() == []
     assert rows(folder) == before
+
+
+def title(page):
+    return page.ask("document.getElementById('task-title').textContent.trim()")
+
+
+def test_one_file_asks_for_nothing_that_cannot_be_done(folder, browser, tmp_path):
+    file = tmp_path / "review.html"
+    write_single_file(open_app(folder, "review", readonly=True), file)
+    page = Page(browser, file.as_uri())
+    assert "points of each scan" not in page.text
+    for tab in ("Review", "Ask", "Balls"):
+        page.button(tab)
+        assert "Next" in page.text and "Back" in page.text
+        for word in (
+            "Undo",
+            "Save,",
+            "Say ",
+            "Tick ",
+            "Looked",
+            "Not sure",
+            "None of",
+            "new class",
+        ):
+            assert word not in page.text
+    for key in ("u", "s", "c", "n", "m", "1"):
+        page.type(key)
+        assert "Ball 1" in title(page)
+    assert page.errors() == []
+
+
+def test_one_file_is_looked_through_by_keyboard(folder, browser, tmp_path):
+    file = tmp_path / "review.html"
+    write_single_file(open_app(folder, "review", readonly=True), file)
+    page = Page(browser, file.as_uri())
+    page.type(" ")
+    assert title(page) == "Finding 2 of 2"
+    page.press("Backspace")
+    assert title(page) == "Finding 1 of 2"
+    page.button("Ask")
+    page.press("Enter")
+    assert "2 of 2" in title(page)
+    page.type(" ")
+    page.until("app.scan.name === 'office' && app.mode && app.mode.current")
+    assert "1 of 1" in title(page)
+    page.type(" ")
+    assert "last" in page.message
+    page.button("Balls")
+    page.type(" ")
+    assert "Ball 2" in title(page)
+    assert page.errors() == []
+
+
+def test_one_file_says_of_a_thinned_scan_that_it_is(folder, browser, tmp_path):
+    file = tmp_path / "review.html"
+    write_single_file(open_app(folder, "tag", readonly=True, max_points=500), file)
+    page = Page(browser, file.as_uri())
+    assert "At most 500 points of each scan are in this file" in page.message
+    assert page.errors() == []
 
 
 def test_the_page_asks_nobody_but_its_server(review):

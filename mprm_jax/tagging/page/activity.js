@@ -38,6 +38,11 @@ export class Activity {
   take(seconds) {
     this.seconds = Math.max(0, this.seconds - seconds);
   }
+
+  // Counts seconds for the next save that were saved for something that is no longer there.
+  giveBack(seconds) {
+    this.seconds += seconds;
+  }
 }
 
 function now() {

@@ -1,9 +1,12 @@
 // Questions: "what is this?" at the places where an answer helps most, one after another.
 
 import { OUTSIDE } from "./cloud.js";
+import { lookActions } from "./looking.js";
 
 const AROUND = 1.2; // meters around a region that are shown
 const GLOW = 0.25;
+const DIGITS = "123456789";
+const NONE = "0"; // the key of "none of the classes"
 
 export class Asking {
   constructor(app) {
@@ -14,7 +17,12 @@ export class Asking {
 
   enter() {
     this.current = null;
-    this.goOn();
+    if (this.app.readonly) this.select(this.items[0] ?? null);
+    else this.goOn();
+  }
+
+  get items() {
+    return this.app.scan.questions;
   }
 
   get open() {
@@ -47,18 +55,21 @@ export class Asking {
     const { questions } = app.scan;
     app.panel.showTask({
       title: "What is this?",
-      text: "Say what is inside the small white ring. The place around it is yellow.",
+      text: app.readonly ? "The question is about the small white ring. Around it is yellow." :
+        "Say what is inside the small white ring. The place around it is yellow.",
       chip: { text: `${questions.indexOf(current) + 1} of ${questions.length}` },
-      actions: app.readonly ? [] : [
-        { label: "None of the classes", key: "0", press: () => this.answer(null, "none") },
+      actions: app.readonly ? lookActions(app) : [
+        { label: "None of the classes", key: NONE, press: () => this.answer(null, "none") },
         { label: "Not sure", key: "m", press: () => this.answer(null, "unsure") },
         { label: "Skip", key: "Space", press: () => this.skip() },
         { label: "Back", key: "⌫", press: () => this.back() },
         { label: "Undo", key: "u", press: () => app.undo() },
       ],
     });
+    const keys = this.keys();
     app.showClasses({
-      order: this.order(), keyOf: (i) => this.keyOf(i), press: (i) => this.answer(i, "yes"),
+      order: this.order(), keyOf: (i) => keys.get(i) ?? "",
+      press: app.readonly ? null : (i) => this.answer(i, "yes"),
       pressed: () => undefined, note: (i) => (current.candidates.includes(i) ? "likely" : ""),
     });
   }
@@ -67,6 +78,11 @@ export class Asking {
     const { app } = this;
     app.view.setFocus({});
     app.panel.showClasses(null);
+    if (app.readonly) {
+      return app.panel.showTask({
+        title: "No question", text: "This scan has no question.", actions: lookActions(app),
+      });
+    }
     app.panel.showTask({
       title: "No open question", text: "Every question of this scan has an answer.",
       actions: [{ label: "Next scan", key: "Space", press: () => app.nextAsked(), main: true }],
@@ -79,19 +95,30 @@ export class Asking {
     return [...candidates, ...rest.filter((i) => !candidates.includes(i))];
   }
 
-  // Candidates have the digits; the other classes keep their letters.
-  keyOf(index) {
-    const place = this.current.candidates.indexOf(index);
-    if (place >= 0 && place < 9) return String(place + 1);
-    const { key } = this.app.classes[index];
-    return /^[0-9]$/.test(key) ? "" : key;
+  // The key of each class: candidates have the first digits, the other classes their letters, and
+  // those without the first keys that are left.
+  keys() {
+    const { classes, state } = this.app;
+    const order = this.order();
+    const keys = new Map();
+    const free = new Set([...state.class_keys].filter((key) => key !== NONE));
+    const give = (index, key) => free.delete(key) && keys.set(index, key);
+    this.current.candidates.forEach((index, place) => give(index, DIGITS[place]));
+    for (const index of order) {
+      const { key } = classes[index];
+      if (!keys.has(index) && !DIGITS.includes(key)) give(index, key);
+    }
+    for (const index of order) {
+      if (!keys.has(index)) give(index, [...free][0]);
+    }
+    return keys;
   }
 
   onKey(key) {
     if (key === " " || key === "Enter") return this.current ? this.skip() : this.app.nextAsked();
     if (key === "Backspace") return this.back();
     if (!this.current) return false;
-    if (key === "0" || key === "n") return this.answer(null, "none");
+    if (key === NONE || key === "n") return this.answer(null, "none");
     if (key === "m") return this.answer(null, "unsure");
     return false;
   }
@@ -103,7 +130,7 @@ export class Asking {
   async answer(index, answer) {
     const { app, current } = this;
     const { scan } = app;
-    if (!current || app.readonly) return;
+    if (!current) return;
     const undone = async () => {
       current.answered = false;
       await app.openScan(scan.index, "ask");

@@ -30,7 +30,7 @@ export class Clicking {
       title: "Clicks", chip: { text: `${clicks.length} in this scan` },
       text: this.picked ? `Now press what this point is${this.negative ? " NOT" : ""}.` :
         "Click on a point of the scan, then say what it is.",
-      actions: app.readonly ? [] : this.actions(),
+      actions: this.actions(),
     });
     app.showClasses({
       pressed: () => undefined, press: (i) => this.answer(i, this.negative),
@@ -69,7 +69,6 @@ export class Clicking {
   }
 
   onPick(point) {
-    if (this.app.readonly) return;
     if (!point) return this.app.say("No point is there. Zoom in and click on a point.", "hint");
     this.picked = point;
     this.selected = null;
@@ -92,7 +91,6 @@ export class Clicking {
 
   async answer(index, negative) {
     const { app } = this;
-    if (app.readonly) return;
     if (!this.picked) return app.say("First click on a point of the scan.", "hint");
     const { scan } = app;
     const click = await app.addClick(scan, this.picked, index, negative ? "no" : "yes");
@@ -108,7 +106,7 @@ export class Clicking {
     const { scan } = app;
     const click = scan.clicks.find(({ id }) => id === this.selected);
     if (!click) return app.say("Choose a click in the list first.", "hint");
-    if (!(await app.removeClick(scan, click.id))) return;
+    if (!(await app.removeClick(scan, click))) return;
     app.remember(async () => {
       const back = await app.postClick(scan, click.point, click.class, click.answer);
       app.mode.show();

@@ -20,10 +20,19 @@ const KEYS = [
   ["?", "this help"],
 ];
 const OTHER_MODES = [
-  ["Ask: 1, 2, …", "the likely answers; other classes by their letter, or by /"],
+  ["Ask: 1, 2, …", "the likely answers; other classes by the key beside them, or by /"],
   ["Ask: 0, m, Space", "none of the classes, not sure, skip"],
   ["Review: Space, Enter", "looked at and next; fly to the place"],
   ["Review: a class key", "changes the tags of the ball, or makes a click: the button says which"],
+];
+const LOOKING = [
+  ["Space or Enter", "the next ball, question or finding, then the next scan"],
+  ["Backspace", "the one before"],
+  ["t", "look from the top"],
+  ["x", "show the whole scan"],
+  ["h", "hide all points outside of the ball"],
+  ["a class key", "in a review: show the labels of this class only"],
+  ["?", "this help"],
 ];
 const MOUSE = [
   ["drag", "turn"],
@@ -32,18 +41,25 @@ const MOUSE = [
   ["double click", "turn around this point"],
 ];
 
-export function showHelp() {
+export function showHelp(readonly) {
   const dialog = document.getElementById("help");
   const close = element("button", { type: "button", onclick: () => dialog.close() }, "Close");
+  const title = readonly ? "How to look around" : "How to tag";
   dialog.replaceChildren(
-    element("header", {}, element("h2", {}, "How to tag"), close),
+    element("header", {}, element("h2", {}, title), close),
+    ...(readonly ? [table(LOOKING)] : tagging()),
+    element("h3", {}, "Mouse and touchpad"), table(MOUSE),
+  );
+  dialog.showModal();
+}
+
+function tagging() {
+  return [
     element("p", {}, "One part of the scan is bright: the ball. Tick every class that is in it, " +
       "even if only a small part is inside. Then press Space. Everything is saved on this " +
       "computer before the page says so; you can stop at any time and go on later."),
     table(KEYS), element("h3", {}, "Questions and review"), table(OTHER_MODES),
-    element("h3", {}, "Mouse and touchpad"), table(MOUSE),
-  );
-  dialog.showModal();
+  ];
 }
 
 function table(rows) {

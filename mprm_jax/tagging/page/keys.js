@@ -14,6 +14,8 @@ export class Keys {
     const search = document.getElementById("class-search");
     search.addEventListener("input", () => app.mode?.show());
     search.addEventListener("keydown", (event) => this.searchKey(event, search));
+    const newClass = document.getElementById("new-class-name");
+    newClass.addEventListener("keydown", ({ key }) => key === "Escape" && newClass.blur());
   }
 
   press(event) {
@@ -42,11 +44,15 @@ export class Keys {
   // says nothing to it.
   handle({ key, shift, code }) {
     const { app } = this;
+    app.forgetSaved();
     const typed = key.length === 1 ? key.toLowerCase() : key;
+    if (!app.mode) return undefined;
     const general = app.generalKeys[typed];
     if (general) return general();
-    if (!app.mode) return undefined;
     const digit = /^Digit([0-9])$/.exec(code)?.[1];
+    if (app.readonly) return app.lookKey(typed, digit);
+    const saving = app.savingKeys[typed];
+    if (saving) return saving();
     let handled = app.mode.onKey(typed);
     if (handled === false && digit && digit !== typed) handled = app.mode.onKey(digit);
     if (handled !== false) return handled;
@@ -61,7 +67,7 @@ export class Keys {
     if (event.key !== "Enter" && event.key !== "Escape") return;
     event.preventDefault();
     const [first] = this.app.panel.found ?? [];
-    if (event.key === "Enter" && search.value.trim() && first) first.press();
+    if (event.key === "Enter" && search.value.trim() && first) first.press?.();
     search.value = "";
     search.blur();
     this.app.mode?.show();

@@ -7,15 +7,17 @@ import { Cloud } from "./cloud.js";
 import { showHelp } from "./help.js";
 import { Keys } from "./keys.js";
 import { Layers } from "./layers.js";
+import { lookKey } from "./looking.js";
 import { Panel } from "./panel.js";
 import { Reviewing } from "./reviewing.js";
-import { ScanList, answered, isOpen, minutes } from "./scan_list.js";
-import { Refusal, readBytes, readJson, send } from "./source.js";
+import { ScanList, answered, hasOpenBall, minutes } from "./scan_list.js";
+import { EMBEDDED, Refusal, readBytes, readJson, send } from "./source.js";
 import { SceneTagging, Tagging } from "./tagging.js";
 import { View } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
 const CHANGED = 409; // status of a refusal: the file says something else by now
+const ALL_DONE = "All scans are done. You can close this page.";
 const CLICK_MOVES = 5; // pixels: a press that moves farther turns the view
 
 class App {
@@ -38,8 +40,10 @@ class App {
       ask: new Asking(this), review: new Reviewing(this),
     };
     this.generalKeys = {
-      "?": () => showHelp(), "/": () => byId("class-search").focus(),
+      "?": () => showHelp(this.readonly), "/": () => byId("class-search").focus(),
       t: () => this.view.lookFromTop(), x: () => this.view.reset(), h: () => this.toggleOutside(),
+    };
+    this.savingKeys = {
       c: () => this.toggleClicks(), s: () => this.toggleScene(), u: () => this.undo(),
     };
     this.scanList = new ScanList(this);
@@ -47,6 +51,9 @@ class App {
     this.connectTools();
     this.connectPointer();
     byId("new-class").addEventListener("submit", (event) => this.addClass(event));
+    document.addEventListener("click", ({ target }) => {
+      if (target.closest("button")) this.forgetSaved();
+    }, { capture: true });
   }
 
   get classes() {
@@ -57,6 +64,11 @@ class App {
     return this.state.readonly;
   }
 
+  // Whether no balls are offered.
+  get wholeScenes() {
+    return this.state.whole_scenes;
+  }
+
   get layersShown() {
     return this.scan !== null && this.scan.layers.length > 0 &&
       (this.mode === this.modes.review || (this.mode === this.modes.click && this.reviewed));
@@ -65,9 +77,11 @@ class App {
   async start() {
     this.state = await readJson("api/state");
     this.notes = this.state.notes.join(" ");
+    byId("only-look").hidden = !this.readonly;
     this.tagging.readTicks();
     document.title = `${this.state.data} – mprm tag`;
     byId("new-class").hidden = this.readonly;
+    byId("panel").hidden = byId("tools").hidden = false;
     this.scanList.show();
     await this.openFirst();
     setInterval(() => this.showStatus(), 5000);
@@ -76,19 +90,48 @@ class App {
   // Goes on where there is work, in the scan that the address names if there is some.
   async openFirst() {
     const asked = Number(new URLSearchParams(location.hash.slice(1)).get("scan") ?? NaN);
-    const usable = this.state.scans.filter(({ broken }) => !broken);
-    const first = usable.find(({ index }) => index === asked && this.hasWork(index)) ??
-      usable.find(({ index }) => this.hasWork(index)) ?? usable[0];
-    if (!first) return this.say("There is no scan that can be shown.", "bad");
-    await this.openScan(first.index, this.state.mode);
+    const { scans, mode } = this.state;
+    const order = [...scans].sort((a, b) => (b.index === asked) - (a.index === asked));
+    const next = this.readonly ? null : await this.firstWithWork(order, this.workOf(mode));
+    const first = next ?? order.find(({ broken }) => !broken);
+    if (!first) return showTrouble("There is no scan that can be shown.");
+    await this.openScan(first.index, mode);
+    if (!next && mode === "tag" && !this.readonly) this.say(ALL_DONE, "good");
   }
 
-  // Whether a scan has something open in the mode the page was started in.
-  hasWork(index) {
-    const scan = this.summary(index);
-    if (this.state.mode === "ask") return scan.questions > 0;
-    if (this.state.mode === "review") return scan.findings > 0;
-    return isOpen(scan);
+  // Whether a scan has something open in a mode.
+  workOf(mode) {
+    if (mode === "ask") return ({ questions }) => questions > 0;
+    if (mode === "review") return ({ findings }) => findings > 0;
+    return (scan) => this.isOpen(scan);
+  }
+
+  isOpen(scan) {
+    return this.wholeScenes ? !scan.scene_tags : hasOpenBall(scan);
+  }
+
+  // The first of some scans that has work; null if none has. How many balls a scan has is known
+  // once it was read, so one that was begun is read to see whether any is open.
+  async firstWithWork(scans, hasWork) {
+    for (const { index } of scans) {
+      const scan = this.summary(index);
+      if (scan.broken || !hasWork(scan)) continue;
+      if (scan.balls === null && answered(scan) && !this.wholeScenes) await this.countBalls(scan);
+      if (!scan.broken && hasWork(scan)) return scan;
+    }
+    return null;
+  }
+
+  async countBalls(scan) {
+    this.say(`Looking for the next open ball: ${scan.name} …`, "hint");
+    try {
+      scan.balls = (await readJson(`api/scan/${scan.index}`)).balls.length;
+    } catch (error) {
+      this.refuse(error);
+      if (!error.status) throw error; // the server is silent
+      scan.broken = error.message;
+    }
+    this.scanList.show();
   }
 
   // Opens a scan; its first points are drawn at once, the others as they come.
@@ -101,7 +144,7 @@ class App {
       const first = await readBytes(`api/scan/${index}/points/0`);
       if (this.opening !== opening) return;
       this.takeScan(scan, first);
-      this.say(this.notes ?? "", "hint");
+      this.say([this.notes ?? "", this.thinnedNote()].join(" ").trim(), "hint");
       this.notes = null; // said once
       this.setMode(mode);
       this.loadChunks(scan, opening);
@@ -117,6 +160,13 @@ class App {
     this.summary(index).broken = error.message;
     this.scanList.show();
     if (!this.scan) await this.openFirst();
+  }
+
+  // Of a file that has not all points of the scan, what it has.
+  thinnedNote() {
+    const { shown_points: shown, total_points: total } = this.scan;
+    if (!EMBEDDED || shown >= total) return "";
+    return `At most ${count(shown)} points of each scan are in this file, spread evenly.`;
   }
 
   summary(index) {
@@ -162,7 +212,7 @@ class App {
     const wanted = (this.denseWanted = ball);
     const { scan, view } = this;
     view.cloud.setDense(null);
-    if (!ball || scan.shown_points >= scan.total_points) return;
+    if (!ball || EMBEDDED || scan.shown_points >= scan.total_points) return;
     try {
       const points = await readBytes(`api/scan/${scan.index}/ball/${ball.id}`);
       if (this.denseWanted !== wanted || this.scan !== scan) return;
@@ -174,7 +224,8 @@ class App {
   }
 
   setMode(wanted) {
-    const name = wanted === "tag" && !this.scan.balls.length && !this.readonly ? "scene" : wanted;
+    const noBalls = this.wholeScenes || (!this.scan.balls.length && !this.readonly);
+    const name = wanted === "tag" && noBalls ? "scene" : wanted;
     const mode = this.modes[name];
     if (this.mode !== mode) this.mode?.leave?.();
     this.reviewed = name === "review" || (name === "click" && this.modeName === "review") ||
@@ -193,8 +244,8 @@ class App {
     const labels = { tag: ["Balls"], scene: ["Whole scan", "s"], click: ["Clicks", "c"],
       ask: ["Ask"], review: ["Review"] };
     const usable = {
-      tag: !this.readonly, scene: !this.readonly, click: !this.readonly,
-      ask: !this.readonly && this.state.scans.some(({ questions }) => questions > 0),
+      tag: !this.wholeScenes, scene: !this.readonly || this.wholeScenes, click: !this.readonly,
+      ask: this.state.scans.some(({ questions }) => questions > 0),
       review: this.state.scans.some(({ findings }) => findings > 0) || this.scan.layers.length > 0,
     };
     this.panel.showModes(Object.keys(labels).filter((name) => usable[name]).map((name) => ({
@@ -204,31 +255,38 @@ class App {
   }
 
   toggleClicks() {
-    if (this.readonly) return;
     if (this.modeName === "click") this.leaveClicks();
     else this.setMode("click");
   }
 
   toggleScene() {
-    if (!this.readonly) this.setMode(this.modeName === "scene" ? "tag" : "scene");
+    this.setMode(this.modeName === "scene" ? "tag" : "scene");
   }
 
   leaveClicks() {
     this.setMode(this.mainMode ?? "tag");
   }
 
-  // What the classes do in a mode; see Panel.showClasses.
+  // A key where nothing can be saved. In a review a class key shows the labels of that class.
+  lookKey(key, digit) {
+    const handled = lookKey(this, key);
+    if (handled !== false) return handled;
+    const index = this.classKeys.get(key) ?? this.classKeys.get(digit);
+    return index === undefined ? undefined : this.layers.isolate(index);
+  }
+
+  // What the classes do in a mode; see Panel.showClasses. They are only shown without `press`.
   showClasses({ pressed, press, note = () => "", only = false, order, keyOf }) {
     const indices = order ?? this.classes.map((_, i) => i);
     const isolates = only && this.layersShown && this.layers.layer?.kind === "labels";
     const rows = indices.map((index) => ({
       index, name: this.classes[index].name, color: this.classes[index].color,
-      key: keyOf ? keyOf(index) : this.classes[index].key,
+      key: !press ? "" : keyOf ? keyOf(index) : this.classes[index].key,
       pressed: pressed(index), note: note(index),
-      press: () => {
+      press: press && (() => {
         byId("class-search").value = "";
         return press(index);
-      },
+      }),
       only: isolates ? () => this.layers.isolate(index) : null,
       isOnly: this.layers.only === index,
     }));
@@ -241,15 +299,17 @@ class App {
     this.view.setMarks(clickMarks(this.scan, this.classes, selected, picked));
   }
 
-  // Sends a change with the seconds it took, those spent on it before included. Resolves to the
-  // answer once it is on disk; to null if it was refused, with the line shown.
-  async save(path, body, refused = () => {}, spent = 0) {
+  // Sends a change with the seconds it took; the server adds them to those of the same row.
+  // Resolves to the answer once it is on disk; to null if it was refused, with the line shown.
+  // A row that is taken away has no time: what was spent on it counts for the next answer.
+  async save(path, body, refused = () => {}, takenAway = null) {
     if (this.saving) return null;
     this.saving = true;
     const seconds = this.activity.read();
     try {
-      const answer = await send(path, { ...body, seconds: seconds + spent });
-      this.activity.take(seconds);
+      const answer = await send(path, { ...body, seconds });
+      if (takenAway) this.activity.giveBack(takenAway.seconds ?? 0);
+      else this.activity.take(seconds);
       this.takeSummary(answer.scan);
       this.say("Saved.", "good");
       return answer;
@@ -293,7 +353,7 @@ class App {
     const click = await this.postClick(scan, point, index, answer);
     if (!click) return null;
     this.remember(async () => {
-      if (!(await this.removeClick(scan, click.id))) return false;
+      if (!(await this.removeClick(scan, click))) return false;
       if (undone) await undone();
       else this.mode.show();
       return true;
@@ -308,10 +368,12 @@ class App {
     return result && result.click;
   }
 
-  async removeClick(scan, id) {
-    if (!(await this.save(`api/scan/${scan.index}/unclick`, { id }))) return false;
+  async removeClick(scan, click) {
+    const { id } = click;
+    const path = `api/scan/${scan.index}/unclick`;
+    if (!(await this.save(path, { id }, undefined, click))) return false;
     const latest = this.latest(scan);
-    latest.clicks = latest.clicks.filter((click) => click.id !== id);
+    latest.clicks = latest.clicks.filter((other) => other.id !== id);
     return true;
   }
 
@@ -319,21 +381,24 @@ class App {
     event.preventDefault();
     const input = byId("new-class-name");
     const name = input.value.trim();
-    if (!name) return;
+    if (!name) return input.blur();
     try {
       this.state.classes = (await send("api/classes", { name })).classes;
     } catch (error) {
       return this.refuse(error);
     }
     input.value = "";
-    input.blur();
     this.mode?.show();
-    this.say(`Added "${name}". In balls that were tagged before, it counts as absent.`, "good");
+    // Before the first tick one more class is likely; later, Space is to save.
+    if (this.mode?.draft?.size === 0) input.focus();
+    else input.blur();
+    const earlier = this.state.scans.some(({ done }) => done > 0);
+    const note = earlier ? " In balls that were tagged before, it counts as absent." : "";
+    this.say(`Added "${name}".${note}`, "good");
   }
 
   nextScan() {
-    return this.goToWork(isOpen,
-      "Every scan is done. You can close this page.");
+    return this.goToWork(this.workOf("tag"), ALL_DONE);
   }
 
   nextAsked() {
@@ -348,19 +413,35 @@ class App {
       "Every finding of every scan was looked at.");
   }
 
+  // Opens the next scan of the list in which the mode has something to show.
+  nextToLookAt() {
+    const next = this.toLookAt().find(({ index }) => index > this.scan.index);
+    return next ? this.openScan(next.index) : this.say("This was the last one.", "good");
+  }
+
+  scanBefore() {
+    const before = this.toLookAt().findLast(({ index }) => index < this.scan.index);
+    return before ? this.openScan(before.index) : this.say("This is the first one.", "good");
+  }
+
+  toLookAt() {
+    const found = { tag: "balls", ask: "questions", review: "findings" }[this.modeName];
+    return this.state.scans.filter((scan) => !scan.broken && scan[found] !== 0);
+  }
+
   // Opens the next scan, from the current one on, that has work; says so if none has.
-  goToWork(hasWork, nothingLeft) {
+  async goToWork(hasWork, nothingLeft) {
     const { scans } = this.state;
     const start = scans.findIndex(({ index }) => index === this.scan.index) + 1;
     const order = [...scans.slice(start), ...scans.slice(0, start)];
-    const next = order.find((scan) => !scan.broken && scan.index !== this.scan.index &&
-      hasWork(scan));
+    const next = await this.firstWithWork(
+      order.filter(({ index }) => index !== this.scan.index), hasWork);
     return next ? this.openScan(next.index) : this.say(nothingLeft, "good");
   }
 
   scanDone() {
     const { scans } = this.state;
-    const left = scans.some((scan) => !scan.broken && isOpen(scan));
+    const left = scans.some((scan) => !scan.broken && this.isOpen(scan));
     this.say(left ? "Saved. This scan is done. Space: the next scan." :
       "Saved. Every ball of every scan is done. You can close this page.", "good");
   }
@@ -370,6 +451,11 @@ class App {
     const message = byId("message");
     message.textContent = kind === "bad" ? `⚠ ${text}` : text;
     message.className = kind;
+  }
+
+  // "Saved." is of the last thing that was done.
+  forgetSaved() {
+    if (byId("message").className === "good") this.say("");
   }
 
   // Shows why something did not work; errors of the page itself are not hidden.
@@ -383,11 +469,14 @@ class App {
     const { scans } = this.state;
     const sum = (value) => scans.reduce((total, scan) => total + value(scan), 0);
     const unopened = scans.some((scan) => !scan.broken && scan.balls === null);
-    byId("progress").textContent = `Balls done in all: ${sum(answered)}` +
+    byId("progress").textContent = this.wholeScenes ?
+      `Scans tagged: ${sum((scan) => Number(scan.scene_tags))} of ${scans.length}` :
+      `Balls done in all: ${sum(answered)}` +
       (unopened ? "" : ` of ${sum(({ balls }) => balls ?? 0)}`);
     this.activity.settle();
-    byId("time").textContent = `${minutes(sum(({ seconds }) => seconds))} saved, ` +
-      `${minutes(this.activity.total)} at work since this page was opened`;
+    const work = `, ${minutes(this.activity.total)} at work since this page was opened`;
+    byId("time").textContent = `${minutes(sum(({ seconds }) => seconds))} saved` +
+      (this.readonly ? "" : work);
   }
 
   showShown() {
@@ -397,8 +486,8 @@ class App {
       `all ${count(total)} points shown`;
     byId("shown").textContent = loaded < shown ?
       `loading ${count(loaded)} of ${count(shown)} points` : what;
-    const thinned = total > shown ? " Inside the current ball more points are shown." : "";
-    byId("shown").title = thinned.trim();
+    byId("shown").title = total > shown && !EMBEDDED ?
+      "Inside the current ball more points are shown." : "";
   }
 
   toggleOutside() {
@@ -411,7 +500,7 @@ class App {
     byId("top-view").onclick = () => this.view.lookFromTop();
     byId("reset-view").onclick = () => this.view.reset();
     byId("hide-outside").onclick = () => this.toggleOutside();
-    byId("show-help").onclick = () => showHelp();
+    byId("show-help").onclick = () => showHelp(this.readonly);
     byId("point-size").oninput = ({ target }) => {
       this.view.sizeFactor = 2 ** Number(target.value);
       this.view.changed();
@@ -455,6 +544,13 @@ class App {
   }
 }
 
+// Says in the middle of the page why there is nothing to show.
+function showTrouble(text) {
+  byId("panel").hidden = byId("tools").hidden = true;
+  byId("trouble").hidden = false;
+  byId("trouble").textContent = `⚠ ${text}`;
+}
+
 // 3012345 -> "3.0 million"
 function count(number) {
   return number < 1e6 ? number.toLocaleString("en") : `${(number / 1e6).toFixed(1)} million`;
@@ -462,8 +558,11 @@ function count(number) {
 
 try {
   const app = (window.app = new App()); // named for the console and for tests in a browser
-  app.start().catch((error) => app.refuse(error));
+  app.start().catch((error) => {
+    if (!app.scan) showTrouble(error.message);
+    app.refuse(error);
+  });
 } catch (error) {
-  byId("message").textContent = `⚠ This browser cannot draw in 3D (WebGL 2): ${error.message}`;
+  showTrouble(`This browser cannot draw in 3D (WebGL 2): ${error.message}`);
   throw error;
 }

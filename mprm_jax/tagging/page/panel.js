@@ -41,6 +41,8 @@ export class Panel {
   showClasses(rows) {
     byId("answers").hidden = rows === null;
     if (rows === null) return;
+    // Classes that do nothing need no search.
+    byId("class-search").hidden = rows.length > 0 && rows.every(({ press }) => !press);
     const wanted = byId("class-search").value.trim().toLowerCase();
     const starts = (row) => row.name.toLowerCase().startsWith(wanted);
     this.found = wanted ? rows.filter(starts) : [];
@@ -85,7 +87,7 @@ function classButton({ index, name, color, key, pressed, note, press, only, isOn
   swatch.style.background = color;
   const inside = only ? null : swatch;
   const button = element("button", {
-    type: "button", className: "class", title: name, onclick: press,
+    type: "button", className: "class", title: name, onclick: press, disabled: !press,
     "aria-pressed": pressed, "data-id": `class ${index}`, "data-class": name,
   }, element("span", { className: "tick", "aria-hidden": "true" }, pressed ? "✓" : ""), inside,
   element("span", { className: "name" }, name), note ? element("em", {}, note) : null,

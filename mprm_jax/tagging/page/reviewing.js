@@ -2,6 +2,8 @@
 //
 // A class key corrects the tags of the ball that a finding names, or makes a click at its point.
 
+import { lookActions } from "./looking.js";
+
 const SHOWN = 300; // findings in the list
 const AROUND = 1; // meters shown around a finding without a radius
 
@@ -19,11 +21,16 @@ export class Reviewing {
     if (this.scanOf !== this.app.scan) this.current = null;
     this.scanOf = this.app.scan;
     this.show();
-    if (!this.current && this.open.length) this.select(this.open[0]);
+    const [first] = this.app.readonly ? this.findings : this.open;
+    if (!this.current && first) this.select(first);
   }
 
   get findings() {
     return this.app.scan.findings;
+  }
+
+  get items() {
+    return this.findings;
   }
 
   get open() {
@@ -83,10 +90,10 @@ export class Reviewing {
 
   actions() {
     const { app, current } = this;
+    if (app.readonly) return lookActions(app);
     const looked = {
       label: "Looked at, next", key: "Space", press: () => this.accept(), main: true,
     };
-    if (app.readonly) return current ? [looked] : [];
     const quick = this.untagged ? [{ label: "Tag this ball", press: () => this.tagBall() }] :
       (current?.classes ?? []).map((index) => ({
         label: this.describe(index), key: app.classes[index].key, press: () => this.correct(index),
@@ -157,7 +164,7 @@ export class Reviewing {
 
   async correct(index) {
     const { app, current, ball } = this;
-    if (!current || app.readonly) return;
+    if (!current) return;
     if (this.untagged) return this.tagBall();
     const { scan } = app;
     const done = ball ? await this.correctTag(scan, ball, index) :

@@ -31,22 +31,34 @@ export class ScanList {
       "aria-current": scan.index === this.app.scan?.index,
       onclick: () => this.app.openScan(scan.index),
     }, element("strong", {}, scan.name));
-    const bar = element("progress", { value: answered(scan), max: Math.max(scan.balls ?? 1, 1) });
+    const [value, max] = this.app.wholeScenes ? [Number(scan.scene_tags), 1] :
+      [answered(scan), Math.max(scan.balls ?? 1, 1)];
+    const bar = element("progress", { value, max });
     bar.setAttribute("aria-label", this.facts(scan)[0]);
     button.append(bar, element("small", {}, this.facts(scan).join(" · ")));
     return element("li", {}, button);
   }
 
   facts(scan) {
-    const of = scan.balls === null ? "" : ` of ${scan.balls}`;
-    const facts = [`${answered(scan)}${of} balls`, minutes(scan.seconds)];
+    const facts = [this.done(scan), minutes(scan.seconds)];
     for (const name of ["click", "question", "finding"]) {
       const number = scan[`${name}s`];
-      if (number) facts.push(`${number} ${name}${number === 1 ? "" : "s"}`);
+      if (number) facts.push(counted(number, name));
     }
-    if (scan.scene_tags) facts.push("scene tags");
+    if (scan.scene_tags && !this.app.wholeScenes) facts.push("scene tags");
     return facts;
   }
+
+  // What is done, also where nobody counted the balls yet.
+  done(scan) {
+    if (this.app.wholeScenes) return scan.scene_tags ? "tagged" : "not tagged";
+    if (scan.balls !== null) return `${answered(scan)} of ${counted(scan.balls, "ball")}`;
+    return answered(scan) ? `${counted(answered(scan), "ball")} tagged` : "not begun";
+  }
+}
+
+function counted(number, name) {
+  return `${number} ${name}${number === 1 ? "" : "s"}`;
 }
 
 // Balls with an answer, "not sure" included.
@@ -55,7 +67,7 @@ export function answered(scan) {
 }
 
 // Whether a scan has balls without an answer, or may have: their number is known once it was read.
-export function isOpen(scan) {
+export function hasOpenBall(scan) {
   if (scan.balls === 0) return !scan.scene_tags;
   return scan.balls === null || answered(scan) < scan.balls;
 }

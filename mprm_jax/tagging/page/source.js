@@ -3,7 +3,7 @@
 // A self-contained file has set window.EMBEDDED: what each address of the server would answer,
 // binary answers as base64. Nothing can be saved then.
 
-const EMBEDDED = window.EMBEDDED ?? null;
+export const EMBEDDED = window.EMBEDDED ?? null;
 const SILENT = "The server does not answer, so nothing was saved. Start `mprm tag` again and " +
   "open its new address, or try again.";
 

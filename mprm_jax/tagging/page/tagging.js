@@ -4,6 +4,7 @@
 // while the window is open, also over a reload.
 
 import { OUTSIDE } from "./cloud.js";
+import { lookActions } from "./looking.js";
 import { readJson } from "./source.js";
 
 const TICKS = "ticks that are not saved";
@@ -21,6 +22,14 @@ export class Tagging {
 
   get ball() {
     return this.scan.balls.find((ball) => ball.id === this.ballIds.get(this.scan.index)) ?? null;
+  }
+
+  get items() {
+    return this.scan.balls;
+  }
+
+  get current() {
+    return this.ball;
   }
 
   get draft() {
@@ -46,8 +55,9 @@ export class Tagging {
   }
 
   enter() {
-    if (!this.ball) this.select(this.nextOpen() ?? this.scan.balls[0] ?? null);
-    else this.select(this.ball);
+    const [first = null] = this.scan.balls;
+    const start = this.app.readonly ? first : this.nextOpen() ?? first;
+    this.select(this.ball ?? start);
   }
 
   select(ball) {
@@ -77,16 +87,22 @@ export class Tagging {
     const place = this.scan.balls.indexOf(ball) + 1;
     app.panel.showTask({
       title: `Ball ${place} of ${this.scan.balls.length}`, chip: this.chip(),
-      text: "Tick every class that is in the bright ball, even a small part of it.",
+      text: app.readonly ? "The ball is the bright part of the scan. Classes in it are ticked." :
+        "Tick every class that is in the bright ball, even a small part of it.",
       actions: this.actions(),
     });
-    app.showClasses({ pressed: (i) => this.draft.has(i), press: (i) => this.toggle(i) });
+    app.showClasses({
+      pressed: (i) => this.draft.has(i), press: app.readonly ? null : (i) => this.toggle(i),
+    });
     app.panel.showExtra(null);
   }
 
   showNoBall() {
     this.app.view.setFocus({});
-    this.app.panel.showTask({ title: "No ball", text: "This scan has no ball.", actions: [] });
+    this.app.panel.showTask({
+      title: "No ball", text: "This scan has no ball.",
+      actions: this.app.readonly ? lookActions(this.app) : [],
+    });
     this.app.panel.showClasses(null);
     this.app.panel.showExtra(null);
   }
@@ -106,7 +122,7 @@ export class Tagging {
   }
 
   actions() {
-    if (this.app.readonly) return [];
+    if (this.app.readonly) return lookActions(this.app);
     return [
       { label: "Save, next ball", key: "Space", press: () => this.saveNext(), main: true },
       { label: "Nothing here", key: "n", press: () => this.saveAs("tagged", []) },
@@ -117,7 +133,7 @@ export class Tagging {
   }
 
   toggle(index) {
-    if (this.app.readonly || !this.ball) return;
+    if (!this.ball) return;
     const { draft } = this;
     if (!draft.delete(index)) draft.add(index);
     this.drafts.set(this.nameOf(this.scan, this.ball), draft);
@@ -150,7 +166,7 @@ export class Tagging {
   // Saves the current ball and goes on; stays on it if that fails.
   async saveAs(state, tags) {
     const { ball, scan, app } = this;
-    if (!ball || app.readonly) return;
+    if (!ball) return;
     const before = { state: ball.state, tags: ball.tags };
     if (!(await this.post(scan, ball, { state, tags }, before))) return;
     app.remember(() => this.restore(scan, ball, before, { state, tags }));
@@ -160,13 +176,10 @@ export class Tagging {
   // Saves a state of a ball; says whether it is on disk now.
   async post(scan, ball, after, before) {
     const path = `api/scan/${scan.index}/ball/${ball.id}`;
-    const spent = ball.seconds ?? 0;
     const answer = await this.app.save(path, { ...after, before }, (refused) => {
       if (refused.ball) this.replace(scan, ball, refused.ball);
-    }, spent);
+    }, after.state === "open" ? ball : null);
     if (!answer) return false;
-    // An open ball has no row and no time: what was spent counts for its next answer.
-    if (after.state === "open") this.app.activity.seconds += spent;
     this.replace(scan, ball, answer.ball);
     return true;
   }
@@ -223,6 +236,14 @@ export class SceneTagging {
     return this.app.scan.scene_tags;
   }
 
+  get items() {
+    return [this.app.scan];
+  }
+
+  get current() {
+    return this.app.scan;
+  }
+
   get draft() {
     const { index } = this.app.scan;
     if (!this.drafts.has(index)) this.drafts.set(index, new Set(this.saved?.tags ?? []));
@@ -243,20 +264,28 @@ export class SceneTagging {
       title: "Tags of the whole scan",
       chip: saved ? { kind: "saved", text: `saved: ${saved.tags.length} ticked` } :
         { text: "none saved" },
-      text: "Tick every class that occurs anywhere in this scan. Balls tell much more.",
-      actions: app.readonly ? [] : [
+      text: this.text(),
+      actions: app.readonly ? lookActions(app) : [
         { label: "Save", key: "Space", press: () => this.save([...this.draft]), main: true },
         { label: "Take away", press: () => this.save(null), disabled: !saved },
         { label: "Undo", key: "u", press: () => app.undo() },
-        { label: "Back to the balls", key: "s", press: () => app.setMode("tag") },
+        ...(app.wholeScenes ? [] :
+          [{ label: "Back to the balls", key: "s", press: () => app.setMode("tag") }]),
       ],
     });
-    app.showClasses({ pressed: (i) => this.draft.has(i), press: (i) => this.toggle(i) });
+    app.showClasses({
+      pressed: (i) => this.draft.has(i), press: app.readonly ? null : (i) => this.toggle(i),
+    });
     app.panel.showExtra(null);
   }
 
+  text() {
+    if (this.app.readonly) return "Classes that occur anywhere in this scan are ticked.";
+    const more = this.app.wholeScenes ? "" : " Balls tell much more.";
+    return `Tick every class that occurs anywhere in this scan.${more}`;
+  }
+
   toggle(index) {
-    if (this.app.readonly) return;
     if (!this.draft.delete(index)) this.draft.add(index);
     this.show();
   }
@@ -277,7 +306,7 @@ export class SceneTagging {
       await app.openScan(scan.index, "scene");
       return this.post(app.scan, before?.tags ?? null, app.scan.scene_tags);
     });
-    if (tags && !scan.balls.length) await app.nextScan();
+    if (tags && (app.wholeScenes || !scan.balls.length)) await app.nextScan();
   }
 
   async post(scan, tags, before) {
@@ -289,7 +318,7 @@ export class SceneTagging {
       if (this.app.scan === latest && this.app.mode === this) this.show();
     };
     const path = `api/scan/${scan.index}/scene`;
-    const answer = await this.app.save(path, { tags, before }, take, before?.seconds ?? 0);
+    const answer = await this.app.save(path, { tags, before }, take, tags ? null : before);
     if (answer) take(answer);
     return Boolean(answer);
   }
