@@ -205,7 +205,7 @@ def set_aside_another(folder: pathlib.Path, manifest: ExportManifest) -> None:
         with explain_failed_write(folder):
             folder.rename(aside)
         why = ", ".join(dict.fromkeys(changed))
-        logger.info("%s: held an earlier export (other %s), which is now %s", folder, why, aside)
+        logger.warning("%s: held an earlier export (%s differ), now %s", folder, why, aside)
 
 
 def finish_export(folder: pathlib.Path, manifest: ExportManifest, **settings: Any) -> None:
