@@ -9,13 +9,11 @@ import numpy as np
 
 from mprm_jax.types import Array
 
-# What is on the page beside classes: its background, and points without a label.
-TAKEN = ((20, 24, 26), (128, 128, 128))
+# What is on the page beside classes: its background, points without a label, marks.
+TAKEN = ((20, 24, 26), (128, 128, 128), (255, 255, 255))
 FIRST = (0, 114, 178)  # blue, which every kind of vision knows
 _LEVELS = np.linspace(0, 255, 9)  # per channel, of the colors to choose from
-_DARK = 0.5  # OKLab lightness below which points vanish on the background
-# Marks are white: no color is lighter than this, and none that is light has little color.
-_WHITE, _LIGHT, _PALE = 0.88, 0.75, 0.1  # OKLab lightness, lightness, chroma
+_DARK, _LIGHT = 0.47, 0.85  # OKLab lightness: below, points vanish; above, they pass for marks
 # What linear RGB becomes for people without red, green or blue cones.
 # Source: Machado, Oliveira, Fernandes 2009, severity 1.0.
 VISIONS = (
@@ -56,9 +54,8 @@ def class_colors(num_classes: int) -> tuple[str, ...]:
     Each is, of a grid, the one that looks least like all before it, to those who confuse them most.
     """
     grid = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(-1, 3)
-    lightness, chroma = seen(grid)[0][:, 0], np.linalg.norm(seen(grid)[0][:, 1:], axis=1)
-    has_color = (lightness < _LIGHT) | (chroma > _PALE)
-    grid = grid[(lightness > _DARK) & (lightness < _WHITE) & has_color]
+    lightness = seen(grid)[0][:, 0]
+    grid = grid[(lightness > _DARK) & (lightness < _LIGHT)]
     chosen = [np.array(color, np.float64) for color in (*TAKEN, FIRST)]
     nearest = np.min([differences(grid, color) for color in chosen], axis=0)
     while len(chosen) - len(TAKEN) < num_classes:

@@ -37,10 +37,10 @@ def test_no_class_looks_like_the_background():
 def test_no_class_is_almost_black_or_white():
     """Marks are white."""
     colors = seen(numbers(class_colors(40)))
-    assert colors[0, :, 0].min() > 0.5
-    assert colors[0, :, 0].max() < 0.88
+    assert colors[0, :, 0].min() > 0.46
+    assert colors[0, :, 0].max() < 0.86
     white = np.array([255.0, 255, 255])
-    assert differences(numbers(class_colors(40)), white).min() > 0.12
+    assert differences(numbers(class_colors(40)), white).min() > 0.1
 
 
 def test_white_is_white_to_everyone_and_gray_has_no_hue():
