@@ -91,20 +91,22 @@ def clicks(folder):
 def color_at(page, point):
     """The color that is drawn at a point of the scan, 0..255."""
     page.settle()
+    # Drawn and read in one go: a browser forgets the picture once it has shown it.
     script = """
-    const [point, done] = arguments;
-    app.view.changed();
-    requestAnimationFrame(() => requestAnimationFrame(() => {
-      const gl = app.view.renderer.getContext();
-      const box = app.view.canvas.getBoundingClientRect();
-      const [x, y] = app.view.project(point);
-      const pixel = new Uint8Array(4);
-      gl.bindFramebuffer(gl.FRAMEBUFFER, null);
-      gl.readPixels(Math.floor(x - box.left), Math.floor(box.bottom - y), 1, 1, gl.RGBA,
-        gl.UNSIGNED_BYTE, pixel);
-      done([...pixel].slice(0, 3));
-    }));"""
-    return np.array(page.driver.execute_async_script(script, list(point)))
+    const [view, point] = [app.view, arguments[0]];
+    view.startPicture(false);
+    do view.drawSlice(false); while (view.drawn < view.cloud.total);
+    view.present();
+    const gl = view.renderer.getContext();
+    const box = view.canvas.getBoundingClientRect();
+    const [x, y] = view.project(point);
+    const pixel = new Uint8Array(4);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.readPixels(Math.floor(x - box.left), Math.floor(box.bottom - y), 1, 1, gl.RGBA,
+      gl.UNSIGNED_BYTE, pixel);
+    return [...pixel].slice(0, 3);
+    """
+    return np.array(page.driver.execute_script(script, list(map(float, point))))
 
 
 def class_color(page, index):
