@@ -186,6 +186,8 @@ def refreshed(store: SceneStore) -> SceneStore:
     here = spec and all(folder.is_dir() for folder in folders)
     if not here or not os.access(store.path, os.W_OK):
         return store
+    if kind != "folder" and not is_said(folders[0]):
+        return store  # nothing is said of them but by their labels
     known = {field.name for field in dataclasses.fields(DataConfig)}
     values = {name: x for name, x in dataclasses.asdict(settings).items() if name in known}
     data = DataConfig(**values)

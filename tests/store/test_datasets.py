@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from fake_source import FakeSource, box_room
-from scan_folders import COORDS, write_folder
+from scan_folders import COORDS, write_folder, write_scan
 
 from mprm_jax.config import Config, DataConfig
 from mprm_jax.presets import tiny
@@ -17,6 +17,7 @@ from mprm_jax.store.datasets import (
     is_same_data,
     open_dataset,
     place_of_results,
+    refreshed,
     with_tags,
 )
 from mprm_jax.store.prepare import prepare
@@ -178,3 +179,28 @@ def test_what_people_said_of_rooms_counts_before_their_labels(tmp_path):
     assert found.weak_labels.tags.sum() == 2 and found.clicks.points.tolist() == [point]
     others = source.splits["train"][1:]
     assert said.said("train", scene) and not any(said.said("train", other) for other in others)
+
+
+def test_a_store_is_refreshed_by_what_people_say_later_and_by_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "scans")
+    (tmp_path / "scans" / "floor1" / "hall.npz").unlink()
+    store = ensure_store("folder:scans", config())
+    assert refreshed(store).fingerprint("train") == store.fingerprint("train")
+    clicks = "scene,x,y,z,class,answer\noffice,0,0,0,floor,yes\n"
+    (tmp_path / "scans" / "clicks.csv").write_text(clicks)
+    assert refreshed(store).info("train", "office").clicks == 1
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert refreshed(store) is store
+    # Another folder of that name holds other scans.
+    write_scan(tmp_path / "elsewhere" / "scans" / "kitchen.npz")
+    (tmp_path / "elsewhere" / "scans" / "tags.csv").write_text("scene,wall,floor\nkitchen,1,0\n")
+    assert refreshed(store) is store
+
+
+def test_rooms_of_which_people_said_nothing_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = ensure_store("rooms:tiny", config())
+    monkeypatch.setattr(datasets, "open_dataset", None)
+    assert refreshed(store) is store
