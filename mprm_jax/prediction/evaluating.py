@@ -207,7 +207,7 @@ def evaluate_network(
     keep_programs(workdir)
     here = local_mesh(mesh)
     network = network._replace(state=local_copy(network.state, here))
-    share = slice(jax.process_index(), None, jax.process_count())
+    places = range(jax.process_index(), len(found.scenes), jax.process_count())
     voted = segment_scenes(
         network,
         scenes,
@@ -216,7 +216,7 @@ def evaluate_network(
         here,
         votes=votes,
         augment=augment,
-        share=share,
+        places=places,
     )
     for scene, segmented in voted:
         labels = {WITHOUT_TAGS: segmented.probabilities.argmax(axis=1)}

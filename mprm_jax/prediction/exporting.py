@@ -118,15 +118,15 @@ def _export(
     folder, scenes = directory / MINED, manifest.scenes
     with explain_failed_write(directory):
         folder.mkdir(exist_ok=True)
-    share = scenes[jax.process_index() :: jax.process_count()]
-    left = [name for name in share if not scene_file(folder, name).exists()]
+    places = range(jax.process_index(), len(scenes), jax.process_count())
+    left = [place for place in places if not scene_file(folder, scenes[place]).exists()]
     if left:
-        _predict(network, store, manifest.split, folder, left, here)
+        _predict(network, store, manifest, folder, left, here)
     wait_for_all_hosts("predicted")
     totals = [load_scene(scene_file(folder, name), PredictedScene).total for name in scenes]
     num_voxels = sum(store.info(manifest.split, name).voxels for name in scenes)
     prior = np.sum(totals, axis=0) / num_voxels
-    _choose(store, manifest, directory, prior, share)
+    _choose(store, manifest, directory, prior, [scenes[place] for place in places])
     export = finish_together(directory, manifest, prior=prior.tolist())
     if is_first_host():
         shutil.rmtree(folder)
@@ -136,12 +136,19 @@ def _export(
 def _predict(
     network: TrainedNetwork,
     store: SceneStore,
-    split: str,
+    manifest: ExportManifest,
     folder: pathlib.Path,
-    scenes: Sequence[str],
+    places: Sequence[int],
     here: jax.sharding.Mesh,
 ) -> None:
-    for name, found in segment_scenes(network, store, split, scenes, here, votes=1, augment=False):
+    """Predicts the scenes at some places; balls are those of a run over all, whoever does them."""
+    segmented = segment_scenes(
+        *(network, store, manifest.split, manifest.scenes, here),
+        votes=1,
+        augment=False,
+        places=places,
+    )
+    for name, found in segmented:
         total = found.probabilities.sum(axis=0, dtype=np.float64)
         scores = found.probabilities.astype(np.float16)
         predicted = PredictedScene(scores, found.num_seen.astype(np.uint16), total)

@@ -35,21 +35,21 @@ def segment_scenes(
     *,
     votes: int,
     augment: bool,
-    share: slice = slice(None),
+    places: Sequence[int] | None = None,
 ) -> Iterator[tuple[str, Segmented]]:
     """Yields the prediction of each scene, with a progress bar over the balls.
 
     Args:
       votes: balls that every voxel lies in at least.
       augment: move each ball at random, as in training.
-      share: of the scenes, for this host; they are predicted as if it did all of them.
+      places: in `scenes`, of those to predict now, as if it were all of them; all if None.
     """
     require_same_colors(network, store, split, scenes)
     clouds = StoredClouds(store, split, scenes)
     balls = CoveringBalls(clouds, len(store.classes), network.config, votes)
     predict = make_predict_step(network.stage.scores, mesh)
     ready = ReadyNetwork(predict, network.state, network.config, mesh)
-    mine = range(len(scenes))[share]
+    mine = range(len(scenes)) if places is None else places
     with progress_bar(int(np.isin(balls.scene_of, mine).sum()), "balls", "predicting") as bar:
         yield from segment(ready, balls, scenes=mine, augment=augment, progress=bar.update)
 

@@ -13,6 +13,7 @@ from mprm_jax.evidence.known_labels import LabeledScenes
 from mprm_jax.labeling.choice import exported_probabilities
 from mprm_jax.labeling.exporting import export_run
 from mprm_jax.labeling.refining import RefineSettings, refine_run
+from mprm_jax.prediction import exporting
 from mprm_jax.prediction.exporting import export_predictions
 from mprm_jax.scans.scene import Clicks
 from mprm_jax.store.exports import Export, as_labels
@@ -157,3 +158,26 @@ def test_known_point_labels_are_the_labels_of_their_scene_and_tags_label_the_oth
             labels, truth = as_labels(export.load(name).label), voxel_labels(store, "train", name)
             is_known = np.array_equal(labels[truth >= 0], truth[truth >= 0])
             assert is_known == (name == "room1")
+
+
+def test_an_interrupted_export_continues_to_the_same_files(rooms, tmp_path, monkeypatch):
+    workdir = write_network(tmp_path / "seg", rooms.store, "seg")
+    export_predictions(workdir, **HOW | {"output": tmp_path / "whole"})
+    save, saved = exporting.save_scene, []
+
+    def stops(path, arrays):
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(path, arrays)
+
+    monkeypatch.setattr(exporting, "save_scene", stops)
+    with pytest.raises(KeyboardInterrupt):
+        export_predictions(workdir, **HOW | {"output": tmp_path / "parts"})
+    monkeypatch.setattr(exporting, "save_scene", save)
+    export_predictions(workdir, **HOW | {"output": tmp_path / "parts"})
+    whole, parts = Export(tmp_path / "whole"), Export(tmp_path / "parts")
+    assert whole.manifest.settings == parts.manifest.settings
+    for name in whole.scenes:
+        for one, other in zip(whole.load(name), parts.load(name), strict=True):
+            np.testing.assert_array_equal(one, other)
