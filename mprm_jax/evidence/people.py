@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.clicks import NO, UNSURE, ClickRow, ClickTable, read_clicks
-from mprm_jax.evidence.tags import TagRow, TagTable, read_tags
+from mprm_jax.evidence.tags import TagTable, read_tags
 from mprm_jax.scans.scan_files import CLICKS_FILE, TAGS_FILE
 from mprm_jax.scans.scene import Clicks, Scene, Source, WeakLabels
 from mprm_jax.types import Array
@@ -62,11 +62,6 @@ class Said:
                     f"{folder / 'classes.txt'}, one per line."
                 )
             self._clicks = read_clicks(clicks, scenes, self.classes)
-
-    @property
-    def tagged(self) -> Mapping[str, Sequence[TagRow]]:
-        """Rows of `tags.csv` by scene."""
-        return self._tags.rows
 
     def names(self) -> set[str]:
         """Scenes that people said something of that counts."""

@@ -182,10 +182,25 @@ def num_votes(balls: TaggedBalls, mining: MiningConfig, scenes: Sequence[int]) -
     return int(np.isin(BallParts(balls).scene_of, scenes).sum()) * mining.votes
 
 
-def has_evidence(store: SceneStore, split: str, scene: str) -> bool:
-    """Whether balls are tagged in a scene, or points of it are known."""
-    info = store.info(split, scene)
-    return info.subclouds > 0 or info.clicks > 0
+def manifest_of(store: SceneStore, split: str, settings: dict[str, Any]) -> ExportManifest:
+    """What an export of all scenes of a split about which there is evidence says of itself.
+
+    Args:
+      settings: how its scores are made and labels chosen.
+    """
+    infos = {scene: store.info(split, scene) for scene in store.scenes(split)}
+    scenes = tuple(scene for scene, info in infos.items() if info.subclouds or info.clicks)
+    return ExportManifest(
+        data=store.manifest.name,
+        classes=tuple(store.classes),
+        split=split,
+        fingerprint=store.fingerprint(split),
+        clouds=store.clouds_fingerprint(split, scenes),
+        store=str(store.path.absolute()),
+        voxel_size=store.manifest.settings.voxel_size,
+        scenes=scenes,
+        settings=json.loads(json.dumps(settings)),
+    )
 
 
 def begin_together(
@@ -222,25 +237,13 @@ def finish_together(folder: pathlib.Path, manifest: ExportManifest, **settings: 
 
 
 def _manifest(balls: TaggedBalls, config: Config, origin: dict[str, Any]) -> ExportManifest:
-    store = balls.store
-    scenes = tuple(scene for scene in balls.scenes if has_evidence(store, balls.split, scene))
     settings = {
         "origin": origin,
         "mining": dataclasses.asdict(config.mining),
         "labels": config.data.labels,
         "tag_frequency": balls.tags.mean(axis=0).tolist(),
     }
-    return ExportManifest(
-        data=store.manifest.name,
-        classes=tuple(store.classes),
-        split=balls.split,
-        fingerprint=store.fingerprint(balls.split),
-        clouds=store.clouds_fingerprint(balls.split, scenes),
-        store=str(store.path.absolute()),
-        voxel_size=store.manifest.settings.voxel_size,
-        scenes=scenes,
-        settings=json.loads(json.dumps(settings)),
-    )
+    return manifest_of(balls.store, balls.split, settings)
 
 
 def _mine(

@@ -5,7 +5,6 @@ voxel, by the network's probabilities divided by their mean over all voxels. Wit
 rare classes vanish from round to round.
 """
 
-import json
 import logging
 import pathlib
 import shutil
@@ -19,7 +18,7 @@ from mprm_jax.errors import UserError
 from mprm_jax.labeling.candidates import usable_sets, with_evidence_now
 from mprm_jax.labeling.choice import decide, over_prior
 from mprm_jax.labeling.exporting import report_export
-from mprm_jax.labeling.mining import MINED, begin_together, finish_together, has_evidence
+from mprm_jax.labeling.mining import MINED, begin_together, finish_together, manifest_of
 from mprm_jax.prediction.scenes import segment_scenes
 from mprm_jax.progress import Report, progress_bar
 from mprm_jax.store.exports import (
@@ -84,26 +83,16 @@ def export_predictions(
 
 
 def _manifest(network: TrainedNetwork, store: SceneStore, split: str) -> ExportManifest:
-    names = tuple(scene for scene in store.scenes(split) if has_evidence(store, split, scene))
-    if not names:
+    origin = {"network": "unet", "seed": network.config.seed, "step": network.step}
+    origin["weights"] = weights_digest(network.state.params)
+    settings = {"predicted": origin, "labels": network.config.data.labels}
+    manifest = manifest_of(store, split, settings)
+    if not manifest.scenes:
         raise UserError(
             f"{store.path}: no scene of split {split} has tags or clicks, so there is nothing to "
             "choose labels from; label scans with mprm predict instead."
         )
-    origin = {"network": "unet", "seed": network.config.seed, "step": network.step}
-    origin["weights"] = weights_digest(network.state.params)
-    settings = {"predicted": origin, "labels": network.config.data.labels}
-    return ExportManifest(
-        data=store.manifest.name,
-        classes=tuple(store.classes),
-        split=split,
-        fingerprint=store.fingerprint(split),
-        store=str(store.path.absolute()),
-        voxel_size=store.manifest.settings.voxel_size,
-        scenes=names,
-        settings=json.loads(json.dumps(settings)),
-        clouds=store.clouds_fingerprint(split, names),
-    )
+    return manifest
 
 
 def _export(

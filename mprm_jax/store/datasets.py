@@ -183,8 +183,12 @@ def refreshed(store: SceneStore) -> SceneStore:
     kind, _, place = spec.partition(":")
     folders = [ROOMS_ROOT / (place or DEFAULT_SIZE)] if kind == "rooms" else []
     folders += _folders(spec, settings.tags)
-    here = spec and all(folder.is_dir() for folder in folders)
-    if not here or not os.access(store.path, os.W_OK):
+    gone = [folder for folder in folders if not folder.is_dir()]
+    if not spec:
+        return store
+    if gone or not os.access(store.path, os.W_OK):
+        why = f"{gone[0]} is not here" if gone else "it cannot be written"
+        logger.info("%s: used as it was prepared, %s", store.path, why)
         return store
     if kind != "folder" and not is_said(folders[0]):
         return store  # nothing is said of them but by their labels
@@ -194,7 +198,8 @@ def refreshed(store: SceneStore) -> SceneStore:
     source = with_tags(open_dataset(spec, data), settings.tags, data.sphere_radius)
     there = {scene for scenes in source.splits.values() for scene in scenes}
     if not {key.partition("/")[2] for key in store.manifest.scenes} <= there:
-        return store  # other scans have that place by now, or seen from this folder
+        logger.info("%s: used as it was prepared, %s holds other scans", store.path, folders[0])
+        return store
     return prepare(source, store.path, data, spec=spec, tags=settings.tags).store
 
 
