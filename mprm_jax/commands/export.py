@@ -33,7 +33,7 @@ examples:
   mprm export --workdir runs/cls-rooms-quick-quick
   mprm export --workdir runs/cls-rooms-quick-quick \\
       --output labels/two_paths --set mining.paths=plain,spatial mining.fusion=sum
-  mprm export --workdir runs/seg-scans-quick
+  mprm export --workdir runs/seg-scans-quick --beside runs/cls-scans-quick/pseudo_labels
   mprm export --workdir runs/scannet --checkpoint best \\
       --output labels/scannet --ply"""
 
@@ -76,7 +76,13 @@ def export(args: argparse.Namespace) -> None:
     if (noted_data(args.workdir) or {}).get("stage") == "seg":
         if args.set:
             raise UserError(f"--set {args.set[0]}: a network of stage seg mines nothing.")
-        report = export_predictions(args.workdir, **how)
+        more = {"beside": args.beside, "prior_exponent": args.prior_exponent}
+        report = export_predictions(args.workdir, **how, **more)
+    elif args.beside is not None or args.prior_exponent is not None:
+        raise UserError(
+            f"{args.workdir}: of stage cls; --beside and --prior-exponent go with a network of "
+            "stage seg."
+        )
     else:
         report = export_run(args.workdir, settings=args.set, **how)
     if is_first_host():
@@ -98,6 +104,19 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--ply", action="store_true", help="also write scans as DIR/ply/*.ply")
     add_json_flag(parser, "the measures")
+    parser.add_argument(
+        "--beside",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="stage seg: export of MPRM whose probabilities are multiplied in",
+    )
+    parser.add_argument(
+        "--prior-exponent",
+        type=float,
+        metavar="X",
+        help="stage seg: probabilities are divided by this power of their mean, so that rare\n"
+        "classes do not vanish (default: 1; 0.75 where there are clicks)",
+    )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=MINING_HELP
     )

@@ -11,11 +11,11 @@ from mprm_jax.commands.commandline import (
     print_report,
     together,
 )
-from mprm_jax.crf.settings import RELEASED
+from mprm_jax.crf.settings import KERNELS
 
 DESCRIPTION = """\
-Smooths pseudo-labels with a fully connected CRF over position and color, within the classes that
-the tags allow.
+Smooths pseudo-labels with a fully connected CRF over position, color and the normals of surfaces,
+within the classes that the tags allow.
 
 Reads an export and writes another beside it. Where the scans have point labels it says how good
 both are. An interrupted run continues where it stopped."""
@@ -25,7 +25,7 @@ examples:
   mprm refine --export runs/cls-rooms-quick-quick/pseudo_labels
   mprm refine --export labels/scannet --tune 8
   mprm refine --export labels/scannet --output labels/released \\
-      --classes all
+      --kernels released --classes all
   mprm refine --export labels/lidar --color-width 0"""
 
 # Of the settings of the CRF; defaults are added where they are declared.
@@ -35,12 +35,23 @@ HELP = {
     "pair_width": ("METERS", "reach of the kernel on position and color"),
     "color_width": ("X", "its reach in colors of [0, 1]; 0: look at positions alone"),
     "pair_weight": ("X", "weight of it"),
+    "normal_width": ("X", "reach of the next two in normals; 0: look at none"),
+    "surface_width": ("METERS", "reach of the kernel on position and normal"),
+    "surface_weight": ("X", "weight of it"),
+    "patch_width": ("METERS", "reach of the kernel on position, color and normal"),
+    "patch_color_width": ("X", "its reach in colors"),
+    "patch_weight": ("X", "weight of it"),
     "trust": ("SHARE", "of the network's probabilities in the evidence, the rest is uniform"),
     "iterations": ("N", "of the mean field"),
     "classes": (
         "WHICH",
         "classes a point may have: allowed (as exported), scene (those of its scene),\n"
         "all (the released code) (default: allowed)",
+    ),
+    "voxel_size": (
+        "METERS",
+        "edge of the voxels on which the CRF runs, if finer than the network's;\n"
+        "0: on these (default: 0.04; released: 0)",
     ),
 }
 
@@ -58,10 +69,11 @@ def refine(args: dict[str, Any]) -> None:
       args: flags by name.
     """
     # Reads no settings of JAX before the parser has said what is wrong.
-    from mprm_jax.labeling.refining import RefineSettings, refine_run
+    from mprm_jax.labeling.refining import refine_run, with_kernels
     from mprm_jax.training.hosts import is_first_host
 
-    settings = RefineSettings(**{name: args[name] for name in HELP if args[name] is not None})
+    changes = {name: args[name] for name in HELP if args[name] is not None}
+    settings = with_kernels(args["kernels"], **changes)
     report = refine_run(
         args["export"],
         store=args["store"],
@@ -76,7 +88,7 @@ def refine(args: dict[str, Any]) -> None:
 
 
 def make_parser() -> Parser:
-    """The flags of the script; those of the CRF default to the released values."""
+    """The flags of the script; those of the CRF default to what --kernels names."""
     parser = Parser(description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
         "--export",
@@ -105,9 +117,18 @@ def make_parser() -> Parser:
     add_json_flag(parser, "the measures")
     add_hosts_flags(parser)
     crf = parser.add_argument_group("the CRF")
+    crf.add_argument(
+        "--kernels",
+        choices=tuple(KERNELS),
+        default="normals",
+        help="defaults of what follows: released, the paper's, on position and color; normals,\n"
+        "which also compare directions of surfaces (default: normals)",
+    )
     for name, (metavar, text) in HELP.items():
-        if name != "classes":
-            text = f"{text} (default: {getattr(RELEASED, name)})"
+        if hasattr(KERNELS["normals"], name):
+            default, released = (getattr(KERNELS[which], name) for which in ("normals", "released"))
+            differs = "" if default == released else f"; released: {released}"
+            text = f"{text} (default: {default}{differs})"
         kind = str if name == "classes" else int if name == "iterations" else float
         crf.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
     return parser

@@ -1,4 +1,4 @@
-"""Refines class probabilities of a cloud with a dense CRF, as the released MPRM code does."""
+"""Refines class probabilities of a cloud with a dense CRF."""
 
 import jax
 import numpy as np
@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float32, Integer, Real
 from mprm_jax.crf.inference import CrfResult, allowed_classes, dense_crf
 from mprm_jax.crf.settings import RELEASED, RELEASED_FLOOR, Smoothing
 from mprm_jax.errors import UserError
+from mprm_jax.geometry.normals import sign_free, surface_normals
 from mprm_jax.types import Array
 
 
@@ -16,19 +17,22 @@ def refine(
     probabilities: Real[Array, "N C"],
     smoothing: Smoothing = RELEASED,
     *,
+    normals: Real[Array, "N 3"] | None = None,
     allowed: Bool[Array, "N C"] | Bool[Array, " C"] | None = None,
     ignored: Bool[Array, " N"] | None = None,
     labels: Integer[Array, " N"] | None = None,
     builder: str = "auto",
     device: jax.Device | None = None,
 ) -> CrfResult:
-    """Smooths class probabilities over position and color.
+    """Smooths class probabilities over position, color and the normals of surfaces.
 
     Args:
       coords: meters, any origin; float64 if far from it.
       colors: uint8 or numbers in [0, 1]; None if `smoothing.color_width` is 0.
       probabilities: not negative; of each point only the shares among its allowed classes count.
-      smoothing: by default that of the released code.
+      smoothing: by default that of the released code; `KERNELS["normals"]` is better on rooms.
+      normals: unit length of either sign, zero where there is none; those of the points' own
+        surfaces if None. Read only if a kernel looks at them, `smoothing.normal_width` above 0.
       allowed: classes each point may have; by default all.
       ignored: points without evidence of their own, which take what others suggest.
       labels: the label that each point keeps where nothing speaks for another,
@@ -59,6 +63,9 @@ def refine(
     Source: mprm `crf_postprocessing.py`; there, all classes are allowed at all points.
     """
     features = _features(coords, colors, with_colors=smoothing.color_width > 0)
+    if smoothing.normal_width:
+        normals = surface_normals(features[:, :3], features[:, :3]) if normals is None else normals
+        features = np.concatenate([features, _normal_features(normals, len(features))], axis=1)
     if len(probabilities) != len(features):
         raise UserError(f"{len(probabilities)} rows of probabilities for {len(features)} points.")
     unary = unary_energies(probabilities, allowed=allowed, ignored=ignored, trust=smoothing.trust)
@@ -123,7 +130,7 @@ def unary_energies(
 def _features(
     coords: Real[Array, "N 3"], colors: Real[Array, "N 3"] | None, *, with_colors: bool
 ) -> Real[Array, "N F"]:
-    """Columns x, y, z and, where there are any, red, green, blue."""
+    """Columns x, y, z, red, green, blue; colors that nobody compares are 0."""
     coords = np.asarray(coords)
     if coords.ndim != 2 or coords.shape[1] != 3:
         raise UserError(f"Coordinates have shape {coords.shape}; give [points, 3].")
@@ -132,7 +139,7 @@ def _features(
             raise UserError(
                 "A kernel compares colors, but there are none; leave it out with color_width=0."
             )
-        return coords
+        return np.concatenate([coords, np.zeros_like(coords)], axis=1)
     colors = np.asarray(colors)
     if colors.shape != coords.shape:
         raise UserError(f"{colors.shape} colors for {coords.shape} coordinates; give one each.")
@@ -144,3 +151,14 @@ def _features(
             "divide colors of 8 bits by 255."
         )
     return np.concatenate([coords, colors], axis=1)
+
+
+def _normal_features(normals: Real[Array, "N 3"], num_points: int) -> Real[Array, "N 6"]:
+    """Columns of normals, of either sign."""
+    normals = np.asarray(normals)
+    if normals.shape != (num_points, 3) or not np.isfinite(normals).all():
+        raise UserError(
+            f"Normals have shape {normals.shape}, or are not finite; give [{num_points}, 3], zeros "
+            "where there is none."
+        )
+    return sign_free(normals)

@@ -34,12 +34,20 @@ class Measure(NamedTuple):
     num_classes: int  # that `mean_iou` covers
     mean_accuracy: float  # over the classes that occur in the truth
     accuracy: float  # share of all annotated points
+    occurring_iou: float  # mean over the classes that occur in the truth, for comparisons
+    num_occurring: int  # that it covers
     num_points: int  # annotated
     num_unlabeled: int  # annotated points without a predicted label, which count as wrong
+    error_near: float  # share of wrong ones near the border of a class; NaN if not looked at
+    error_far: float  # ... and farther away
 
 
-def measure(confusion: Array) -> Measure:
+def measure(confusion: Array, near: Array | None = None) -> Measure:
     """Measures from the sum of the confusion matrices of all scenes.
+
+    Args:
+      confusion: [num_classes, num_classes + 1], as of `confusion_matrix`.
+      near: that of the points near the border of a class, see `evaluation.borders`.
 
     Raises:
       ValueError: no point is annotated.
@@ -48,6 +56,7 @@ def measure(confusion: Array) -> Measure:
     if not num_points:
         raise UserError("no annotated point, so nothing to measure; choose a split with labels.")
     iou, class_accuracy = class_iou(confusion), _class_accuracy(confusion)
+    occurs = confusion.sum(axis=1) > 0
     return Measure(
         iou=iou,
         class_accuracy=class_accuracy,
@@ -55,8 +64,12 @@ def measure(confusion: Array) -> Measure:
         num_classes=int(np.sum(np.isfinite(iou))),
         mean_accuracy=float(np.nanmean(class_accuracy)),
         accuracy=float(np.trace(confusion) / num_points),
+        occurring_iou=float(np.mean(iou[occurs])),
+        num_occurring=int(occurs.sum()),
         num_points=num_points,
         num_unlabeled=int(confusion[:, -1].sum()),
+        error_near=np.nan if near is None else _error(near),
+        error_far=np.nan if near is None else _error(confusion - near),
     )
 
 
@@ -136,8 +149,10 @@ def quality_table(columns: Mapping[str, Measure], classes: Sequence[str]) -> str
         *((name, [_percent(m.iou[i]) for m in measures]) for i, name in enumerate(classes)),
         ("mean IoU", [_percent(m.mean_iou) for m in measures]),
         ("  over classes", [f"{m.num_classes} of {len(classes)}" for m in measures]),
+        ("  of those true", [_percent(m.occurring_iou) for m in measures]),
         ("mean accuracy", [_percent(m.mean_accuracy) for m in measures]),
         ("overall accuracy", [_percent(m.accuracy) for m in measures]),
+        *_border_rows(measures),
         ("without a label", [_percent(m.num_unlabeled / m.num_points) for m in measures]),
         ("points", [str(m.num_points) for m in measures]),
     ]
@@ -148,15 +163,29 @@ def quality_table(columns: Mapping[str, Measure], classes: Sequence[str]) -> str
     )
 
 
+def _border_rows(measures: Sequence[Measure]) -> list[tuple[str, list[str]]]:
+    """Errors near borders and elsewhere, if somebody looked at them."""
+    if all(np.isnan(m.error_near) and np.isnan(m.error_far) for m in measures):
+        return []
+    return [
+        ("wrong near borders", [_percent(m.error_near) for m in measures]),
+        ("wrong elsewhere", [_percent(m.error_far) for m in measures]),
+    ]
+
+
 def measure_values(found: Measure) -> dict[str, Any]:
     """JSON values of a measure, in per cent to two places; null for a class that is absent."""
     return {
         "miou": _rounded(found.mean_iou),
         "num_classes": found.num_classes,
+        "miou_occurring": _rounded(found.occurring_iou),
+        "num_occurring": found.num_occurring,
         "accuracy": _rounded(found.accuracy),
         "mean_accuracy": _rounded(found.mean_accuracy),
         "num_points": found.num_points,
         "num_unlabeled": found.num_unlabeled,
+        "error_near_borders": _all_rounded([found.error_near])[0],
+        "error_elsewhere": _all_rounded([found.error_far])[0],
         "iou": _all_rounded(found.iou),
         "class_accuracy": _all_rounded(found.class_accuracy),
     }
@@ -168,6 +197,12 @@ def _class_accuracy(confusion: Array) -> Array:
     return np.divide(hits, total, out=np.full(len(hits), np.nan), where=total > 0)
 
 
+def _error(confusion: Array) -> float:
+    """Share of wrong points; NaN of none."""
+    total = confusion.sum()
+    return float(1 - np.trace(confusion) / total) if total else np.nan
+
+
 def _percent(share: float) -> str:
     return ABSENT if np.isnan(share) else f"{100 * share:.1f}"
 
@@ -176,5 +211,5 @@ def _rounded(share: float) -> float:
     return round(100 * float(share), 2)
 
 
-def _all_rounded(shares: Array) -> list[float | None]:
+def _all_rounded(shares: Array | Sequence[float]) -> list[float | None]:
     return [None if np.isnan(share) else _rounded(share) for share in shares]

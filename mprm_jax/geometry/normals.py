@@ -44,6 +44,21 @@ def surface_normals(
     return normals
 
 
+def sign_free(normals: Real[Array, "N 3"]) -> Float64[Array, "N 6"]:
+    """Features of normals that are the same for n and -n.
+
+    They are n_x², n_y², n_z², √2 n_x n_y, √2 n_x n_z, √2 n_y n_z: the squared distance of those of
+    two unit normals with angle t between them is 2 sin² t. A point without normal has zeros, at a
+    distance of 1 from all that have one.
+
+    Args:
+      normals: unit length, or zero where there is none.
+    """
+    n = np.asarray(normals, np.float64)
+    mixed = np.sqrt(2) * n[:, [0, 0, 1]] * n[:, [1, 2, 2]]
+    return np.concatenate([np.square(n), mixed], axis=1)
+
+
 def _smallest_axes(
     offsets: Float64[Array, "M K 3"], found: Bool[Array, "M K"]
 ) -> Float64[Array, "M 3"]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from mprm_jax.evaluation.borders import near_borders
 from mprm_jax.evaluation.quality import Measure, confusion_matrix, measure
 from mprm_jax.labeling.choice import ClassScale, decide, has_scores, standardise
 from mprm_jax.store.exports import Export, ExportedScene, as_labels
@@ -60,14 +61,20 @@ def frequent_labels(allowed: Array, frequency: Array, _: np.random.Generator) ->
 def _measure(export: Export, store: SceneStore, choose: Any) -> dict[str, Measure]:
     """Measures what `choose` (scene, name) -> {way: labels} makes of every scene."""
     split, num_classes = export.manifest.split, len(export.classes)
-    confusions: dict[str, Array] = {}
+    confusions: dict[str, Array] = {}  # of all voxels, and of those near borders
     for name in export.scenes:
         if has_labels(store, split, name):
             truth = voxel_labels(store, split, name)
+            near = near_borders(store.voxel_cloud(split, name).coords, truth)
             for way, labels in choose(export.load(name), name).items():
-                counts = confusion_matrix(truth, labels, num_classes)
+                counts = np.stack(
+                    [
+                        confusion_matrix(truth, labels, num_classes),
+                        confusion_matrix(truth[near], labels[near], num_classes),
+                    ]
+                )
                 confusions[way] = confusions.get(way, 0) + counts
-    return {way: measure(counts) for way, counts in confusions.items() if counts.any()}
+    return {way: measure(*counts) for way, counts in confusions.items() if counts.any()}
 
 
 BASELINES = {"random allowed class": random_labels, "most frequent allowed class": frequent_labels}

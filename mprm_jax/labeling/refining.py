@@ -14,8 +14,10 @@ import dataclasses
 import itertools
 import json
 import logging
+import math
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +25,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
 from mprm_jax.crf.refinement import refine
-from mprm_jax.crf.settings import Smoothing
+from mprm_jax.crf.settings import KERNELS, Smoothing
 from mprm_jax.errors import UserError
 from mprm_jax.evaluation.pictures import Panel, draw_panels
 from mprm_jax.evaluation.quality import Measure, measure_values, quality_table
@@ -31,6 +33,7 @@ from mprm_jax.evidence.candidates import Candidates
 from mprm_jax.labeling.candidates import sets_of_export, with_evidence_now
 from mprm_jax.labeling.choice import exported_probabilities
 from mprm_jax.labeling.exporting import write_scans
+from mprm_jax.labeling.fine_clouds import FineCloud, fine_cloud, normals_of, over_voxels
 from mprm_jax.labeling.measuring import measure_labels
 from mprm_jax.labeling.mining import begin_together, finish_together
 from mprm_jax.palette import class_palette, label_colors
@@ -52,28 +55,51 @@ logger = logging.getLogger(__name__)
 
 CHOICES = ("allowed", "scene", "all")
 NUM_NEIGHBORS = 6  # of a voxel on a surface
-GRID = {
-    "position_weight": (0.0, 3.0),
-    "pair_width": (0.1, 0.2, 0.4, 0.8),
-    "color_width": (0.02, 0.04, 0.08),
-    "pair_weight": (3.0, 10.0),
+GRIDS = {
+    "released": {
+        "position_weight": (0.0, 3.0),
+        "pair_width": (0.1, 0.2, 0.4, 0.8),
+        "color_width": (0.02, 0.04, 0.08),
+        "pair_weight": (3.0, 10.0),
+    },
+    "normals": {
+        "normal_width": (0.2, 0.3, 0.5),
+        "surface_width": (0.2, 0.3, 0.5),
+        "patch_width": (0.3, 0.5, 0.8),
+        "trust": (0.08, 0.15, 0.3),
+    },
 }
+# Voxels on which the CRF runs, in meters; 0: those of the store.
+VOXEL_SIZES = {"released": 0.0, "normals": 0.04}
 
 
 @dataclasses.dataclass(frozen=True)
 class RefineSettings(Smoothing):
-    """How labels of an export are smoothed, and within which classes.
+    """How labels of an export are smoothed, on which voxels, and within which classes.
 
     `classes` says which classes a point may have: "allowed", those of the export; "scene", those
     that the export allows anywhere in the scene; "all", as the released code.
     """
 
     classes: str = "allowed"
+    voxel_size: float = 0.0  # meters, finer than the network's voxels; 0: these
 
     def __post_init__(self):
         super().__post_init__()
+        if not 0 <= self.voxel_size < math.inf:
+            raise UserError(f"voxel_size is {self.voxel_size}; give meters, or 0.")
         if self.classes not in CHOICES:
             raise UserError(f"classes is {self.classes!r}; choose one of {', '.join(CHOICES)}.")
+
+
+def with_kernels(name: str, **changes: Any) -> RefineSettings:
+    """The settings that go with some kernels of `crf.settings.KERNELS`.
+
+    Args:
+      changes: of single settings.
+    """
+    smoothing = dataclasses.asdict(KERNELS[name])
+    return RefineSettings(**{"voxel_size": VOXEL_SIZES[name], **smoothing, **changes})
 
 
 def refine_export(
@@ -145,7 +171,6 @@ def refine_scene(
       ValueError: a score is not finite, or a label is no class.
     """
     scene, split = export.load(name), export.manifest.split
-    cloud = store.voxel_cloud(split, name)
     sets = sets_of_export(export, store, name, scene)
     if not sets.allowed.any() or not scene.num_balls.any():
         return scene
@@ -165,20 +190,23 @@ def refine_scene(
                 f"{scene_file(export.path, name)}: the {what.format(wrong.argmax())}; "
                 "export the pseudo-labels again."
             )
+    fine = fine_cloud(store, split, name, settings.voxel_size)
     result = refine(
-        cloud.coords,
-        cloud.colors,
-        probabilities,
+        fine.coords,
+        fine.colors,
+        probabilities[fine.voxel],
         settings,
-        allowed=allowed,
-        ignored=ignored,
-        labels=labels,
+        normals=normals_of(store, split, name, fine) if settings.normal_width else None,
+        allowed=allowed[fine.voxel],
+        ignored=ignored[fine.voxel],
+        labels=labels[fine.voxel],
         device=device,
     )
-    found = np.where(holds_none, IGNORED, result.labels)
-    confidence = np.where(found == IGNORED, 0, result.marginals.max(axis=1))
+    marginals = over_voxels(result.marginals, fine, len(labels))
+    found = np.where(holds_none, IGNORED, _majority(result.labels, fine, marginals.shape))
+    confidence = np.where(found == IGNORED, 0, marginals.max(axis=1))
     return scene._replace(
-        scores=result.marginals.astype(np.float16),
+        scores=marginals.astype(np.float16),
         allowed=allowed,
         label=as_stored(found),
         confidence=confidence.astype(np.float16),
@@ -200,17 +228,31 @@ def refined_classes(sets: Candidates, choice: str) -> Array:
     return np.where((kept & allowed.any(axis=1))[:, None], allowed, wide)
 
 
+def _majority(labels: Array, fine: FineCloud, shape: tuple[int, int]) -> Array:
+    """The label [V] of most points of each voxel; IGNORED where most have none.
+
+    Args:
+      labels: [F], IGNORED for none.
+      shape: voxels and classes.
+    """
+    num_voxels, num_classes = shape
+    votes = over_voxels(np.eye(num_classes + 1)[labels], fine, num_voxels)  # IGNORED is the last
+    found = votes.argmax(axis=1)
+    return np.where(found == num_classes, IGNORED, found).astype(np.int32)
+
+
 def tune(
     export: Export, store: SceneStore, scenes: Sequence[str], settings: RefineSettings
 ) -> list[tuple[float, RefineSettings]]:
-    """Scores `settings` and all of `GRID` on some scenes; returns them, the best first.
+    """Scores `settings` and all of their grid on some scenes; returns them, the best first.
 
     Raises:
       ValueError: without a kernel on colors there is nothing to compare.
     """
     if not settings.color_width:
         raise UserError("tuning compares labels with colors; leave --color-width above 0.")
-    varied = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    grid = GRIDS["normals" if settings.normal_width else "released"]
+    varied = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     candidates = [settings, *(dataclasses.replace(settings, **values) for values in varied)]
     candidates = list(dict.fromkeys(candidates))
     found = []
@@ -348,8 +390,8 @@ def _require_colors(export: Export, store: SceneStore, settings: RefineSettings)
     for name in export.scenes:
         if not store.info(export.manifest.split, name).has_colors:
             raise UserError(
-                f"{store.path}: scene {name} has no colors, which one kernel compares; "
-                "refine by position alone with --color-width 0."
+                f"{store.path}: scene {name} has no colors, which some kernels compare; "
+                "leave them out with --color-width 0."
             )
 
 

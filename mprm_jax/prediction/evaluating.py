@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from mprm_jax.errors import UserError
+from mprm_jax.evaluation.borders import near_borders
 from mprm_jax.evaluation.pictures import draw_evaluation, telling_scene
 from mprm_jax.evaluation.quality import (
     Measure,
@@ -70,16 +71,18 @@ class Evaluation:
         self.points = "vertices" if is_scannet else "points"
         self.rules = "ScanNet" if is_scannet else "S3DIS" if self._is_s3dis else "all points"
         self.confusions: dict[str, Array] = {}
+        self._near_borders: dict[str, Array] = {}  # confusions of the points there
 
     def add(self, scene: str, labels: Mapping[str, Array]) -> None:
         """Counts the labels [V] of a scene's voxels, by what they were chosen with."""
         point_voxel = self.store.point_voxel(self.split, scene)
         of_points = point_labels(self.store, self.split, scene)
         of_voxels = voxel_labels(self.store, self.split, scene)
+        near = near_borders(self.store.voxel_cloud(self.split, scene).coords, of_voxels)
         for tags, label in labels.items():
             labels_of_points = spread_to_points(label, point_voxel)
-            self._count(f"{self.points} {tags}", of_points, labels_of_points)
-            self._count(f"voxels {tags}", of_voxels, label)
+            self._count(f"{self.points} {tags}", of_points, labels_of_points, near[point_voxel])
+            self._count(f"voxels {tags}", of_voxels, label, near)
         if scene == self._drawn:
             draw_evaluation(self.picture, self.store, self.split, scene, labels)
 
@@ -91,9 +94,10 @@ class Evaluation:
         )
         num_classes = len(self.store.classes)
         none = np.zeros((num_classes, num_classes + 1), np.int64)
-        self.confusions = {
-            column: sum_over_hosts(self.confusions.get(column, none)) for column in columns
-        }
+        self.confusions, self._near_borders = (
+            {column: sum_over_hosts(found.get(column, none)) for column in columns}
+            for found in (self.confusions, self._near_borders)
+        )
 
     def measures(self) -> dict[str, Measure]:
         """The measure of each column.
@@ -101,7 +105,10 @@ class Evaluation:
         Raises:
           ValueError: no point is annotated.
         """
-        return {column: measure(counts) for column, counts in self.confusions.items()}
+        return {
+            column: measure(counts, self._near_borders[column])
+            for column, counts in self.confusions.items()
+        }
 
     def values(self) -> dict[str, Any]:
         """What was measured and how good it is, as JSON."""
@@ -139,9 +146,11 @@ class Evaluation:
     def _num_left_out(self) -> int:
         return len(self.store.scenes(self.split)) - len(self.scenes)
 
-    def _count(self, column: str, truth: Array, label: Array) -> None:
-        counts = confusion_matrix(truth, label, len(self.store.classes))
-        self.confusions[column] = self.confusions.get(column, np.zeros_like(counts)) + counts
+    def _count(self, column: str, truth: Array, label: Array, near: Array) -> None:
+        num_classes = len(self.store.classes)
+        for counts, chosen in ((self.confusions, slice(None)), (self._near_borders, near)):
+            found = confusion_matrix(truth[chosen], label[chosen], num_classes)
+            counts[column] = counts.get(column, np.zeros_like(found)) + found
 
 
 def evaluate_export(

@@ -2,7 +2,7 @@
 
 The export is of the same form as that of MPRM: its labels are chosen among the candidates of each
 voxel, by the network's probabilities divided by their mean over all voxels. Without that division
-rare classes vanish from round to round.
+rare classes vanish from round to round. What MPRM said of the same scenes can be multiplied in.
 """
 
 import logging
@@ -16,7 +16,7 @@ import numpy as np
 
 from mprm_jax.errors import UserError
 from mprm_jax.labeling.candidates import usable_sets, with_evidence_now
-from mprm_jax.labeling.choice import decide, over_prior
+from mprm_jax.labeling.choice import decide, exported_probabilities, over_prior
 from mprm_jax.labeling.exporting import report_export
 from mprm_jax.labeling.mining import MINED, begin_together, finish_together, manifest_of
 from mprm_jax.prediction.scenes import segment_scenes
@@ -40,6 +40,11 @@ from mprm_jax.writing import explain_failed_write
 
 logger = logging.getLogger(__name__)
 
+FAINTEST = 1e-6  # probability that counts as no smaller; half precision knows no smaller one
+LARGEST = 1e4  # of shares beside the best allowed one; half precision ends at 65504
+# Power of the mean probability that is divided out: clicks hold rare classes up by themselves.
+PRIOR_EXPONENT, EXPONENT_WITH_CLICKS = 1.0, 0.75
+
 
 class PredictedScene(NamedTuple):
     """What the network says of one scene before labels are chosen, by voxel."""
@@ -58,33 +63,62 @@ def export_predictions(
     output: pathlib.Path | None,
     num_devices: int | None,
     as_ply: bool,
+    beside: pathlib.Path | None = None,
+    prior_exponent: float | None = None,
 ) -> Report:
     """Exports a split with the network of a run of stage seg.
 
-    Args: as of `labeling.exporting.export_run`.
+    Args: as of `labeling.exporting.export_run`, and
+      beside: export of MPRM, not refined, whose probabilities are multiplied in.
+      prior_exponent: power of the mean probability that is divided out; by default 1, or 0.75 where
+        there are clicks.
 
     Raises:
       ValueError: a run of the other stage or of other classes, a split without evidence, a folder
-        that holds another export.
+        that holds another export, an export of other scenes beside it.
       OSError: something is missing or cannot be written.
     """
     mesh = make_mesh(choose_devices(num_devices))
     network = open_network(workdir, "seg", checkpoint, mesh)
     scenes = open_store(network, with_evidence_now(open_store(network, store)).path)
     directory = output or workdir / "pseudo_labels"
-    manifest = _manifest(network, scenes, split)
+    other = None if beside is None else _open_beside(beside, scenes)
+    manifest = _manifest(network, scenes, split, other, prior_exponent)
     found = begin_together(directory, manifest, is_own=output is None)
     if found is not None:
         logger.info("%s: complete already", directory)
     else:
         keep_programs(workdir)
-        found = _export(network, scenes, manifest, directory, local_mesh(mesh))
+        found = _export(network, scenes, manifest, directory, local_mesh(mesh), other)
     return report_export(found, scenes, network.step, as_ply=as_ply)
 
 
-def _manifest(network: TrainedNetwork, store: SceneStore, split: str) -> ExportManifest:
+def _open_beside(path: pathlib.Path, store: SceneStore) -> Export:
+    """Raises `UserError` if the export is refined, or of other scenes."""
+    export = Export(path)
+    if "refined" in export.manifest.settings:
+        raise UserError(
+            f"{path}: smoothed by the CRF already; give the export that it was made of."
+        )
+    export.require_scenes(store)
+    return export
+
+
+def _manifest(
+    network: TrainedNetwork,
+    store: SceneStore,
+    split: str,
+    beside: Export | None,
+    prior_exponent: float | None,
+) -> ExportManifest:
     origin = {"network": "unet", "seed": network.config.seed, "step": network.step}
     origin["weights"] = weights_digest(network.state.params)
+    if beside is not None:
+        origin["beside"] = beside.manifest.settings
+    if prior_exponent is None:
+        clicked = any(store.info(split, scene).clicks for scene in store.scenes(split))
+        prior_exponent = EXPONENT_WITH_CLICKS if clicked else PRIOR_EXPONENT
+    origin["prior_exponent"] = prior_exponent
     settings = {"predicted": origin, "labels": network.config.data.labels}
     manifest = manifest_of(store, split, settings)
     if not manifest.scenes:
@@ -101,6 +135,7 @@ def _export(
     manifest: ExportManifest,
     directory: pathlib.Path,
     here: jax.sharding.Mesh,
+    beside: Export | None,
 ) -> Export:
     """Writes what is missing of an export; hosts share the scenes."""
     network = network._replace(state=local_copy(network.state, here))
@@ -114,8 +149,9 @@ def _export(
     wait_for_all_hosts("predicted")
     totals = [load_scene(scene_file(folder, name), PredictedScene).total for name in scenes]
     num_voxels = sum(store.info(manifest.split, name).voxels for name in scenes)
-    prior = np.sum(totals, axis=0) / num_voxels
-    _choose(store, manifest, directory, prior, [scenes[place] for place in places])
+    exponent = manifest.settings["predicted"]["prior_exponent"]
+    prior = (np.sum(totals, axis=0) / num_voxels) ** exponent
+    _choose(store, manifest, directory, prior, [scenes[place] for place in places], beside)
     export = finish_together(directory, manifest, prior=prior.tolist())
     if is_first_host():
         shutil.rmtree(folder)
@@ -150,6 +186,7 @@ def _choose(
     directory: pathlib.Path,
     prior: Array,
     scenes: Sequence[str],
+    beside: Export | None,
 ) -> None:
     """Chooses labels and writes the scenes."""
     labels = manifest.settings["labels"]
@@ -158,12 +195,15 @@ def _choose(
             found = load_scene(scene_file(directory / MINED, name), PredictedScene)
             allowed = usable_sets(store, manifest.split, name, labels).allowed
             coords = store.voxel_cloud(manifest.split, name).coords
-            probabilities = over_prior(found.scores.astype(np.float32), prior, allowed)
+            scores = found.scores
+            if beside is not None and name in beside.scenes:
+                scores = _times(scores, beside, name, allowed)
+            probabilities = over_prior(scores.astype(np.float32), prior, allowed)
             decision = decide(probabilities, allowed, coords)
             confidence = probabilities[np.arange(len(coords)), decision.label]
             confidence = np.where(decision.label < 0, 0, confidence)
             exported = ExportedScene(
-                scores=found.scores,
+                scores=scores,
                 allowed=allowed,
                 label=as_stored(decision.label),
                 confidence=confidence.astype(np.float16),
@@ -172,3 +212,17 @@ def _choose(
             )
             save_scene(scene_file(directory, name), exported)
             bar.update()
+
+
+def _times(scores: Array, beside: Export, name: str, allowed: Array) -> Array:
+    """Probabilities times those of another export, [V, C] float16; the best allowed one is 1.
+
+    Where the other says nothing, in no ball, they stay in proportion.
+    """
+    other = beside.load(name)
+    said = exported_probabilities(beside, other, np.ones_like(allowed))
+    said = np.where((other.num_balls > 0)[:, None], np.maximum(said, FAINTEST), 1.0)
+    product = np.maximum(scores.astype(np.float32), FAINTEST) * said
+    best = np.where(allowed, product, 0).max(axis=1, keepdims=True)
+    best = np.where(best > 0, best, product.max(axis=1, keepdims=True))
+    return np.minimum(product / best, LARGEST).astype(np.float16)

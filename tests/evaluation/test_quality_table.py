@@ -20,11 +20,17 @@ def test_a_table_by_hand():
         "bathtub                   -          -",
         "mean IoU               33.3       33.3",
         "  over classes       2 of 3     2 of 3",
+        "  of those true        33.3       33.3",
         "mean accuracy          33.3       33.3",
         "overall accuracy       50.0       50.0",
         "without a label        25.0        0.0",
         "points                    4  123456789",
     ]
+
+
+def test_errors_near_borders_are_shown_if_somebody_looked():
+    text = quality_table({"a": MEASURE._replace(error_near=0.5, error_far=0.25)}, CLASSES)
+    assert "wrong near borders    50.0\nwrong elsewhere       25.0" in text
 
 
 def test_columns_of_other_classes_are_refused():
@@ -37,10 +43,14 @@ def test_json_has_per_cent_and_null_for_an_absent_class():
     assert values == {
         "miou": 33.33,
         "num_classes": 2,
+        "miou_occurring": 33.33,
+        "num_occurring": 2,
         "accuracy": 50.0,
         "mean_accuracy": 33.33,
         "num_points": 4,
         "num_unlabeled": 1,
+        "error_near_borders": None,
+        "error_elsewhere": None,
         "iou": [66.67, 0.0, None],
         "class_accuracy": [66.67, 0.0, None],
     }
