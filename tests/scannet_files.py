@@ -32,11 +32,12 @@ NEW_MAP = (
 )
 
 
-def write_mesh(path, coords=COORDS, colors=True, labels=None):
-    """Writes a mesh with ScanNet's properties."""
+def write_mesh(path, coords=COORDS, colors=True, labels=None, normals=False):
+    """Writes a mesh with ScanNet's properties; normals point up."""
     fields = [(name, "<f4") for name in "xyz"]
     fields += [(name, "u1") for name in ("red", "green", "blue", "alpha")] if colors else []
     fields += [("label", "<u2")] if labels is not None else []
+    fields += [(name, "<f4") for name in ("nx", "ny", "nz")] if normals else []
     records = np.zeros(len(coords), fields)
     for i, name in enumerate("xyz"):
         records[name] = coords[:, i]
@@ -44,6 +45,8 @@ def write_mesh(path, coords=COORDS, colors=True, labels=None):
         records["red"] = 10 * np.arange(len(coords))
     if labels is not None:
         records["label"] = labels
+    if normals:
+        records["nz"] = 1
     faces = np.empty(len(FACES), [("vertex_indices", "<i4", (3,))])
     faces["vertex_indices"] = FACES
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,8 @@ class Folder:
             labels = to_class_indices(whole, self._class_list)
         weak_labels = self._said.weak_labels(name, path, coords)
         clicks = self._said.clicks(name, path, coords)
-        return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels, cloud.notes, clicks)
+        rest = {"notes": cloud.notes, "clicks": clicks, "normals": cloud.normals}
+        return Scene(coords, cloud.colors, labels, cloud.faces, weak_labels, **rest)
 
     def _scan(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):

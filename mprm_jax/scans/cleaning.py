@@ -98,6 +98,7 @@ def select_points(cloud: CloudFile, rows: Array) -> CloudFile:
         coords=cloud.coords[rows],
         colors=None if cloud.colors is None else cloud.colors[rows],
         labels=None if cloud.labels is None else cloud.labels[rows],
+        normals=None if cloud.normals is None else cloud.normals[rows],
         faces=faces,
     )
 

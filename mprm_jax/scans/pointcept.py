@@ -2,6 +2,7 @@
 
     root/train/scene0000_00/coord.npy       [N, 3] float, meters
     root/train/scene0000_00/color.npy       [N, 3] uint8; in every scene or in none
+    root/train/scene0000_00/normal.npy      [N, 3] float, may be missing
     root/train/scene0000_00/segment20.npy   [N] or [N, 1] int, -1 ignored; or segment.npy
     root/Area_1/office_3/coord.npy ...      S3DIS: areas in place of splits
 
@@ -19,7 +20,7 @@ import numpy as np
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.scans import s3dis, scannet
 from mprm_jax.scans.formats.arrays import NUMBERS, read_array
-from mprm_jax.scans.formats.cloud import require_whole_labels, to_labels
+from mprm_jax.scans.formats.cloud import require_whole_labels, to_labels, to_normals
 from mprm_jax.scans.formats.colors import to_uint8_colors
 from mprm_jax.scans.formats.notes import Note
 from mprm_jax.scans.scene import Scene
@@ -27,6 +28,7 @@ from mprm_jax.scans.typed_files import read_class_list
 from mprm_jax.types import IGNORED, Array
 
 SPLITS = ("train", "val", "test")
+NORMAL_FILE = "normal.npy"
 SEGMENTS = ("segment20.npy", "segment.npy")  # the first that exists is read
 
 
@@ -67,13 +69,14 @@ class Pointcept:
         paths = [folder / "coord.npy"]
         paths += [folder / "color.npy"] if self._has_colors else []
         paths += [segment] if segment else []
+        paths += [folder / NORMAL_FILE] if (folder / NORMAL_FILE).is_file() else []
         return [str(path) for path in paths]
 
     def said(self, split: str, name: str) -> str:
         return ""
 
     def read(self, split: str, name: str) -> Scene:
-        """Reads coordinates and, where the data have them, colors and labels."""
+        """Reads coordinates and, where the data have them, colors, labels and normals."""
         folder = self._folder(split, name)
         coords = _load(folder / "coord.npy").astype(np.float64)
         _check_rows(folder / "coord.npy", coords, len(coords))
@@ -84,7 +87,11 @@ class Pointcept:
             colors, notes = _read_colors(folder / "color.npy", coords)
         if segment := _segment_path(folder):
             labels, remarks = self._read_labels(segment, len(coords))
-        return Scene(coords, colors, labels, None, None, notes + remarks)
+        normals, odd = None, ()
+        if (folder / NORMAL_FILE).is_file():
+            normals, odd = to_normals(_load(folder / NORMAL_FILE), len(coords))
+        notes += remarks + odd
+        return Scene(coords, colors, labels, None, None, notes, normals=normals)
 
     def _folder(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):

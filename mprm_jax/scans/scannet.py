@@ -111,7 +111,8 @@ class ScanNet:
         labels = None
         if split != "test":
             labels = to_benchmark_labels(self._read_nyu40_ids(folder, len(mesh.coords)))
-        return Scene(mesh.coords, mesh.colors, labels, mesh.faces, None, mesh.notes)
+        rest = {"notes": mesh.notes, "normals": mesh.normals}
+        return Scene(mesh.coords, mesh.colors, labels, mesh.faces, None, **rest)
 
     def _folder(self, split: str, name: str) -> Path:
         if name not in self.splits.get(split, ()):

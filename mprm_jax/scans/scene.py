@@ -34,6 +34,7 @@ class Scene(NamedTuple):
     notes: tuple[Note, ...] = ()  # what its reader took for granted or found odd
     clicks: Clicks | None = None  # made by people, if the source has some
     labels_known: bool = False  # the labels may be learned, not only measured with
+    normals: Array | None = None  # [N, 3] float32 of length 1, or 0 where a point has none
 
 
 class Source(Protocol):

@@ -40,7 +40,7 @@ from mprm_jax.store.prepared_scene import (
     write_classes,
     write_scene,
 )
-from mprm_jax.store.scenes import SceneStore
+from mprm_jax.store.scenes import NORMAL_FILE, SceneStore
 from mprm_jax.types import MAX_CLASSES
 from mprm_jax.worker_processes import explain_lost_workers, make_pool, share_out
 
@@ -136,9 +136,13 @@ def stamp_files(files: Sequence[str]) -> Stamps:
 def is_unchanged(now: Stamps, then: Stamps) -> bool:
     """Whether no file changed or was added, and people said the same; lost files do not count.
 
-    A store stands for itself: deleting the scans, or their labels, does not make it stale.
+    A store stands for itself: deleting the scans, or their labels, does not make it stale. Neither
+    do normals beside a scan that was prepared without: older versions did not read them.
     """
-    files = all(then.get(name) == stamp for name, stamp in now.items())
+    files = all(
+        stamp == then.get(name) or (name not in then and name.endswith(f"/{NORMAL_FILE}"))
+        for name, stamp in now.items()
+    )
     return files and then.get(_SAID) == now.get(_SAID)
 
 

@@ -39,6 +39,7 @@ from mprm_jax.store.scenes import (
     CANDIDATE_FILE,
     COLOR_FILE,
     COORD_FILE,
+    NORMAL_FILE,
     POINT_VOXEL_FILE,
     SCENE_FILES,
     VOXEL_COLOR_FILE,
@@ -68,6 +69,7 @@ class PreparedScene(NamedTuple):
     point_voxel: Array  # [N] int32, nearest voxel
     weak_labels: WeakLabelArrays
     candidates: Candidates
+    normals: Array | None  # [N, 3] float32 of the points
 
 
 def prepare_scene(scene: Scene, settings: StoreSettings, num_classes: int) -> PreparedScene:
@@ -114,6 +116,7 @@ def prepare_scene(scene: Scene, settings: StoreSettings, num_classes: int) -> Pr
         point_voxel=nearest(coords, make_tree(voxels.coords)),
         weak_labels=weak,
         candidates=candidates,
+        normals=scene.normals,
     )
 
 
@@ -125,7 +128,8 @@ def check_scene(scene: Scene, num_classes: int) -> None:
     bad = np.count_nonzero(~np.isfinite(scene.coords).all(axis=1))
     if bad:
         raise UserError(f"{bad} of {count} points are NaN or infinite; remove them.")
-    for name, values in (("colors", scene.colors), ("labels", scene.labels)):
+    per_point = {"colors": scene.colors, "labels": scene.labels, "normals": scene.normals}
+    for name, values in per_point.items():
         if values is not None and len(values) != count:
             raise UserError(f"{count} points but {len(values)} {name}; export it again.")
     if scene.labels is not None:
@@ -259,6 +263,8 @@ def _fingerprint(arrays: tuple[Array, ...]) -> str:
 def _write_arrays(folder: pathlib.Path, scene: PreparedScene, record: SceneRecord) -> None:
     np.save(folder / COORD_FILE, scene.points.coords)
     np.save(folder / COLOR_FILE, scene.points.colors)
+    if scene.normals is not None:
+        np.save(folder / NORMAL_FILE, scene.normals)
     np.save(folder / VOXEL_COORD_FILE, scene.voxels.coords)
     np.save(folder / VOXEL_COLOR_FILE, scene.voxels.colors)
     np.save(folder / POINT_VOXEL_FILE, scene.point_voxel)

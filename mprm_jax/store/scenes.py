@@ -20,7 +20,7 @@ from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.store.manifest import Manifest, SceneInfo, read_manifest
 from mprm_jax.types import Array
 
-COORD_FILE, COLOR_FILE = "coord.npy", "color.npy"
+COORD_FILE, COLOR_FILE, NORMAL_FILE = "coord.npy", "color.npy", "normal.npy"
 VOXEL_COORD_FILE, VOXEL_COLOR_FILE = "voxel_coord.npy", "voxel_color.npy"
 POINT_VOXEL_FILE = "point_voxel.npy"
 WEAK_LABEL_FILE = "weak_labels.npz"
@@ -95,6 +95,14 @@ class SceneStore:
         """The points or mesh vertices of the scan, in its order."""
         folder = self.folder(split, scene)
         return CloudArrays(read_array(folder / COORD_FILE), read_array(folder / COLOR_FILE))
+
+    def normals(self, split: str, scene: str) -> Array | None:
+        """Normals of the points, as [N, 3] float32 of length 1; None if the scan has none.
+
+        Rows are 0 where a point has none. Stores of older versions hold none.
+        """
+        path = self.folder(split, scene) / NORMAL_FILE
+        return read_array(path) if path.is_file() else None
 
     def point_voxel(self, split: str, scene: str) -> Array:
         """Voxel nearest to each point of the scan, as [N] int32."""

@@ -218,7 +218,7 @@ def test_python_objects_beside_the_arrays_are_not_opened(tmp_path):
 def test_other_arrays_that_are_broken_do_not_count(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("xyz.npy", npy_bytes((50, 3)))
-        archive.writestr("normals.npy", npy_bytes((HUGE, 3)))
+        archive.writestr("features.npy", npy_bytes((HUGE, 3)))
     np.testing.assert_array_equal(read_cloud(tmp_path / "a.npz").coords, POINTS)
 
 

@@ -58,6 +58,17 @@ def test_a_mesh_keeps_its_faces(tmp_path, suffix, chunk):
     np.testing.assert_array_equal(found.coords, COORDS)
 
 
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_normals_are_read_back(tmp_path, suffix, chunk):
+    normals = np.array([[0, 0, 1], [0.6, 0, 0.8], [0, 0, 0], [0, -1, 0]], np.float32)
+    write_labeled(tmp_path / f"a{suffix}", labeled(cloud=cloud()._replace(normals=normals)))
+    found = read_cloud(tmp_path / f"a{suffix}")
+    # They are scaled to length 1 again: rounding of float32.
+    np.testing.assert_allclose(found.normals, normals, rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(found.colors, COLORS)
+    np.testing.assert_array_equal(found.labels, LABELS)
+
+
 @pytest.mark.parametrize(("coords", "kind"), [(COORDS, "f4"), (FAR, "f8")])
 def test_coordinates_are_as_wide_as_they_must_be(tmp_path, coords, kind):
     for suffix in (".ply", ".npy", ".npz"):

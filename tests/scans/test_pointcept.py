@@ -52,6 +52,26 @@ def test_scene_without_segments_has_no_labels(root):
     assert Pointcept(root).read("test", "scene0707_00").labels is None
 
 
+def test_normals_beside_a_scene_are_scaled_to_length_one(root):
+    normals = np.array([[0, 0, 2], [3, 0, -4], [np.nan, 0, 0]], np.float32)
+    folder = root / "train" / "scene0000_00"
+    np.save(folder / "normal.npy", normals)
+    expected = [[0, 0, 1], [0.6, 0, -0.8], [0, 0, 0]]
+    np.testing.assert_allclose(read(root).normals, expected, atol=1e-7)  # rounding of float32
+    assert str(folder / "normal.npy") in Pointcept(root).files("train", "scene0000_00")
+
+
+def test_a_scene_without_normals_has_none(root):
+    assert read(root).normals is None
+
+
+def test_normals_of_another_length_are_left_out_with_a_note(root):
+    np.save(root / "train" / "scene0000_00" / "normal.npy", np.ones((2, 3)))
+    scene = read(root)
+    assert scene.normals is None
+    assert [note.warns for note in scene.notes if "normals" in note.text] == [True]
+
+
 def test_data_without_colors_have_none(tmp_path):
     write_scene(tmp_path / "train" / "scene0000_00")
     (tmp_path / "train" / "scene0000_00" / "color.npy").unlink()

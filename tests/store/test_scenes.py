@@ -91,6 +91,49 @@ def test_pointcept_s_layout_reads_back(tmp_path):
     np.testing.assert_array_equal(scene.colors, box_room().colors)
 
 
+def with_normals(scene):
+    normals = np.random.default_rng(0).normal(size=scene.coords.shape)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals[5] = 0
+    return scene._replace(normals=normals.astype(np.float32))
+
+
+def test_normals_are_stored_as_pointcept_reads_them(tmp_path):
+    room = with_normals(box_room())
+    store = make_store(tmp_path, {"train/a": room, "train/b": box_room(1)})
+    np.testing.assert_array_equal(store.normals("train", "a"), room.normals)
+    found = Pointcept(store.path).read("train", "a").normals
+    np.testing.assert_allclose(found, room.normals, atol=1e-7)  # rounding of float32
+    assert store.normals("train", "b") is None
+    assert not (store.folder("train", "b") / "normal.npy").exists()
+
+
+def test_normals_change_nothing_else_in_a_store(tmp_path):
+    plain = make_store(tmp_path / "plain")
+    store = make_store(tmp_path / "normals", {"train/a": with_normals(box_room())})
+    assert store.manifest == plain.manifest
+    for file in plain.path.rglob("*.np[yz]"):
+        assert file.read_bytes() == (store.path / file.relative_to(plain.path)).read_bytes()
+
+
+def test_a_scan_prepared_before_normals_were_read_is_not_prepared_again(tmp_path):
+    source = Pointcept(make_store(tmp_path).path)
+    prepare(source, tmp_path / "again", DATA, workers=0)
+    np.save(tmp_path / "store" / "train" / "a" / "normal.npy", np.ones((900, 3)))
+    kept = prepare(source, tmp_path / "again", DATA, workers=0)
+    assert (kept.num_new, kept.store.normals("train", "a")) == (0, None)
+
+
+def test_other_normals_than_before_are_prepared(tmp_path):
+    source = Pointcept(make_store(tmp_path, {"train/a": with_normals(box_room())}).path)
+    prepare(source, tmp_path / "again", DATA, workers=0)
+    up = np.tile(np.array([[0, 0, 1]], np.float32), (900, 1))
+    np.save(tmp_path / "store" / "train" / "a" / "normal.npy", up)
+    fresh = prepare(source, tmp_path / "again", DATA, workers=0)
+    assert fresh.num_new == 1
+    np.testing.assert_array_equal(fresh.store.normals("train", "a"), up)
+
+
 def test_a_scan_without_labels_and_tags_is_stored_without_balls(tmp_path):
     scenes = {"train/a": box_room(), "test/t": box_room()._replace(labels=None)}
     store = make_store(tmp_path, scenes)

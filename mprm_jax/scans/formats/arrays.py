@@ -10,11 +10,13 @@ import numpy as np
 from mprm_jax.errors import BROKEN_ARRAYS, UserError
 from mprm_jax.scans.formats.cloud import (
     LABEL_NAMES,
+    NORMAL_VECTORS,
     CloudFile,
     check_unpacked_size,
     cloud_from_columns,
     listed,
     to_labels,
+    to_normals,
 )
 from mprm_jax.scans.formats.colors import to_uint8_colors
 from mprm_jax.scans.formats.columns import name_columns
@@ -36,7 +38,7 @@ HEADERS = {
 
 
 def read_npz(path: Path) -> CloudFile:
-    """Reads coordinates, colors, labels and faces by the names of the arrays, and no others.
+    """Reads coordinates, colors, labels, normals and faces by name, and no other arrays.
 
     Raises:
       ValueError: the file is broken, lacks coordinates, or its arrays differ in length.
@@ -63,7 +65,11 @@ def read_npz(path: Path) -> CloudFile:
     faces = arrays.get(FACES_KEY)
     if faces is not None:
         faces = _to_faces(path, _table(path, "faces", faces), len(coords))
-    return CloudFile(coords, colors, labels, faces, label_name, notes)
+    normals = _pick(arrays, NORMAL_VECTORS)
+    if normals is not None:
+        normals, remarks = to_normals(normals, len(coords))
+        notes += remarks
+    return CloudFile(coords, colors, labels, faces, label_name, notes, normals)
 
 
 def read_npy(path: Path) -> CloudFile:
@@ -79,7 +85,12 @@ def read_npy(path: Path) -> CloudFile:
     except ValueError as error:
         raise _unreadable(path, error) from error
     if array.dtype.names and array.ndim == 1:
-        names = [name for name in array.dtype.names if array.dtype[name].kind in NUMBERS]
+        vectors = [name for name in array.dtype.names if name.lower() in NORMAL_VECTORS]
+        names = [
+            name
+            for name in array.dtype.names
+            if name in vectors or array.dtype[name].kind in NUMBERS
+        ]
         return cloud_from_columns(path, [(name, array[name]) for name in names])
     if array.ndim != 2 or array.dtype.kind not in NUMBERS:
         raise UserError(
@@ -145,7 +156,7 @@ def _load_archive(path: Path) -> tuple[list[str], dict[str, Array], tuple[Note, 
 
     Names are compared without case; of two that are alike the first counts.
     """
-    wanted = {*COORD_KEYS, *COLOR_KEYS, *LABEL_NAMES, FACES_KEY}
+    wanted = {*COORD_KEYS, *COLOR_KEYS, *LABEL_NAMES, *NORMAL_VECTORS, FACES_KEY}
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:

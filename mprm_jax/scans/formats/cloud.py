@@ -39,11 +39,20 @@ LABEL_NAMES = (
     "semantic",
     "semantic_label",
 )
+NORMAL_NAMES = (
+    ("nx", "ny", "nz"),
+    ("normal_x", "normal_y", "normal_z"),  # of the Point Cloud Library
+    ("normalx", "normaly", "normalz"),  # of PDAL and CloudCompare in LAS
+)
+NORMAL_VECTORS = ("normal", "normals")  # one column of three numbers a point
 NO_LABEL = -(2**31)  # where a file has NaN; no label of a file, see `_are_whole`
 FLOAT_LOSS = 1e-3  # of the unit of the file: what rounding to a smaller float may change
 MAX_RATIO = 100  # far above that of real scans
 SMALL_BYTES = 1 << 26  # what any file may unpack to
 MAX_LISTED = 12  # names in a message
+WRONG_NORMALS = Note(
+    "normals that are not signed numbers, three for each point, do not count", warns=True
+)
 UNITS = re.compile(r"[\[(][^\[\]()]*[\])]")
 
 
@@ -59,6 +68,7 @@ class CloudFile(NamedTuple):
     faces: Array | None  # [F, 3] int32 into coords
     label_name: str | None  # name of the column the labels come from
     notes: tuple[Note, ...] = ()  # what was taken for granted or is odd
+    normals: Array | None = None  # [N, 3] float32, see `to_normals`
 
 
 def cloud_from_columns(
@@ -67,9 +77,10 @@ def cloud_from_columns(
     faces: Array | None = None,
     notes: tuple[Note, ...] = (),
 ) -> CloudFile:
-    """Picks coordinates, colors and labels from the columns [N] of a table, by their names.
+    """Picks coordinates, colors, labels and normals from the columns of a table, by their names.
 
-    Of two columns with one name the first counts.
+    Of two columns with one name the first counts. Columns are [N], those of `NORMAL_VECTORS` may be
+    [N, 3].
 
     Raises:
       ValueError: there is no x, y or z column, or a column holds impossible values.
@@ -96,7 +107,9 @@ def cloud_from_columns(
     colors, remarks = _pick_colors(path, named, coords)
     label_name = next((name for name in LABEL_NAMES if name in named), None)
     labels, more = (None, ()) if label_name is None else to_labels(named[label_name])
-    return CloudFile(coords, colors, labels, faces, label_name, notes + remarks + more)
+    normals, odd = _pick_normals(named, len(coords))
+    notes += remarks + more + odd
+    return CloudFile(coords, colors, labels, faces, label_name, notes, normals)
 
 
 def check_unpacked_size(unpacked: int, packed: int) -> None:
@@ -133,6 +146,18 @@ def _pick_colors(
             return to_uint8_colors(path, stacked, coords)
     if all(name in named for name in HARMONICS):
         return harmonics_to_colors(path, np.stack([named[name] for name in HARMONICS], 1), coords)
+    return None, ()
+
+
+def _pick_normals(
+    named: dict[str, Array], num_points: int
+) -> tuple[Array | None, tuple[Note, ...]]:
+    for names in NORMAL_NAMES:
+        if all(name in named for name in names):
+            return to_normals(np.stack([named[name] for name in names], axis=1), num_points)
+    for name in NORMAL_VECTORS:
+        if name in named and named[name].ndim == 2:
+            return to_normals(named[name], num_points)
     return None, ()
 
 
@@ -181,6 +206,30 @@ def require_whole_labels(path: Path, labels: Array) -> Array:
             "rename the column if it holds something else."
         )
     return labels.astype(np.int32)
+
+
+def to_normals(normals: Array, num_points: int) -> tuple[Array | None, tuple[Note, ...]]:
+    """Scales normals to length 1, [N, 3] float32; rows that are 0 or not finite become 0.
+
+    A scan is as good without them: wrong ones are left out with a note, not refused. Zeros alone,
+    as Gaussian splats have them, are none.
+
+    Args:
+      normals: any array; [N, 3] of a signed type if it means normals.
+      num_points: N.
+    """
+    if normals.shape != (num_points, 3) or normals.dtype.kind not in "if":
+        return None, (WRONG_NORMALS,)
+    with np.errstate(invalid="ignore", over="ignore"):
+        columns = np.array(normals.T, np.float64, order="C")
+    # Of the largest part first: the square of a float64 may be beyond float64.
+    largest = np.abs(columns).max(axis=0, initial=0)
+    usable = np.isfinite(largest) & (largest > 0)
+    if not usable.any():
+        return None, ()
+    columns = np.where(usable[None], columns, 0) / np.where(usable, largest, 1)[None]
+    columns /= np.where(usable, np.sqrt(np.sum(np.square(columns), axis=0)), 1)[None]
+    return np.ascontiguousarray(columns.T, np.float32), ()
 
 
 def _are_whole(labels: Array) -> Array:

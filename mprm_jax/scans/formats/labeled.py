@@ -1,12 +1,12 @@
 """Writes clouds with a label and a confidence for each point: `write_labeled(path, labeled)`.
 
-Coordinates and colors come out as they were read, in the order they were read. Every format has a
-`label` (class index, -1 for none) and a `confidence` in [0, 1] (0 for none), and beside the file
-lies the legend `<name>.classes.csv`.
+Coordinates, colors and normals come out as they were read, in the order they were read. Every
+format has a `label` (class index, -1 for none) and a `confidence` in [0, 1] (0 for none), and
+beside the file lies the legend `<name>.classes.csv`.
 
-    .ply          binary; x y z, red green blue, label, confidence, and the faces of a mesh
-    .las .laz     1.4, with extra dimensions `label` and `confidence`
-    .npz          coord, color, label, confidence, faces, classes
+    .ply          binary; x y z, red green blue, nx ny nz, label, confidence, the faces of a mesh
+    .las .laz     1.4; extra dimensions `NormalX` to `NormalZ`, `label` and `confidence`
+    .npz          coord, color, normal, label, confidence, faces, classes
     .npy          records with the fields of the PLY file
 
 In LAS and LAZ, the classification that viewers color by is 64 + label: LAS leaves the codes from 64
@@ -44,6 +44,7 @@ MODERN_FORMATS = {0: 6, 1: 6, 2: 7, 3: 7, 4: 9, 5: 10}
 DEGREES_PER_ANGLE = 0.006  # unit of scan_angle since 1.4; before, scan_angle_rank was in degrees
 MAX_NAME = 15  # bytes of a name in the table of classes
 COPC_USER = "copc"
+NORMALS = ("NormalX", "NormalY", "NormalZ")  # as PDAL and CloudCompare name them
 FINEST_SCALE = -6  # power of ten, units of the file: far below what a scanner resolves
 LAS_SUFFIXES = (".las", ".laz")
 LEGEND_SUFFIX = ".classes.csv"
@@ -127,6 +128,8 @@ def write_labeled_las(file: BinaryIO, labeled: LabeledCloud, *, compress: bool) 
     low, high = coords.min(axis=0), coords.max(axis=0)
     header.offsets = np.floor(low)
     header.scales = np.full(3, _scale(float(np.max(high - np.floor(low)))))
+    if labeled.cloud.normals is not None:
+        header.add_extra_dims([laspy.ExtraBytesParams(name, np.float32) for name in NORMALS])
     _add_labels(header, labeled.classes)
     _write(file, header, _made_points(labeled, header), None, compress)
 
@@ -228,7 +231,7 @@ def _explain_encoder() -> Iterator[None]:
 def _made_points(
     labeled: LabeledCloud, header: laspy.LasHeader
 ) -> Iterator[laspy.PackedPointRecord]:
-    coords, colors = labeled.cloud.coords, labeled.cloud.colors
+    coords, colors, normals = labeled.cloud.coords, labeled.cloud.colors, labeled.cloud.normals
     for start in range(0, len(coords), CHUNK):
         rows = slice(start, start + CHUNK)
         points = laspy.ScaleAwarePointRecord.zeros(len(coords[rows]), header=header)
@@ -236,6 +239,9 @@ def _made_points(
         if colors is not None:
             # 255 becomes 65535, and the high byte is the color as it was.
             points.red, points.green, points.blue = colors[rows].T.astype(np.uint16) * 257
+        if normals is not None:
+            for axis, name in enumerate(NORMALS):
+                points[name] = normals[rows, axis]
         _set_labels(points, labeled.labels[rows], labeled.confidence[rows])
         yield points
 
@@ -364,6 +370,7 @@ def _write_npz(file: BinaryIO, labeled: LabeledCloud) -> None:
         "classes": np.array(labeled.classes, np.str_),
     }
     arrays |= {} if cloud.colors is None else {"color": cloud.colors}
+    arrays |= {} if cloud.normals is None else {"normal": cloud.normals}
     arrays |= {} if cloud.faces is None else {"faces": cloud.faces}
     np.savez(file, **arrays)
 
@@ -378,6 +385,9 @@ def _write_records(file: BinaryIO, labeled: LabeledCloud, dtype: np.dtype) -> No
         if cloud.colors is not None:
             for channel, name in enumerate(("red", "green", "blue")):
                 records[name] = cloud.colors[rows, channel]
+        if cloud.normals is not None:
+            for axis, name in enumerate(("nx", "ny", "nz")):
+                records[name] = cloud.normals[rows, axis]
         records["label"] = labeled.labels[rows]
         records["confidence"] = labeled.confidence[rows]
         file.write(records.tobytes())
@@ -387,6 +397,8 @@ def _record_type(labeled: LabeledCloud) -> np.dtype:
     fields = [(name, _coord_type(labeled.cloud.coords)) for name in "xyz"]
     if labeled.cloud.colors is not None:
         fields += [(name, "u1") for name in ("red", "green", "blue")]
+    if labeled.cloud.normals is not None:
+        fields += [(name, "<f4") for name in ("nx", "ny", "nz")]
     return np.dtype([*fields, ("label", "<i4"), ("confidence", "<f4")])
 
 

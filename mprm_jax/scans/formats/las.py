@@ -7,6 +7,7 @@ it promises, and the decoder ends the whole process when there is not enough.
 """
 
 import contextlib
+import itertools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ import numpy as np
 from mprm_jax.errors import UserError
 from mprm_jax.scans.formats.cloud import (
     LABEL_NAMES,
+    NORMAL_NAMES,
+    NORMAL_VECTORS,
     CloudFile,
     check_unpacked_size,
     cloud_from_columns,
@@ -27,6 +30,7 @@ from mprm_jax.scans.formats.notes import MORE_POINTS
 
 NEVER_CLASSIFIED = 0  # LAS 1.4 specification, table of classification values
 COLORS = ("red", "green", "blue")
+NORMALS = {*NORMAL_VECTORS, *itertools.chain(*NORMAL_NAMES)}
 FIXED = struct.Struct("<4s20xBB68xHIIBHI")  # up to the legacy number of points, see `_check_header`
 LONG = struct.Struct("<QIQ")  # since 1.4: start and number of long records, number of points
 LONG_START = 235
@@ -45,11 +49,11 @@ ERRORS = (
 
 
 def read_las(path: Path) -> CloudFile:
-    """Reads scaled coordinates, colors where the point format has them, and labels.
+    """Reads scaled coordinates, colors where the point format has them, labels and normals.
 
     Labels are an extra dimension of whole numbers with the name of a label, as in the files of
     `write_labeled`, else the classification. One that is 0 everywhere was never made and is left
-    out.
+    out. Normals are extra dimensions.
 
     Raises:
       ValueError: the file is truncated or not LAS/LAZ.
@@ -62,9 +66,11 @@ def read_las(path: Path) -> CloudFile:
         columns = {name: np.asarray(points[name]) for name in "xyz"}
         if set(COLORS) <= set(points.point_format.dimension_names):
             columns |= {name: np.asarray(points[name]) for name in COLORS}
+        extra = list(points.point_format.extra_dimension_names)
+        columns |= {name: np.asarray(points[name]) for name in extra if name.lower() in NORMALS}
         labels = {
             name: np.asarray(points[name])
-            for name in points.point_format.extra_dimension_names
+            for name in extra
             if name.lower() in LABEL_NAMES and np.asarray(points[name]).dtype.kind in "iu"
         }
         classification = np.asarray(points["classification"])

@@ -16,7 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from mprm_jax.errors import UserError
-from mprm_jax.scans.formats.cloud import CloudFile, as_declared, cloud_from_columns
+from mprm_jax.scans.formats.cloud import (
+    NORMAL_VECTORS,
+    CloudFile,
+    as_declared,
+    cloud_from_columns,
+)
 from mprm_jax.scans.formats.notes import MORE_POINTS
 from mprm_jax.types import Array
 
@@ -42,7 +47,7 @@ class _Field(NamedTuple):
 
 
 def read_pcd(path: Path) -> CloudFile:
-    """Reads x y z, packed or separate colors and a label field; organized clouds become flat.
+    """Reads x y z, packed or separate colors, a label field, normals; organized clouds become flat.
 
     Non-finite points stay in the result.
 
@@ -258,12 +263,12 @@ def _first_bytes(data: bytes, size: int) -> bytes:
 
 
 def _split_colors(columns: Sequence[tuple[str, Array]]) -> list[tuple[str, Array]]:
-    """Makes three columns of a packed `rgb` or `rgba`; padding and vectors are left out."""
+    """Makes three columns of a packed `rgb` or `rgba`; leaves out padding and other vectors."""
     split = []
     for name, values in columns:
         if name == "_" or values.shape[1] != 1:
-            continue
-        if name in PACKED and values.dtype.itemsize == 4:
+            split += [(name, values)] if name in NORMAL_VECTORS else []
+        elif name in PACKED and values.dtype.itemsize == 4:
             packed = np.ascontiguousarray(values[:, 0]).view(np.uint32)
             for shift, color in ((16, "red"), (8, "green"), (0, "blue")):
                 split.append((color, (packed >> shift & 255).astype(np.uint8)))

@@ -103,7 +103,7 @@ def read_ply_header(path: Path) -> PlyHeader:
 
 
 def read_ply(path: Path) -> CloudFile:
-    """Reads x y z, colors, a label property and faces; polygons become fans of triangles.
+    """Reads x y z, colors, a label property, normals and faces; polygons become fans of triangles.
 
     Numbers of a text count as they are written, whatever type its header gives them.
 
