@@ -155,6 +155,23 @@ def surface_normals(queries, supports, num_neighbors, radius):
     return result
 
 
+def sign_free(normals):
+    """The entries of n nᵀ; those off the diagonal occur twice in its squared norm."""
+    rows = []
+    for x, y, z in normals.astype(np.float64):
+        rows.append([x * x, y * y, z * z] + [np.sqrt(2) * p for p in (x * y, x * z, y * z)])
+    return np.array(rows).reshape(-1, 6)
+
+
+def mean_axes(normals, group, num_groups):
+    result = np.zeros((num_groups, 3))
+    for row in range(num_groups):
+        own = normals[group == row]
+        if own.any():
+            result[row] = np.linalg.svd(own)[2][0]
+    return result
+
+
 def gaussian_filter(features, values):
     """Sums over all pairs, a point and itself included."""
     result = np.zeros(values.shape)

@@ -64,7 +64,8 @@ def refine(
     """
     features = _features(coords, colors, with_colors=smoothing.color_width > 0)
     if smoothing.normal_width:
-        normals = surface_normals(features[:, :3], features[:, :3]) if normals is None else normals
+        if normals is None:
+            normals = _own_normals(features[:, :3])
         features = np.concatenate([features, _normal_features(normals, len(features))], axis=1)
     if len(probabilities) != len(features):
         raise UserError(f"{len(probabilities)} rows of probabilities for {len(features)} points.")
@@ -151,6 +152,13 @@ def _features(
             "divide colors of 8 bits by 255."
         )
     return np.concatenate([coords, colors], axis=1)
+
+
+def _own_normals(coords: Real[Array, "N 3"]) -> Real[Array, "N 3"]:
+    finite = np.isfinite(coords).all(axis=1)
+    normals = np.zeros(coords.shape)
+    normals[finite] = surface_normals(coords[finite], coords[finite])
+    return normals
 
 
 def _normal_features(normals: Real[Array, "N 3"], num_points: int) -> Real[Array, "N 6"]:

@@ -1,7 +1,9 @@
 """Directions of the surfaces that points lie on, by the principal axes of their neighbors."""
 
+import itertools
+
 import numpy as np
-from jaxtyping import Bool, Float64, Real
+from jaxtyping import Bool, Float64, Integer, Real
 from scipy.spatial import cKDTree
 
 from mprm_jax.types import Array
@@ -42,6 +44,26 @@ def surface_normals(
         offsets = supports[np.where(found, rows, 0)] - part[:, None]
         normals[start : start + CHUNK_ROWS] = _smallest_axes(offsets, found)
     return normals
+
+
+def mean_axes(
+    normals: Real[Array, "N 3"], group: Integer[Array, " N"], num_groups: int
+) -> Float64[Array, "G 3"]:
+    """The axis that the normals of each group lie along best, whatever their signs.
+
+    Args:
+      normals: unit length, or zero where there is none.
+      group: of each, in [0, num_groups).
+
+    Returns:
+      Unit length; zero for a group without normals.
+    """
+    n = np.asarray(normals, np.float64)
+    outer = np.zeros((num_groups, 3, 3))
+    for row, column in itertools.product(range(3), repeat=2):
+        outer[:, row, column] = np.bincount(group, n[:, row] * n[:, column], num_groups)
+    _, axes = np.linalg.eigh(outer)  # ascending
+    return np.where(outer.any(axis=(1, 2))[:, None], axes[:, :, 2], 0.0)
 
 
 def sign_free(normals: Real[Array, "N 3"]) -> Float64[Array, "N 6"]:

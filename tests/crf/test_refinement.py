@@ -8,7 +8,7 @@ import pytest
 from mprm_jax import crf
 from mprm_jax.crf import refinement
 from mprm_jax.crf.refinement import refine, unary_energies
-from mprm_jax.crf.settings import RELEASED, RELEASED_FLOOR, Smoothing
+from mprm_jax.crf.settings import KERNELS, RELEASED, RELEASED_FLOOR, Smoothing
 
 FIVE = np.array([[0.7, 0.1, 0.1, 0.1, 0.0]], np.float32)
 POSITION_ONLY = Smoothing(color_width=0)
@@ -32,6 +32,68 @@ def test_preset_is_that_of_the_released_code():
     assert (color.widths, color.weight) == ((0.2, 0.2, 0.2, 0.04, 0.04, 0.04), 10)
     assert (RELEASED.crf.num_iterations, RELEASED.crf.normalization) == (5, "symmetric")
     assert (RELEASED.trust, RELEASED_FLOOR) == (0.5, 1e-5)
+
+
+def test_kernels_with_normals_are_those_of_the_spike():
+    pair, surface, patch = KERNELS["normals"].crf.kernels
+    position, color, normal = (0, 1, 2), (3, 4, 5), (6, 7, 8, 9, 10, 11)
+    assert pair.columns == (*position, *color)
+    assert pair.widths == (0.2,) * 3 + (0.04,) * 3
+    assert (surface.columns, surface.widths) == ((*position, *normal), (0.3,) * 9)
+    assert patch.columns == (*position, *color, *normal)
+    assert patch.widths == (0.5,) * 3 + (0.08,) * 3 + (0.3,) * 6
+    assert pair.weight == surface.weight == patch.weight == 10
+
+
+def test_without_colors_only_positions_and_normals_are_compared():
+    kernels = Smoothing(color_width=0, normal_width=0.3).crf.kernels
+    assert {3, 4, 5}.isdisjoint(column for kernel in kernels for column in kernel.columns)
+    assert len(kernels) == 3
+
+
+def edge(num_points=400):
+    """A floor and a wall of one color that meet; evidence is wrong near their edge."""
+    rng = np.random.default_rng(0)
+    coords = rng.uniform(size=(num_points, 3))
+    classes = np.arange(num_points) % 2
+    coords[classes == 0, 2], coords[classes == 1, 0] = 0, 0
+    distance = np.where(classes == 0, coords[:, 0], coords[:, 2])
+    said = np.where((distance < 0.15) & (rng.uniform(size=num_points) < 0.6), 1 - classes, classes)
+    return coords, 0.2 + 0.6 * np.eye(2)[said], classes
+
+
+def test_normals_tell_surfaces_of_one_color_apart():
+    coords, probabilities, classes = edge()
+    colors = np.full(coords.shape, 0.5)
+    plain = Smoothing(pair_width=0.3, color_width=0.1)
+    looking = Smoothing(pair_width=0.3, color_width=0.1, position_weight=0, normal_width=0.3)
+    wrong = [
+        np.sum(refine(coords, colors, probabilities, smoothing).labels != classes)
+        for smoothing in (plain, looking)
+    ]
+    assert wrong[1] < 0.5 * wrong[0]
+
+
+def test_the_sign_of_normals_does_not_matter():
+    coords, probabilities, _ = edge(100)
+    rng, smoothing = np.random.default_rng(1), Smoothing(color_width=0, normal_width=0.3)
+    normals = rng.normal(size=coords.shape)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    signs = rng.choice([-1, 1], len(coords))[:, None]
+    found = [
+        refine(coords, None, probabilities, smoothing, normals=n).marginals
+        for n in (normals, normals * signs)
+    ]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(ValueError, match=r"Normals have shape \(3, 3\)"):
+        refine(coords, None, probabilities, smoothing, normals=normals[:3])
+
+
+def test_a_point_that_is_not_finite_is_one_line_with_normals_too():
+    coords, probabilities, _ = edge(100)
+    coords[7, 1] = np.nan
+    with pytest.raises(ValueError, match="not finite, first of point 7"):
+        refine(coords, None, probabilities, Smoothing(color_width=0, normal_width=0.3))
 
 
 def test_the_example_runs():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from mprm_jax.geometry.normals import surface_normals
+from mprm_jax.geometry.normals import mean_axes, sign_free, surface_normals
 
 
 def plane(normal, seed=0):
@@ -63,3 +63,36 @@ def test_repeated_points_have_no_normal():
 
 def test_no_queries_give_no_rows():
     assert surface_normals(np.zeros((0, 3)), np.ones((5, 3))).shape == (0, 3)
+
+
+def unit_normals(count, seed=0):
+    normals = np.random.default_rng(seed).normal(size=(count, 3))
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+def test_sign_free_features_match_the_naive_loop():
+    normals = unit_normals(50)
+    np.testing.assert_allclose(sign_free(normals), reference.sign_free(normals), atol=1e-15)
+
+
+def test_sign_free_features_do_not_know_the_sign_and_measure_the_angle():
+    normals, others = unit_normals(50), unit_normals(50, seed=1)
+    np.testing.assert_array_equal(sign_free(normals), sign_free(-normals))
+    sq_dist = np.sum(np.square(sign_free(normals) - sign_free(others)), axis=1)
+    sq_sine = 1 - np.square(np.sum(normals * others, axis=1))
+    np.testing.assert_allclose(sq_dist, 2 * sq_sine, atol=1e-12)
+    assert not sign_free(np.zeros((1, 3))).any()
+
+
+def test_mean_axes_match_the_naive_loop_whatever_the_signs():
+    rng = np.random.default_rng(0)
+    normals, group = unit_normals(200), rng.integers(0, 12, 200)
+    normals[group == 3] = 0
+    found = mean_axes(normals, group, 13)  # group 12 is empty
+    expected = reference.mean_axes(normals, group, 13)
+    np.testing.assert_array_equal(found.any(axis=1), expected.any(axis=1))
+    some = found.any(axis=1)
+    assert some.sum() == 11
+    np.testing.assert_allclose(along(found, expected)[some], 1, atol=1e-9)
+    signs = rng.choice([-1.0, 1.0], 200)[:, None]
+    np.testing.assert_allclose(mean_axes(normals * signs, group, 13), found, atol=1e-12)

@@ -20,6 +20,7 @@ from mprm_jax.labeling.refining import (
     refine_run,
     refine_scene,
     refined_classes,
+    with_kernels,
 )
 from mprm_jax.store.exports import (
     Export,
@@ -256,3 +257,24 @@ def test_a_run_writes_beside_the_export_and_measures_both(store, tmp_path):
     assert values["directory"] == str(tmp_path / "labels_crf")
     assert (tmp_path / "labels_crf" / "refined.png").read_bytes().startswith(b"\x89PNG")
     assert "before" in report.text and "after" in report.text
+
+
+def test_kernels_with_normals_smooth_scenes_of_any_size(tmp_path):
+    room = box_room(0)
+    one = room._replace(coords=room.coords[:1], colors=room.colors[:1], labels=room.labels[1:2])
+    source = FakeSource(tmp_path / "scans", {"train/one": one, "train/room": room})
+    store = prepare(source, tmp_path / "store", CONFIG.data, workers=0).store
+    export = noisy_export(store, tmp_path / "labels")
+    settings = with_kernels("normals", trust=0.5)
+    refined = refine_export(export, store, settings, tmp_path / "refined")
+    assert len(refined.load("one").label) == 1
+    before, after = (measure_labels(found, store).accuracy for found in (export, refined))
+    assert after > before
+
+
+def test_settings_of_kernels_can_be_changed_one_by_one():
+    released, normals = with_kernels("released"), with_kernels("normals", surface_width=0.2)
+    assert (released.voxel_size, released.normal_width) == (0, 0)
+    assert (normals.voxel_size, normals.surface_width, normals.trust) == (0.04, 0.2, 0.15)
+    with pytest.raises(ValueError, match="voxel_size is -1; give meters, or 0"):
+        with_kernels("normals", voxel_size=-1)
