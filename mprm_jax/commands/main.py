@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train a network, on tags or on pseudo-labels",
     "export": "export the pseudo-labels of a trained MPRM",
     "refine": "smooth pseudo-labels with a dense CRF",
+    "rounds": "train segmentation networks in rounds, each on better labels",
     "evaluate": "measure pseudo-labels or a segmentation network",
     "predict": "label any scan with a trained segmentation network",
     "weak-labels": "count the tags of a data set",

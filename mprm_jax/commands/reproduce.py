@@ -3,13 +3,13 @@
 import pathlib
 
 from mprm_jax.commands.commandline import check_devices, make_parser, resolve_config
+from mprm_jax.commands.jobs import run_job
 from mprm_jax.commands.reproduction.jobs import (
     GROUPS,
     Setting,
     claim,
     is_report_of,
     make_jobs,
-    run_job,
 )
 from mprm_jax.errors import UserError
 

@@ -112,6 +112,7 @@ def report_export(export: Export, store: SceneStore, step: int, *, as_ply: bool)
     values = {"directory": str(export.path), "split": export.manifest.split, "step": step}
     settings = export.manifest.settings
     values |= {"settings": settings.get("mining", {}), "classes": list(export.classes)}
+    values["agreement"] = settings.get("agreement")
     values["measure"] = None if found is None else measure_values(found)
     return Report(values, _text(export, found))
 

@@ -40,6 +40,7 @@ from mprm_jax.writing import explain_failed_write
 
 logger = logging.getLogger(__name__)
 
+AGREEMENT = "agreement"  # share of free predictions that are candidates, in the settings of exports
 FAINTEST = 1e-6  # probability that counts as no smaller; half precision knows no smaller one
 LARGEST = 1e4  # of shares beside the best allowed one; half precision ends at 65504
 # Power of the mean probability that is divided out: clicks hold rare classes up by themselves.
@@ -52,6 +53,16 @@ class PredictedScene(NamedTuple):
     scores: Array  # [V, num_classes] float16, probabilities
     num_balls: Array  # [V] uint16
     total: Array  # [num_classes] float64, sum over the voxels
+    num_judged: Array  # [] int64, voxels to which the evidence leaves some classes, but not all
+    num_within: Array  # [] int64, of these, whose most probable class is among them
+
+
+class _Sums(NamedTuple):
+    """What all scenes are needed for, of a `PredictedScene`."""
+
+    total: Array
+    num_judged: Array
+    num_within: Array
 
 
 def export_predictions(
@@ -147,12 +158,16 @@ def _export(
     if left:
         _predict(network, store, manifest, folder, left, here)
     wait_for_all_hosts("predicted")
-    totals = [load_scene(scene_file(folder, name), PredictedScene).total for name in scenes]
+    # Sums alone: the probabilities of all scenes need not fit into memory.
+    done = [load_scene(scene_file(folder, name), _Sums) for name in scenes]
     num_voxels = sum(store.info(manifest.split, name).voxels for name in scenes)
     exponent = manifest.settings["predicted"]["prior_exponent"]
-    prior = (np.sum(totals, axis=0) / num_voxels) ** exponent
+    prior = (np.sum([scene.total for scene in done], axis=0) / num_voxels) ** exponent
+    num_judged = max(sum(int(scene.num_judged) for scene in done), 1)
+    agreement = sum(int(scene.num_within) for scene in done) / num_judged
     _choose(store, manifest, directory, prior, [scenes[place] for place in places], beside)
-    export = finish_together(directory, manifest, prior=prior.tolist())
+    more = {"prior": prior.tolist(), AGREEMENT: agreement}
+    export = finish_together(directory, manifest, **more)
     if is_first_host():
         shutil.rmtree(folder)
     return export
@@ -174,9 +189,16 @@ def _predict(
         places=places,
     )
     for name, found in segmented:
-        total = found.probabilities.sum(axis=0, dtype=np.float64)
-        scores = found.probabilities.astype(np.float16)
-        predicted = PredictedScene(scores, found.num_seen.astype(np.uint16), total)
+        allowed = usable_sets(store, manifest.split, name, manifest.settings["labels"]).allowed
+        judged = allowed.any(axis=1) & ~allowed.all(axis=1)
+        best = found.probabilities.argmax(axis=1)
+        predicted = PredictedScene(
+            found.probabilities.astype(np.float16),
+            found.num_seen.astype(np.uint16),
+            found.probabilities.sum(axis=0, dtype=np.float64),
+            judged.sum(dtype=np.int64),
+            allowed[judged, best[judged]].sum(dtype=np.int64),
+        )
         save_scene(scene_file(folder, name), predicted)
 
 

@@ -7,15 +7,14 @@ import sys
 import pytest
 from prepared import make_store
 
+from mprm_jax.commands.jobs import Job, run_job
 from mprm_jax.commands.reproduction.jobs import (
     FUSIONS,
     GROUPS,
-    Job,
     Setting,
     claim,
     is_report_of,
     make_jobs,
-    run_job,
 )
 from mprm_jax.commands.reproduction.render import (
     Heading,

@@ -7,11 +7,10 @@ job whose file exists is done.
 import itertools
 import json
 import pathlib
-import subprocess
-import sys
 from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mprm_jax.commands.jobs import Job, command
 from mprm_jax.errors import UserError, explain_damage
 from mprm_jax.types import PATHS
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
@@ -43,15 +42,6 @@ _CLASSIFIERS = {
     "paths": (("subcloud", "MPRM"),),
     "retraining": (("subcloud", "PCAM"), ("subcloud", "MPRM")),
 }
-
-
-class Job(NamedTuple):
-    """One command."""
-
-    title: str
-    command: tuple[str, ...]
-    result: pathlib.Path  # JSON
-    prints: bool  # the JSON comes on the standard output, the command writes no such file itself
 
 
 class Setting(NamedTuple):
@@ -115,24 +105,6 @@ def make_jobs(setting: Setting, seeds: Sequence[int], groups: Sequence[str]) -> 
     if "paths" in groups:
         jobs += [job for seed in seeds for job in _path_jobs(setting, seed)]
     return jobs
-
-
-def run_job(job: Job) -> None:
-    """Runs a command; its progress and errors go to the terminal.
-
-    Raises:
-      ValueError: it failed.
-    """
-    job.result.parent.mkdir(parents=True, exist_ok=True)
-    output = subprocess.PIPE if job.prints else None
-    finished = subprocess.run(job.command, stdout=output, text=True)
-    if finished.returncode:
-        raise UserError(
-            f"{job.title} failed with status {finished.returncode} (see above); the same command "
-            f"continues there: {' '.join(job.command)}"
-        )
-    if job.prints:
-        write_whole(job.result, finished.stdout)
 
 
 def _claimed(root: pathlib.Path) -> dict[str, Any] | None:
@@ -220,7 +192,7 @@ def _training(
     flags = (*stage, "--data", setting.data, "--preset", setting.preset, "--workdir", str(workdir))
     flags += ("--store", str(setting.store)) if setting.own_store else ()
     flags += (*_devices(setting), "--set", *settings, *setting.overrides)
-    return Job(f"train {name}", _script("train", flags), workdir / "results.json", False)
+    return Job(f"train {name}", command("train", *flags), workdir / "results.json", False)
 
 
 def _export(setting: Setting, run: str, split: str, name: str, mining: tuple[str, ...]) -> Job:
@@ -233,12 +205,8 @@ def _export(setting: Setting, run: str, split: str, name: str, mining: tuple[str
 def _printing(
     setting: Setting, title: str, script: str, flags: tuple[str, ...], result: str
 ) -> Job:
-    return Job(title, _script(script, flags), setting.root / result, True)
+    return Job(title, command(script, *flags), setting.root / result, True)
 
 
 def _devices(setting: Setting) -> tuple[str, ...]:
     return () if setting.devices is None else ("--devices", str(setting.devices))
-
-
-def _script(name: str, flags: tuple[str, ...]) -> tuple[str, ...]:
-    return (sys.executable, "-m", "mprm_jax", name, *flags)

@@ -7,7 +7,8 @@ import shlex
 import shutil
 from collections.abc import Sequence
 
-from mprm_jax.commands.reproduction.jobs import Job, Setting
+from mprm_jax.commands.jobs import Job
+from mprm_jax.commands.reproduction.jobs import Setting
 from mprm_jax.commands.reproduction.render import (
     ABSENT,
     Block,
