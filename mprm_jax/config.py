@@ -123,6 +123,13 @@ class DataConfig(_Checked):
         0, "processes that build buckets; 0: one thread of the main process", NOT_NEGATIVE
     )
     prefetch: int = setting(4, "how far ahead buckets are built", POSITIVE, unit="steps")
+    keep_gb: float = setting(
+        3.0,
+        "memory of a process for neighbors that augment.grid=fixed finds only once; those beyond "
+        "are found again",
+        NOT_NEGATIVE,
+        unit="GB",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +200,12 @@ class AugmentConfig(_Checked):
     flip_x: bool = setting(True, "balls are mirrored along x, with probability 1/2")
     noise: float = setting(
         0.001, "standard deviation of the noise on each coordinate", NOT_NEGATIVE, unit="meters"
+    )
+    grid: str = setting(
+        "moved",
+        "coarser points and neighbors of a ball in motion: found after it (released code), or "
+        "fixed: found once, as the ball lies, and moved with it, which takes half of the time",
+        choices=("moved", "fixed"),
     )
 
     def __post_init__(self):

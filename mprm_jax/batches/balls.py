@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mprm_jax.batches.kept import Kept
 from mprm_jax.batches.packing import Cloud
 from mprm_jax.config import Config
 from mprm_jax.geometry.augmentation import jitter, random_transform
 from mprm_jax.geometry.balls import ball_rows
-from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid, coarsen
+from mprm_jax.geometry.pyramid import CloudPyramid, PyramidSpec, build_pyramid, coarsen
 from mprm_jax.store.scenes import VoxelClouds
 from mprm_jax.types import IGNORED, Array
 
@@ -43,6 +44,9 @@ class Balls:
 
     A ball of more than `max_points` voxels is thinned to a fixed random choice of as many; the
     number of such balls is `num_thinned`. Travels to worker processes as a whole.
+
+    In an epoch of training a ball moves at random. With `augment.grid` "fixed" its pyramid is built
+    as it lies and moves with it, so that `keep` saves building it again.
     """
 
     def __init__(self, clouds: VoxelClouds, places: Places, num_classes: int, config: Config):
@@ -53,9 +57,15 @@ class Balls:
         self.num_voxels_of: Array = places.num_points
         self.num_points: Array = np.minimum(places.num_points, self.max_points)
         self.num_thinned = int(np.sum(places.num_points > self.max_points))
+        self._has_fixed_grid = config.augment.grid == "fixed"
+        self._kept = Kept(0)
 
     def __len__(self) -> int:
         return len(self.scene_of)
+
+    def keep(self, gigabytes: float) -> None:
+        """Keeps pyramids that will be used again, each process up to so much."""
+        self._kept = Kept(gigabytes)
 
     @property
     def passes(self) -> Sequence[Array]:
@@ -106,8 +116,8 @@ class Balls:
     def level_sizes(self, index: int, epoch: int | None) -> list[int]:
         """Points of a ball at every level, once it has moved as in `cloud`."""
         points = self.read(index).points
-        if epoch is not None:
-            points = self.moved(points, index, epoch)
+        if epoch is not None and not self._has_fixed_grid:
+            (points,) = self.moved((points,), index, epoch)
         num_levels = self.config.pyramid.num_levels
         return [len(x) for x in coarsen(points, self.config.data.voxel_size, num_levels)]
 
@@ -121,28 +131,47 @@ class Balls:
 
         `epoch` None leaves the points where they are.
         """
-        rows, points, colors = self.read(index)
-        if epoch is not None:
-            points = self.moved(points, index, epoch)
-        features = [np.ones((len(rows), 1), np.float32), colors / np.float32(255)]
+        ball, pyramid = self._with_pyramid(index, spec, epoch)
+        points = pyramid.points[0]
+        features = [np.ones((len(points), 1), np.float32), ball.colors / np.float32(255)]
         if self.config.model.height:
             features.append(points[:, 2:] - points[:, 2:].min())
         return Cloud(
-            build_pyramid(points, spec),
+            pyramid,
             np.concatenate(features, axis=1),
             self.tags_of(index),
-            self.labels_of(index, rows),
+            self.labels_of(index, ball.rows),
         )
 
-    def moved(self, points: Array, index: int, epoch: int) -> Array:
-        """Points of a ball after its random motion in a training epoch.
+    def moved(self, levels: tuple[Array, ...], index: int, epoch: int) -> tuple[Array, ...]:
+        """Points of a ball, at one or more levels, after its random motion in a training epoch.
 
         The motion is a function of (seed, epoch, ball), so that neither the bucket nor the number
-        of devices or workers changes it.
+        of devices or workers changes it. Coarser points are means, in which noise is averaged out.
         """
         rng = np.random.default_rng((self.config.seed, 1, epoch, index))
-        points = points @ random_transform(rng, self.config.augment)
-        return jitter(points, rng, self.config.augment)
+        transform = random_transform(rng, self.config.augment)
+        points, *coarser = (level @ transform for level in levels)
+        return (jitter(points, rng, self.config.augment), *coarser)
+
+    def _with_pyramid(
+        self, index: int, spec: PyramidSpec, epoch: int | None
+    ) -> tuple[Ball, CloudPyramid]:
+        """A ball as it lies, and its pyramid after the motion of an epoch."""
+        if self._has_fixed_grid or epoch is None:
+            ball, pyramid = self._kept.get((index, spec), lambda: self._at_rest(index, spec))
+            if epoch is None:
+                return ball, pyramid
+            return ball, pyramid._replace(points=self.moved(pyramid.points, index, epoch))
+        ball = self.read(index)
+        (points,) = self.moved((ball.points,), index, epoch)
+        return ball, build_pyramid(points, spec)
+
+    def _at_rest(self, index: int, spec: PyramidSpec) -> tuple[Ball, CloudPyramid]:
+        ball = self.read(index)
+        pyramid = build_pyramid(ball.points, spec)
+        short = (tuple(map(_short, lists)) for lists in pyramid[1:])
+        return ball, CloudPyramid(pyramid.points, *short)
 
 
 class BallParts(Balls):
@@ -171,5 +200,10 @@ class BallParts(Balls):
     def labels_of(self, index: int, rows: Array) -> Array:
         return self._balls.labels_of(int(self.ball_of[index]), rows)
 
-    def moved(self, points: Array, index: int, epoch: int) -> Array:
-        return self._balls.moved(points, int(self.ball_of[index]), epoch)
+    def moved(self, levels: tuple[Array, ...], index: int, epoch: int) -> tuple[Array, ...]:
+        return self._balls.moved(levels, int(self.ball_of[index]), epoch)
+
+
+def _short(index: Array) -> Array:
+    """Row numbers in half of the bytes, where they fit."""
+    return index.astype(np.uint16) if index.max(initial=0) < 2**16 else index

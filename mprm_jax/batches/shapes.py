@@ -99,12 +99,15 @@ def calibrate_lists(config: Config, balls: Balls) -> Config:
 
 
 def _sample(balls: Balls, rng: np.random.Generator) -> list[Array]:
-    """Points of some balls, moved as in training.
+    """Points of some balls, moved as in training where their grid moves.
 
     Walls along the axes fill fewer coarse voxels than turned ones.
     """
     chosen = rng.permutation(len(balls))[:_SAMPLE_SIZE]
-    return [balls.moved(balls.read(index).points, index, epoch=0) for index in chosen]
+    points = [balls.read(index).points for index in chosen]
+    if balls.config.augment.grid == "fixed":
+        return points
+    return [balls.moved((x,), index, epoch=0)[0] for x, index in zip(points, chosen, strict=True)]
 
 
 def _list_widths(clouds: list[Array], config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -31,7 +31,7 @@ from mprm_jax.writing import explain_failed_write
 
 logger = logging.getLogger(__name__)
 
-_SETTINGS = ("mining.", "data.workers", "data.prefetch")
+_SETTINGS = ("mining.", "data.workers", "data.prefetch", "data.keep_gb")
 
 
 def export_run(

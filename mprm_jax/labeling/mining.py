@@ -172,6 +172,8 @@ def scene_votes(
       progress: called with the number of votes just taken, of the `num_votes`.
     """
     epochs, parts = (None, *range(network.config.mining.votes - 1)), BallParts(balls)
+    if len(epochs) > 1:
+        parts.keep(network.config.data.keep_gb)
     merged = scene_sums(network, parts, scenes, epochs, progress)
     for scene, found in merged:
         yield scene, _votes(balls, scene, found)

@@ -9,33 +9,38 @@ from mprm_jax.types import Array
 
 
 def move(
-    points: Float[Array, "T 3"],
-    clouds: Int32[Array, " T"],
+    levels: tuple[Float[Array, "_ 3"], ...],
+    clouds: tuple[Int32[Array, " _"], ...],
     keys: Key[Array, " B"],
     config: AugmentConfig,
-) -> Float[Array, "T 3"]:
+) -> tuple[Float[Array, "_ 3"], ...]:
     """Turns each cloud about z, scales it by axis with a possible flip of x, and adds noise.
 
-    The motion of a cloud depends on its key alone, wherever the bucket has it.
+    The motion of a cloud depends on its key alone, wherever the bucket has it. Levels move as one,
+    but only the first has noise: coarser points are means, in which it is averaged out.
 
     Args:
-      points: meters, clouds end to end.
-      clouds: B on padding.
+      levels: points in meters, clouds end to end.
+      clouds: of each level; B on padding.
       keys: of the clouds.
 
     Source: mprm `datasets/common.py`, tf_augment_input.
     """
     splits = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
-    cloud = jnp.minimum(clouds, len(keys) - 1)  # the motion of padding does not matter
-    transforms = jax.vmap(lambda key: _transform(key, config))(splits[:, 0])[cloud]
+    transforms = jax.vmap(lambda key: _transform(key, config))(splits[:, 0])
+    # The motion of padding does not matter.
+    of_rows = [jnp.minimum(of, len(keys) - 1) for of in clouds]
     # Not a matrix product, which accelerators round to bfloat16 or TF32.
-    points = jnp.sum(points[:, :, None] * transforms, axis=1)
-    if config.noise == 0:
-        return points
-    rows = jnp.arange(len(points), dtype=jnp.int32)
-    first = jax.ops.segment_min(rows, clouds, num_segments=len(keys))[cloud]
-    noise = jax.vmap(_noise)(splits[:, 1][cloud], rows - first)
-    return points + jnp.float32(config.noise) * noise
+    points, *coarser = (
+        jnp.sum(level[:, :, None] * transforms[of], axis=1)
+        for level, of in zip(levels, of_rows, strict=True)
+    )
+    if config.noise > 0:
+        rows = jnp.arange(len(points), dtype=jnp.int32)
+        first = jax.ops.segment_min(rows, clouds[0], num_segments=len(keys))[of_rows[0]]
+        noise = jax.vmap(_noise)(splits[:, 1][of_rows[0]], rows - first)
+        points = points + jnp.float32(config.noise) * noise
+    return (points, *coarser)
 
 
 def _transform(key: Key[Array, ""], config: AugmentConfig) -> Float[Array, "3 3"]:

@@ -78,13 +78,26 @@ def lay_end_to_end(batch: Batch, num_buckets: int) -> Batch:
     )
 
 
-def moved_points(bucket: BareBatch) -> Array:
-    """Level-0 points [T_0, 3] after the random motion of the bucket's epoch, if it has one."""
+def gridded_points(bucket: BareBatch) -> Array:
+    """Level-0 points [T_0, 3] that coarser ones and neighbors are found of.
+
+    They have moved as the bucket's epoch says, unless the grid is fixed.
+    """
+    if bucket.recipe.augment.grid == "fixed":
+        return bucket.points
+    return _moved(bucket, (bucket.points,), (bucket.clouds,))[0]
+
+
+def _moved(
+    bucket: BareBatch, levels: tuple[Array, ...], clouds: tuple[Array, ...]
+) -> tuple[Array, ...]:
+    """Points of levels 0, 1, ... after the random motion of the bucket's epoch, if it has one."""
     recipe = bucket.recipe
     key = jax.random.fold_in(jax.random.key(recipe.seed), bucket.epoch[0])
     keys = jax.vmap(lambda ball: jax.random.fold_in(key, ball))(bucket.balls)
-    moved = move(bucket.points, bucket.clouds, keys, recipe.augment)
-    return jnp.where(bucket.epoch[0] == AT_REST, bucket.points, moved)
+    moved = move(levels, clouds, keys, recipe.augment)
+    rests = bucket.epoch[0] == AT_REST
+    return tuple(jnp.where(rests, *both) for both in zip(levels, moved, strict=True))
 
 
 def overflow_metrics(overflow: Overflow | None) -> dict[str, Array]:
@@ -123,11 +136,14 @@ def require_narrow(values: Mapping[str, Any]) -> None:
 def _build(bucket: BareBatch) -> tuple[Batch, Overflow]:
     """Moves the clouds of one bucket and computes its lists and features."""
     recipe, num_clouds = bucket.recipe, bucket.num_clouds
-    points = moved_points(bucket)
+    points = gridded_points(bucket)
     built = build_bucket_pyramid(points, bucket.clouds, recipe.spec, recipe.capacities, num_clouds)
+    pyramid = built.pyramid
+    if recipe.augment.grid == "fixed":
+        pyramid = pyramid._replace(points=_moved(bucket, pyramid.points, pyramid.clouds))
     batch = Batch(
-        pyramid=built.pyramid,
-        features=_features(points, bucket),
+        pyramid=pyramid,
+        features=_features(pyramid.points[0], bucket),
         cloud_labels=bucket.cloud_labels,
         point_labels=bucket.point_labels,
     )

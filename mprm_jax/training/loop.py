@@ -71,6 +71,7 @@ def fit(
       StoppedError: SIGTERM or Ctrl-C on any host, after all have written a checkpoint.
     """
     length = count_steps(train, config)
+    train.keep(config.data.keep_gb)
     # Of the epochs that the settings count: with more of them, the schedule is stretched.
     steps_per_epoch = length.steps / config.optim.epochs
     optimizer = make_optimizer(config, steps_per_epoch)

@@ -16,7 +16,7 @@ from mprm_jax.writing import FailedWriteError, explain_failed_write, write_whole
 logger = logging.getLogger(__name__)
 
 # What may change when a run is resumed, because no result depends on it.
-_FREE = ("log.", "data.workers", "data.prefetch")
+_FREE = ("log.", "data.workers", "data.prefetch", "data.keep_gb")
 _IDENTITY = ("stage", "data", "classes", "store")  # in every data.json
 _MAX_LISTED = 5
 _SECONDS_FILE = "seconds.json"

@@ -54,7 +54,7 @@ def test_coarse_rows_are_multiples_of_the_tpu_lanes(calibrated):
 def test_the_full_percentile_cuts_no_neighbor(subclouds):
     spec = pyramid_spec(calibrate(override(CONFIG, ["pyramid.percentile=100"]), subclouds))
     for index in range(len(subclouds)):
-        points = subclouds.moved(subclouds.read(index).points, index, epoch=0)
+        points = subclouds.moved((subclouds.read(index).points,), index, epoch=0)[0]
         convs, pools = neighbor_counts(points, spec)
         assert all(np.all(x <= w) for x, w in zip(convs, spec.conv_neighbors, strict=True))
         assert all(np.all(x <= w) for x, w in zip(pools, spec.pool_neighbors, strict=True))

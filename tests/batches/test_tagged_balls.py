@@ -108,7 +108,43 @@ def test_the_motion_differs_with(store, subclouds, change):
 
 def test_the_motion_differs_between_subclouds(subclouds):
     points = subclouds.read(2).points
-    assert np.any(subclouds.moved(points, 2, epoch=5) != subclouds.moved(points, 3, epoch=5))
+    assert np.any(
+        subclouds.moved((points,), 2, epoch=5)[0] != subclouds.moved((points,), 3, epoch=5)[0]
+    )
+
+
+@pytest.fixture(scope="module")
+def fixed(store):
+    """The same balls with a fixed grid."""
+    return TaggedBalls(store, "train", override(CONFIG, ["augment.grid=fixed"]))
+
+
+def test_a_fixed_grid_moves_as_one(fixed):
+    rest, moved = (fixed.cloud(2, SPEC, epoch).pyramid for epoch in (None, 5))
+    np.testing.assert_equal(moved[1:], rest[1:])  # all lists
+    fine, coarse = (
+        np.linalg.lstsq(before.astype(float), after, rcond=None)[0]
+        for before, after in zip(rest.points, moved.points, strict=True)
+    )
+    np.testing.assert_allclose(fine, coarse, atol=1e-3)  # noise is on the finest level alone
+    assert np.abs(fine - np.eye(3)).max() > 0.01
+
+
+def test_a_fixed_grid_is_the_moving_one_at_rest(fixed, subclouds):
+    found, expected = (balls.cloud(2, SPEC, None) for balls in (fixed, subclouds))
+    np.testing.assert_equal(found, expected)
+    np.testing.assert_array_equal(finest(fixed, 2, 5), finest(subclouds, 2, 5))
+    assert fixed.level_sizes(2, 5) == fixed.level_sizes(2, None) == subclouds.level_sizes(2, None)
+
+
+def test_keeping_pyramids_changes_nothing(fixed, store, monkeypatch):
+    keeping = TaggedBalls(store, "train", fixed.config)
+    keeping.keep(1.0)
+    reads = []
+    monkeypatch.setattr(keeping, "read", lambda index: reads.append(index) or fixed.read(index))
+    for epoch in (0, None, 3):
+        np.testing.assert_equal(keeping.cloud(2, SPEC, epoch), fixed.cloud(2, SPEC, epoch))
+    assert reads == [2]
 
 
 def test_a_ball_larger_than_the_bucket_is_thinned_to_it(store, subclouds):

@@ -24,7 +24,8 @@ def points():
 def moved(points, clouds=CLOUDS, seed=0, balls=(5, 6, 7), **settings):
     key = jax.random.key(seed)
     keys = jax.vmap(lambda ball: jax.random.fold_in(key, ball))(np.array(balls))
-    return np.asarray(move(points, clouds, keys, dataclasses.replace(STILL, **settings)))
+    (found,) = move((points,), (clouds,), keys, dataclasses.replace(STILL, **settings))
+    return np.asarray(found)
 
 
 def linear_part(before, after):
@@ -78,3 +79,11 @@ def test_the_motion_of_a_cloud_depends_on_nothing_but_its_key(points):
 
 def test_other_seeds_give_other_motions(points):
     assert abs(moved(points, rotate=True) - moved(points, seed=1, rotate=True)).max() > 0.1
+
+
+def test_levels_move_as_one_and_only_the_first_has_noise(points):
+    config = dataclasses.replace(STILL, rotate=True, noise=0.01)
+    keys = jax.vmap(jax.random.key)(np.arange(3))
+    fine, coarse = move((points, points[::2]), (CLOUDS, CLOUDS[::2]), keys, config)
+    difference = np.abs(np.asarray(fine[::2] - coarse))[CLOUDS[::2] < NUM_CLOUDS]
+    assert 0 < difference.max() < 0.1

@@ -142,3 +142,18 @@ def test_overflow_is_said_once_for_each_kind_and_level(caplog):
 def test_balls_too_wide_for_the_device_are_an_error():
     with pytest.raises(ValueError, match=r"pyramid\.builder=host"):
         check_overflow({"cut/too_wide": 1})
+
+
+def test_a_fixed_grid_moves_with_its_lists(config, subclouds):
+    fixed = override(config, ["augment.grid=fixed"])
+    rest, moved = (
+        compiled()(BareBucketBuilder(subclouds, fixed)(MEMBERS, epoch), 1).batch.pyramid
+        for epoch in (None, 3)
+    )
+    for name in ("neighbors", "pools", "upsamples"):
+        for found, expected in zip(getattr(moved, name), getattr(rest, name), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    for before, after, clouds in zip(rest.points, moved.points, rest.clouds, strict=True):
+        assert np.abs(np.asarray(after - before))[np.asarray(clouds) == 0].max() > 0.05
+    free = compiled()(BareBucketBuilder(subclouds, config)(MEMBERS, 3), 1).batch.pyramid
+    np.testing.assert_array_equal(moved.points[0], free.points[0])
