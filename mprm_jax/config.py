@@ -343,6 +343,9 @@ class SegConfig(_Checked):
         "weights of the loss: none (paper), or 1 / square root of how many targets a class has",
         choices=("none", "inverse_sqrt"),
     )
+    lovasz: float = setting(
+        0.0, "weight of the Lovász-softmax loss of balls beside cross-entropy", NOT_NEGATIVE
+    )
     validate: bool = setting(True, "measure between epochs, where the split val has point labels")
     rounds: int = setting(1, "covers of a scene that vote in a validation", POSITIVE)
 
