@@ -47,6 +47,7 @@ class Range(NamedTuple):
 POSITIVE = Range("a value above 0", lambda value: value > 0)
 NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
 SHARE = Range("a share in [0, 1)", lambda value: 0 <= value < 1)
+PROBABILITY = Range("a probability in [0, 1]", lambda value: 0 <= value <= 1)
 PERCENTAGE = Range("a percentage in (0, 100]", lambda value: 0 < value <= 100)
 
 
@@ -185,7 +186,7 @@ class PyramidConfig(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig(_Checked):
-    """Random motion of a ball (mprm datasets/common.py; mprm training_mprm.py)."""
+    """What training changes of balls at random; their motion as in mprm training_mprm.py."""
 
     rotate: bool = setting(True, "balls are turned about z, by any angle")
     min_scale: float = setting(0.9, "each axis is scaled by a random factor from here", POSITIVE)
@@ -193,6 +194,9 @@ class AugmentConfig(_Checked):
     flip_x: bool = setting(True, "balls are mirrored along x, with probability 1/2")
     noise: float = setting(
         0.001, "standard deviation of the noise on each coordinate", NOT_NEGATIVE, unit="meters"
+    )
+    drop_color: float = setting(
+        0.0, "probability with which training sets the colors of a whole ball to 0", PROBABILITY
     )
 
     def __post_init__(self):

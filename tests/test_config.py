@@ -252,6 +252,7 @@ def test_a_value_of_the_wrong_type_is_refused(assignment, wanted):
         "pyramid.coarse_points=(1, 2, 3)",
         "augment.noise=-0.1",
         "augment.min_scale=1.2",
+        "augment.drop_color=1.1",
         "model.dropout=1.0",
         "model.keep=1.5",
         "model.paths=()",

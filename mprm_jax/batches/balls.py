@@ -116,12 +116,17 @@ class Balls:
         rows, points, colors = self.read(index)
         return BarePoints(points, colors), self.labels_of(index, rows)
 
-    def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
+    def cloud(
+        self, index: int, spec: PyramidSpec, epoch: int | None, drop_color: float = 0.0
+    ) -> Cloud:
         """A ball with its pyramid and features; moved at random in a training epoch.
 
-        `epoch` None leaves the points where they are.
+        Args:
+          epoch: None leaves the points where they are.
+          drop_color: as of `seen_colors`.
         """
         rows, points, colors = self.read(index)
+        colors = self.seen_colors(colors, index, epoch, drop_color)
         if epoch is not None:
             points = self.moved(points, index, epoch)
         features = [np.ones((len(rows), 1), np.float32), colors / np.float32(255)]
@@ -143,6 +148,18 @@ class Balls:
         rng = np.random.default_rng((self.config.seed, 1, epoch, index))
         points = points @ random_transform(rng, self.config.augment)
         return jitter(points, rng, self.config.augment)
+
+    def seen_colors(self, colors: Array, index: int, epoch: int | None, drop_color: float) -> Array:
+        """Colors of a ball, or 0 in place of all of them; a function as `moved` is.
+
+        Args:
+          epoch: of training; None keeps the colors.
+          drop_color: probability of 0.
+        """
+        if epoch is None or drop_color == 0:
+            return colors
+        rng = np.random.default_rng((self.config.seed, 6, epoch, index))
+        return np.zeros_like(colors) if rng.uniform() < drop_color else colors
 
 
 class BallParts(Balls):

@@ -69,7 +69,9 @@ class BareBucketBuilder:
                 if end > (bucket + 1) * rows or cloud == places:
                     raise UserError(f"{len(balls)} balls do not fit a bucket; calibrate again.")
                 batch.points[start:end] = ball.points
-                batch.colors[start:end] = ball.colors
+                batch.colors[start:end] = self._balls.seen_colors(
+                    ball.colors, index, epoch, self.recipe.augment.drop_color
+                )
                 batch.clouds[start:end] = cloud
                 batch.point_labels[start:end] = labels
                 place = bucket * places + cloud

@@ -35,11 +35,15 @@ class BucketBuilder:
         self.balls = balls
         self.spec = pyramid_spec(config)
         self.shape: BucketShape = bucket_shape(config, balls.num_classes)
+        self._drop_color = config.augment.drop_color
 
     def __call__(self, members: list[list[int]], epoch: int | None) -> Packed:
         """The concatenated buckets of a step."""
         packed = [
-            pack([self.balls.cloud(i, self.spec, epoch) for i in bucket], self.shape)
+            pack(
+                [self.balls.cloud(i, self.spec, epoch, self._drop_color) for i in bucket],
+                self.shape,
+            )
             for bucket in members
         ]
         return Packed(

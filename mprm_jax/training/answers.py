@@ -55,7 +55,8 @@ class Answers:
     """A network that is asked about balls. A context manager: leaving it stops its workers."""
 
     def __init__(self, network: ReadyNetwork, balls: Balls):
-        self._predict, self._state, self._config, self._mesh = network
+        self._predict, self._state, config, self._mesh = network
+        self._config = _with_all_colors(config)
         self._balls = balls
         self._stack = contextlib.ExitStack()
         self._loaders: dict[Config, Loader] = {}
@@ -186,6 +187,11 @@ def scene_sums(
                     progress(1)
             for scene in chunk:
                 yield scene, merged.pop(scene)
+
+
+def _with_all_colors(config: Config) -> Config:
+    """The config of balls that are only asked about: those that move keep their colors too."""
+    return dataclasses.replace(config, augment=dataclasses.replace(config.augment, drop_color=0.0))
 
 
 def _split(loaded: LoadedBatch, values: Array) -> Iterator[_Bucket]:

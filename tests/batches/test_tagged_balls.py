@@ -111,6 +111,39 @@ def test_the_motion_differs_between_subclouds(subclouds):
     assert np.any(subclouds.moved(points, 2, epoch=5) != subclouds.moved(points, 3, epoch=5))
 
 
+def colors_of(subclouds, index, epoch, drop_color):
+    return subclouds.cloud(index, SPEC, epoch, drop_color).features[:, 1:4]
+
+
+def test_colors_of_some_balls_are_dropped_as_a_whole_and_nothing_else(subclouds):
+    found = {}
+    for epoch in range(20):
+        kept, some = (subclouds.cloud(2, SPEC, epoch, share) for share in (0.0, 0.5))
+        np.testing.assert_array_equal(some.pyramid.points[0], kept.pyramid.points[0])
+        np.testing.assert_array_equal(some.features[:, 0], 1)
+        seen = some.features[:, 1:4]
+        found[epoch] = "none" if not seen.any() else np.array_equal(seen, kept.features[:, 1:4])
+    assert set(found.values()) == {"none", True}
+
+
+def test_as_many_balls_lose_their_colors_as_asked_for(subclouds):
+    colors = np.ones((1, 3), np.uint8)
+    balls = [(index, epoch) for index in range(40) for epoch in range(50)]
+    kept = [subclouds.seen_colors(colors, *ball, 0.2).any() for ball in balls]
+    assert 0.76 < np.mean(kept) < 0.84  # 2000 draws, four deviations
+
+
+def test_equal_epochs_drop_the_same_colors(store, subclouds):
+    again = TaggedBalls(store, "train", CONFIG)
+    for epoch in range(8):
+        one, other = (colors_of(balls, 2, epoch, 0.5) for balls in (subclouds, again))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_an_epoch_all_colors_are_seen(subclouds):
+    assert colors_of(subclouds, 0, None, 1.0).any() and not colors_of(subclouds, 0, 0, 1.0).any()
+
+
 def test_a_ball_larger_than_the_bucket_is_thinned_to_it(store, subclouds):
     small = TaggedBalls(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
     largest = int(np.argmax(subclouds.num_points))

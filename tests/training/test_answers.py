@@ -134,6 +134,16 @@ def test_a_single_ball_that_needs_more_coarse_rows_gets_them(store, builder):
         np.testing.assert_allclose(rows, expected[index], atol=1e-5)
 
 
+def test_moved_balls_that_are_asked_about_keep_their_colors(store):
+    config = trained(store, "host")
+    balls = CoveringBalls(StoredClouds(store, "train", ["dense"]), len(CLASSES), config, 1)
+    groups = [np.arange(len(balls))]
+    dropping = override(config, ["augment.drop_color=1"])
+    found, expected = (dict(answers_of(balls, x, groups, epoch=3)) for x in (dropping, config))
+    for index, rows in found.items():
+        np.testing.assert_array_equal(rows, expected[index])
+
+
 def test_moved_balls_are_whole_too(store):
     config = override(trained(store, "host"), ["pyramid.coarse_points=(16, 8)"])
     balls = CoveringBalls(StoredClouds(store, "train", ["mixed"]), len(CLASSES), config, 1)
