@@ -296,6 +296,12 @@ class OptimConfig(_Checked):
         NOT_NEGATIVE,
         unit="steps",
     )
+    ema: float = setting(
+        0.0,
+        "share that a step keeps of the averaged weights, which are validated and used in place of "
+        "the last ones; 0: no average",
+        SHARE,
+    )
     weight_decay: float = setting(
         1e-3, "decay of the weights of convolutions and linear layers", NOT_NEGATIVE
     )

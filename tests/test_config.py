@@ -261,6 +261,7 @@ def test_a_value_of_the_wrong_type_is_refused(assignment, wanted):
         "optim.optimizer=adam",
         "optim.momentum=1.0",
         "optim.clip_norm=0",
+        "optim.ema=1",
         "log.keep_last=0",
         "mining.fusion=mean",
         "seg.radius=0",

@@ -84,7 +84,7 @@ def export_predictions(
 
 def _manifest(network: TrainedNetwork, store: SceneStore, split: str) -> ExportManifest:
     origin = {"network": "unet", "seed": network.config.seed, "step": network.step}
-    origin["weights"] = weights_digest(network.state.params)
+    origin["weights"] = weights_digest(network.state.variables["params"])
     settings = {"predicted": origin, "labels": network.config.data.labels}
     manifest = manifest_of(store, split, settings)
     if not manifest.scenes:

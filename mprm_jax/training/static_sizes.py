@@ -178,7 +178,8 @@ def _peak_bytes(stage: Stage, balls: Balls, mesh: jax.sharding.Mesh, config: Con
     optimizer = make_optimizer(config, steps_per_epoch=1)
     step = make_train_step(stage, optimizer, mesh, config)
     with Loader(balls, config) as loader:
-        state = state_shapes(stage, optimizer, loader.example())
+        averages = config.optim.ema > 0
+        state = state_shapes(stage, optimizer, loader.example(), averages=averages)
         buckets = spread_shapes(loader.empty(), mesh, config.pyramid.buckets_per_step)
     cost = step_cost(step, replicated_shapes(state, mesh), buckets)
     peak = max(map(int, exchange(str(cost.peak_bytes), "memory of a step")))

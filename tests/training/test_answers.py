@@ -88,8 +88,7 @@ def answers_of(balls, config, groups, num_devices=2, epoch=None):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class NoState:
-    params: None = None
-    batch_stats: None = None
+    variables: None = None
 
 
 def one_ball_per_bucket(balls, config):

@@ -48,7 +48,9 @@ class Trainer:
         optimizer = make_optimizer(config, steps_per_epoch=4)
         self.mesh = step_mesh(jax.devices()[:num_devices], config.pyramid.buckets_per_step)
         example = self.loader.example()
-        self.state = replicate(init_state(stage, optimizer, example, seed=0), self.mesh)
+        averages = config.optim.ema > 0
+        fresh = init_state(stage, optimizer, example, seed=0, averages=averages)
+        self.state = replicate(fresh, self.mesh)
         self.step_fn = make_train_step(stage, optimizer, self.mesh, config)
 
         self.compiles = []
@@ -70,7 +72,7 @@ def store(tmp_path_factory):
     ("name", "settings"),
     [
         ("cls", ["pyramid.builder=host"]),
-        ("seg", ["pyramid.builder=host", "seg.lovasz=1"]),
+        ("seg", ["pyramid.builder=host", "seg.lovasz=1", "optim.ema=0.5"]),
         ("cls", ["pyramid.builder=device"]),
     ],
 )
