@@ -198,6 +198,12 @@ class AugmentConfig(_Checked):
     drop_color: float = setting(
         0.0, "probability with which training sets the colors of a whole ball to 0", PROBABILITY
     )
+    mix: float = setting(
+        0.0,
+        "probability with which training lays two balls of a bucket over one another as one cloud; "
+        "stage seg only",
+        PROBABILITY,
+    )
 
     def __post_init__(self):
         super().__post_init__()

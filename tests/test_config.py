@@ -253,6 +253,7 @@ def test_a_value_of_the_wrong_type_is_refused(assignment, wanted):
         "augment.noise=-0.1",
         "augment.min_scale=1.2",
         "augment.drop_color=1.1",
+        "augment.mix=-0.5",
         "model.dropout=1.0",
         "model.keep=1.5",
         "model.paths=()",

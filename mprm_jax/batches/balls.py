@@ -117,26 +117,33 @@ class Balls:
         return BarePoints(points, colors), self.labels_of(index, rows)
 
     def cloud(
-        self, index: int, spec: PyramidSpec, epoch: int | None, drop_color: float = 0.0
+        self, members: Sequence[int], spec: PyramidSpec, epoch: int | None, drop_color: float = 0.0
     ) -> Cloud:
-        """A ball with its pyramid and features; moved at random in a training epoch.
+        """Balls laid over one another, with pyramid and features; a training epoch moves each.
 
         Args:
+          members: the balls, mostly one.
           epoch: None leaves the points where they are.
           drop_color: as of `seen_colors`.
         """
-        rows, points, colors = self.read(index)
-        colors = self.seen_colors(colors, index, epoch, drop_color)
+        balls = [self.read(index) for index in members]
         if epoch is not None:
-            points = self.moved(points, index, epoch)
-        features = [np.ones((len(rows), 1), np.float32), colors / np.float32(255)]
-        if self.config.model.height:
-            features.append(points[:, 2:] - points[:, 2:].min())
+            balls = [
+                Ball(
+                    ball.rows,
+                    self.moved(ball.points, index, epoch),
+                    self.seen_colors(ball.colors, index, epoch, drop_color),
+                )
+                for index, ball in zip(members, balls, strict=True)
+            ]
+        labels = [
+            self.labels_of(index, ball.rows) for index, ball in zip(members, balls, strict=True)
+        ]
         return Cloud(
-            build_pyramid(points, spec),
-            np.concatenate(features, axis=1),
-            self.tags_of(index),
-            self.labels_of(index, rows),
+            build_pyramid(np.concatenate([ball.points for ball in balls]), spec),
+            np.concatenate([self._features(ball) for ball in balls]),
+            np.any([self.tags_of(index) for index in members], axis=0),
+            np.concatenate(labels),
         )
 
     def moved(self, points: Array, index: int, epoch: int) -> Array:
@@ -160,6 +167,13 @@ class Balls:
             return colors
         rng = np.random.default_rng((self.config.seed, 6, epoch, index))
         return np.zeros_like(colors) if rng.uniform() < drop_color else colors
+
+    def _features(self, ball: Ball) -> Array:
+        """1, red, green, blue, and the height above the ball's lowest point if asked for."""
+        columns = [np.ones((len(ball.rows), 1), np.float32), ball.colors / np.float32(255)]
+        if self.config.model.height:
+            columns.append(ball.points[:, 2:] - ball.points[:, 2:].min())
+        return np.concatenate(columns, axis=1)
 
 
 class BallParts(Balls):

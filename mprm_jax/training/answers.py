@@ -56,7 +56,7 @@ class Answers:
 
     def __init__(self, network: ReadyNetwork, balls: Balls):
         self._predict, self._state, config, self._mesh = network
-        self._config = _with_all_colors(config)
+        self._config = _as_asked(config)
         self._balls = balls
         self._stack = contextlib.ExitStack()
         self._loaders: dict[Config, Loader] = {}
@@ -189,9 +189,10 @@ def scene_sums(
                 yield scene, merged.pop(scene)
 
 
-def _with_all_colors(config: Config) -> Config:
-    """The config of balls that are only asked about: those that move keep their colors too."""
-    return dataclasses.replace(config, augment=dataclasses.replace(config.augment, drop_color=0.0))
+def _as_asked(config: Config) -> Config:
+    """The config without what training alone does: also balls that move are seen as they are."""
+    augment = dataclasses.replace(config.augment, drop_color=0.0, mix=0.0)
+    return dataclasses.replace(config, augment=augment)
 
 
 def _split(loaded: LoadedBatch, values: Array) -> Iterator[_Bucket]:

@@ -13,6 +13,7 @@ from mprm_jax.batches.bare_buckets import AT_REST, BareBatch
 from mprm_jax.errors import UserError
 from mprm_jax.ops.motion import move
 from mprm_jax.ops.pyramid import Overflow, build_bucket_pyramid
+from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array, Batch
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,11 @@ def moved_points(bucket: BareBatch) -> Array:
     return jnp.where(bucket.epoch[0] == AT_REST, bucket.points, moved)
 
 
+def mixed_clouds(bucket: BareBatch) -> Array:
+    """Cloud of each row [T_0]; balls laid over one another share the first one's. B on padding."""
+    return gather_rows(bucket.mixed, bucket.clouds, fill=bucket.num_clouds)
+
+
 def overflow_metrics(overflow: Overflow | None) -> dict[str, Array]:
     """What was cut on this device, by level, for the log; empty for None."""
     if overflow is None:
@@ -123,8 +129,8 @@ def require_narrow(values: Mapping[str, Any]) -> None:
 def _build(bucket: BareBatch) -> tuple[Batch, Overflow]:
     """Moves the clouds of one bucket and computes its lists and features."""
     recipe, num_clouds = bucket.recipe, bucket.num_clouds
-    points = moved_points(bucket)
-    built = build_bucket_pyramid(points, bucket.clouds, recipe.spec, recipe.capacities, num_clouds)
+    points, clouds = moved_points(bucket), mixed_clouds(bucket)
+    built = build_bucket_pyramid(points, clouds, recipe.spec, recipe.capacities, num_clouds)
     batch = Batch(
         pyramid=built.pyramid,
         features=_features(points, bucket),
@@ -135,7 +141,7 @@ def _build(bucket: BareBatch) -> tuple[Batch, Overflow]:
 
 
 def _features(points: Array, bucket: BareBatch) -> Array:
-    """1, red, green, blue, and the height above the lowest point of the cloud if asked for."""
+    """1, red, green, blue, and the height above the lowest point of the ball if asked for."""
     num_clouds = bucket.num_clouds
     real = (bucket.clouds < num_clouds)[:, None]
     columns = [jnp.ones((len(points), 1)), bucket.colors.astype(jnp.float32) / 255]

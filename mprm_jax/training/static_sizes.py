@@ -19,7 +19,7 @@ from mprm_jax.errors import UserError
 from mprm_jax.ops.pyramid import count_pyramid_candidates
 from mprm_jax.training.forecast import step_cost
 from mprm_jax.training.hosts import exchange
-from mprm_jax.training.inputs import moved_points
+from mprm_jax.training.inputs import mixed_clouds, moved_points
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import replicated_shapes, spread_shapes
 from mprm_jax.training.stages import Stage
@@ -203,7 +203,7 @@ def _count(bucket: BareBatch) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     recipe = bucket.recipe
     return count_pyramid_candidates(
         moved_points(bucket),
-        bucket.clouds,
+        mixed_clouds(bucket),
         recipe.spec,
         recipe.capacities.coarse_rows,
         bucket.num_clouds,

@@ -63,6 +63,19 @@ def test_bare_and_complete_buckets_drop_the_colors_of_the_same_balls(subclouds, 
     np.testing.assert_allclose(bare.colors / np.float32(255), complete.features[:, 1:4])
 
 
+def test_bare_and_complete_buckets_mix_the_same_balls(subclouds, config):
+    config = override(config, ["augment.mix=0.5"])
+    sizes = set()
+    for epoch in range(6):
+        bare = BareBucketBuilder(subclouds, config)([[2, 0, 1]], epoch)
+        clouds = np.append(bare.mixed, config.pyramid.max_clouds)[bare.clouds]
+        complete = BucketBuilder(subclouds, config)([[2, 0, 1]], epoch).batch.pyramid.clouds[0]
+        # Clouds are numbered through there, by the place of their first ball here.
+        np.testing.assert_array_equal(np.diff(clouds) > 0, np.diff(complete) > 0)
+        sizes.add(len(np.unique(clouds)))
+    assert len(sizes) == 2
+
+
 def test_balls_cut_out_before_are_the_same(subclouds, config, tmp_path):
     first = BareBucketBuilder(subclouds, config)(MEMBERS, None)
     kept = TaggedBalls(subclouds.store, "train", CONFIG)

@@ -72,7 +72,7 @@ def store(tmp_path_factory):
     ("name", "settings"),
     [
         ("cls", ["pyramid.builder=host"]),
-        ("seg", ["pyramid.builder=host", "seg.lovasz=1", "optim.ema=0.5"]),
+        ("seg", ["pyramid.builder=host", "seg.lovasz=1", "optim.ema=0.5", "augment.mix=1"]),
         ("cls", ["pyramid.builder=device"]),
     ],
 )
