@@ -47,6 +47,7 @@ class Range(NamedTuple):
 POSITIVE = Range("a value above 0", lambda value: value > 0)
 NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
 SHARE = Range("a share in [0, 1)", lambda value: 0 <= value < 1)
+PROBABILITY = Range("a probability in [0, 1]", lambda value: 0 <= value <= 1)
 PERCENTAGE = Range("a percentage in (0, 100]", lambda value: 0 < value <= 100)
 
 
@@ -192,7 +193,7 @@ class PyramidConfig(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig(_Checked):
-    """Random motion of a ball (mprm datasets/common.py; mprm training_mprm.py)."""
+    """What training changes of balls at random; their motion as in mprm training_mprm.py."""
 
     rotate: bool = setting(True, "balls are turned about z, by any angle")
     min_scale: float = setting(0.9, "each axis is scaled by a random factor from here", POSITIVE)
@@ -207,12 +208,26 @@ class AugmentConfig(_Checked):
         "fixed: found once, as the ball lies, and moved with it, which takes half of the time",
         choices=("moved", "fixed"),
     )
+    drop_color: float = setting(
+        0.0, "probability with which training sets the colors of a whole ball to 0", PROBABILITY
+    )
+    mix: float = setting(
+        0.0,
+        "probability with which training lays two balls of a bucket over one another as one cloud; "
+        "stage seg and augment.grid=moved only",
+        PROBABILITY,
+    )
 
     def __post_init__(self):
         super().__post_init__()
         if self.min_scale > self.max_scale:
             raise UserError(
                 f"augment.min_scale {self.min_scale} exceeds max_scale {self.max_scale}."
+            )
+        if self.mix and self.grid == "fixed":
+            raise UserError(
+                f"augment.mix={self.mix}: balls laid over one another have neighbors in common, "
+                "which a fixed grid does not find; set augment.grid=moved."
             )
 
 
@@ -305,6 +320,12 @@ class OptimConfig(_Checked):
         NOT_NEGATIVE,
         unit="steps",
     )
+    ema: float = setting(
+        0.0,
+        "share that a step keeps of the averaged weights, which are validated and used in place of "
+        "the last ones; 0: no average",
+        SHARE,
+    )
     weight_decay: float = setting(
         1e-3, "decay of the weights of convolutions and linear layers", NOT_NEGATIVE
     )
@@ -355,6 +376,9 @@ class SegConfig(_Checked):
         "none",
         "weights of the loss: none (paper), or 1 / square root of how many targets a class has",
         choices=("none", "inverse_sqrt"),
+    )
+    lovasz: float = setting(
+        0.0, "weight of the Lovász-softmax loss of balls beside cross-entropy", NOT_NEGATIVE
     )
     validate: bool = setting(True, "measure between epochs, where the split val has point labels")
     rounds: int = setting(1, "covers of a scene that vote in a validation", POSITIVE)

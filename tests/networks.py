@@ -44,7 +44,8 @@ def write_network(
     open_workdir(workdir, config, data | identity, store.path)
     made = STAGES[stage](config, len(store.classes))
     example = pack([], bucket_shape(config, len(store.classes))).batch
-    state = init_state(made, make_optimizer(config, 1), example, config.seed)
+    averages = config.optim.ema > 0
+    state = init_state(made, make_optimizer(config, 1), example, config.seed, averages=averages)
     notes = {"position": {"epoch": 0, "epoch_step": 1, "step": 1}, "settings": to_values(config)}
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         state = replicate(state, make_mesh(jax.devices()[:1]))

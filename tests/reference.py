@@ -144,6 +144,28 @@ def multilabel_loss(logits, labels, real):
     return total, count
 
 
+def lovasz_loss(logits, labels, clouds, num_clouds):
+    total = count = 0.0
+    for cloud in range(num_clouds):
+        rows = np.flatnonzero((clouds == cloud) & (labels >= 0))
+        exps = np.exp(logits[rows].astype(np.float64))
+        losses = []
+        for c in np.unique(labels[rows]):
+            truth = labels[rows] == c
+            errors = np.abs(truth - exps[:, c] / exps.sum(axis=1))
+            order, wrong, jaccard, loss = np.argsort(-errors, kind="stable"), set(), 0.0, 0.0
+            for row in order:
+                wrong.add(row)
+                hit = sum(truth[i] and i not in wrong for i in range(len(rows)))
+                union = sum(truth[i] or i in wrong for i in range(len(rows)))
+                loss += errors[row] * (1 - hit / union - jaccard)
+                jaccard = 1 - hit / union
+            losses.append(loss)
+        if losses:
+            total, count = total + np.mean(losses), count + 1
+    return total, count
+
+
 def surface_normals(queries, supports, num_neighbors, radius):
     result = np.zeros((len(queries), 3))
     for row, query in enumerate(queries):

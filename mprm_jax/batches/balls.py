@@ -126,21 +126,33 @@ class Balls:
         rows, points, colors = self.read(index)
         return BarePoints(points, colors), self.labels_of(index, rows)
 
-    def cloud(self, index: int, spec: PyramidSpec, epoch: int | None) -> Cloud:
-        """A ball with its pyramid and features; moved at random in a training epoch.
+    def cloud(
+        self, members: Sequence[int], spec: PyramidSpec, epoch: int | None, drop_color: float = 0.0
+    ) -> Cloud:
+        """Balls laid over one another, with pyramid and features; a training epoch moves each.
 
-        `epoch` None leaves the points where they are.
+        Args:
+          members: the balls, mostly one.
+          epoch: None leaves the points where they are.
+          drop_color: as of `seen_colors`.
         """
-        ball, pyramid = self._with_pyramid(index, spec, epoch)
-        points = pyramid.points[0]
-        features = [np.ones((len(points), 1), np.float32), ball.colors / np.float32(255)]
-        if self.config.model.height:
-            features.append(points[:, 2:] - points[:, 2:].min())
+        parts = [self._with_pyramid(index, spec, epoch) for index in members]
+        balls = [
+            Ball(
+                ball.rows,
+                pyramid.points[0],
+                self.seen_colors(ball.colors, index, epoch, drop_color),
+            )
+            for index, (ball, pyramid) in zip(members, parts, strict=True)
+        ]
+        labels = [
+            self.labels_of(index, ball.rows) for index, ball in zip(members, balls, strict=True)
+        ]
         return Cloud(
-            pyramid,
-            np.concatenate(features, axis=1),
-            self.tags_of(index),
-            self.labels_of(index, ball.rows),
+            _one_pyramid([pyramid for _, pyramid in parts], spec),
+            np.concatenate([self._features(ball) for ball in balls]),
+            np.any([self.tags_of(index) for index in members], axis=0),
+            np.concatenate(labels),
         )
 
     def moved(self, levels: tuple[Array, ...], index: int, epoch: int) -> tuple[Array, ...]:
@@ -173,6 +185,25 @@ class Balls:
         short = (tuple(map(_short, lists)) for lists in pyramid[1:])
         return ball, CloudPyramid(pyramid.points, *short)
 
+    def seen_colors(self, colors: Array, index: int, epoch: int | None, drop_color: float) -> Array:
+        """Colors of a ball, or 0 in place of all of them; a function as `moved` is.
+
+        Args:
+          epoch: of training; None keeps the colors.
+          drop_color: probability of 0.
+        """
+        if epoch is None or drop_color == 0:
+            return colors
+        rng = np.random.default_rng((self.config.seed, 6, epoch, index))
+        return np.zeros_like(colors) if rng.uniform() < drop_color else colors
+
+    def _features(self, ball: Ball) -> Array:
+        """1, red, green, blue, and the height above the ball's lowest point if asked for."""
+        columns = [np.ones((len(ball.rows), 1), np.float32), ball.colors / np.float32(255)]
+        if self.config.model.height:
+            columns.append(ball.points[:, 2:] - ball.points[:, 2:].min())
+        return np.concatenate(columns, axis=1)
+
 
 class BallParts(Balls):
     """The balls of another list, those too large for a bucket in parts; `ball_of` each is of.
@@ -202,6 +233,13 @@ class BallParts(Balls):
 
     def moved(self, levels: tuple[Array, ...], index: int, epoch: int) -> tuple[Array, ...]:
         return self._balls.moved(levels, int(self.ball_of[index]), epoch)
+
+
+def _one_pyramid(pyramids: Sequence[CloudPyramid], spec: PyramidSpec) -> CloudPyramid:
+    """The pyramid of clouds that are laid over one another."""
+    if len(pyramids) == 1:
+        return pyramids[0]
+    return build_pyramid(np.concatenate([pyramid.points[0] for pyramid in pyramids]), spec)
 
 
 def _short(index: Array) -> Array:

@@ -7,6 +7,7 @@ import numpy as np
 
 from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.packing import BucketShape
+from mprm_jax.batches.plan import mixed
 from mprm_jax.batches.shapes import bucket_shape, pyramid_spec
 from mprm_jax.config import AugmentConfig, Config
 from mprm_jax.errors import UserError
@@ -31,9 +32,12 @@ class BareBatch:
     """One bucket per device; across devices the buckets are concatenated along the first axis."""
 
     points: Array  # [T_0, 3] float32, meters, relative to the center of the ball
-    clouds: Array  # [T_0] int32, cloud of the row; B on padding
+    clouds: Array  # [T_0] int32, place of the row's ball in the bucket; B on padding
     colors: Array  # [T_0, 3] uint8
-    balls: Array  # [B] int32, which ball a cloud is: its random motion depends on it
+    balls: Array  # [B] int32, the ball at a place: its random motion depends on it
+    mixed: (
+        Array  # [B] int32, the cloud of a ball: its own place, or that of the one it is laid over
+    )
     epoch: Array  # [1] int32, of the random motion; AT_REST for none
     cloud_labels: Array  # as of `Batch`
     point_labels: Array  # as of `Batch`
@@ -63,20 +67,29 @@ class BareBucketBuilder:
         rows, places = self.shape.rows[0], self.shape.clouds
         for bucket, balls in enumerate(members):
             start = bucket * rows
-            for cloud, index in enumerate(balls):
+            for number, index in enumerate(balls):
                 ball, labels = self._balls.bare(index)
                 end = start + len(labels)
-                if end > (bucket + 1) * rows or cloud == places:
+                if end > (bucket + 1) * rows or number == places:
                     raise UserError(f"{len(balls)} balls do not fit a bucket; calibrate again.")
                 batch.points[start:end] = ball.points
-                batch.colors[start:end] = ball.colors
-                batch.clouds[start:end] = cloud
+                batch.colors[start:end] = self._balls.seen_colors(
+                    ball.colors, index, epoch, self.recipe.augment.drop_color
+                )
+                batch.clouds[start:end] = number
                 batch.point_labels[start:end] = labels
-                place = bucket * places + cloud
+                place = bucket * places + number
                 batch.balls[place] = index
                 batch.cloud_labels[place] = self._balls.tags_of(index)
                 start = end
+            batch.mixed[bucket * places :][: len(balls)] = self._clouds(balls, epoch)
         return batch
+
+    def _clouds(self, balls: list[int], epoch: int | None) -> Array:
+        """The cloud of each ball of a bucket, by the place of its first ball."""
+        clouds = mixed(balls, self.recipe.augment.mix, self.recipe.seed, epoch)
+        sizes = np.array([len(cloud) for cloud in clouds], int)
+        return np.repeat(np.cumsum(sizes) - sizes, sizes)
 
     def _empty(self, num_buckets: int, epoch: int) -> BareBatch:
         """Buckets of padding."""
@@ -86,6 +99,7 @@ class BareBucketBuilder:
             clouds=np.full(rows, self.shape.clouds, np.int32),
             colors=np.zeros((rows, 3), np.uint8),
             balls=np.zeros(places, np.int32),
+            mixed=np.tile(np.arange(self.shape.clouds, dtype=np.int32), num_buckets),
             epoch=np.full(num_buckets, epoch, np.int32),
             cloud_labels=np.zeros((places, self.shape.num_classes), bool),
             point_labels=np.full(rows, IGNORED, np.int32),

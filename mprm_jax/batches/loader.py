@@ -10,7 +10,8 @@ import numpy as np
 
 from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.bare_buckets import BareBatch, BareBucketBuilder
-from mprm_jax.batches.packing import BucketShape, Packed, pack
+from mprm_jax.batches.packing import BucketShape, Cloud, Packed, pack
+from mprm_jax.batches.plan import mixed
 from mprm_jax.batches.shapes import bucket_shape, pyramid_spec
 from mprm_jax.config import Config
 from mprm_jax.types import Array, Batch
@@ -35,17 +36,21 @@ class BucketBuilder:
         self.balls = balls
         self.spec = pyramid_spec(config)
         self.shape: BucketShape = bucket_shape(config, balls.num_classes)
+        self._augment, self._seed = config.augment, config.seed
 
     def __call__(self, members: list[list[int]], epoch: int | None) -> Packed:
         """The concatenated buckets of a step."""
-        packed = [
-            pack([self.balls.cloud(i, self.spec, epoch) for i in bucket], self.shape)
-            for bucket in members
-        ]
+        packed = [pack(self._clouds(bucket, epoch), self.shape) for bucket in members]
         return Packed(
             _concatenate([bucket.batch for bucket in packed]),
             np.concatenate([bucket.cut_rows for bucket in packed]),
         )
+
+    def _clouds(self, bucket: list[int], epoch: int | None) -> list[Cloud]:
+        return [
+            self.balls.cloud(balls, self.spec, epoch, self._augment.drop_color)
+            for balls in mixed(bucket, self._augment.mix, self._seed, epoch)
+        ]
 
 
 def make_builder(balls: Balls, config: Config) -> BucketBuilder | BareBucketBuilder:

@@ -1,4 +1,4 @@
-"""Decides which balls share a bucket in which step: a pure function of seed and epoch."""
+"""Decides which balls share a bucket, or a cloud: a pure function of seed and epoch."""
 
 from collections.abc import Sequence
 
@@ -130,6 +130,26 @@ def group_plan(
         filled = fill_buckets(range(len(balls)), of_group, rows, max_clouds)
         buckets += [[int(balls[i]) for i in bucket] for bucket in filled]
     return _steps(buckets, buckets_per_step)
+
+
+def mixed(bucket: Sequence[int], share: float, seed: int, epoch: int | None) -> list[list[int]]:
+    """The balls of each cloud of a bucket: one, or two that are laid over one another.
+
+    Balls are taken in pairs in their order, and a pair becomes one cloud with probability `share`.
+
+    Args:
+      epoch: of training; None mixes nothing.
+
+    Source: Nekrasov et al. 2021, Mix3D.
+    """
+    if epoch is None or share == 0:
+        return [[ball] for ball in bucket]
+    clouds = []
+    for start in range(0, len(bucket), 2):
+        pair = [*bucket[start : start + 2]]
+        drawn = np.random.default_rng((seed, 7, epoch, *map(int, pair))).uniform()
+        clouds += [pair] if drawn < share else [[ball] for ball in pair]
+    return clouds
 
 
 def _steps(buckets: list[list[int]], buckets_per_step: int) -> list[list[list[int]]]:

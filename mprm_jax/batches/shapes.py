@@ -7,7 +7,7 @@ import numpy as np
 
 from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.packing import BucketShape
-from mprm_jax.batches.plan import epoch_order, fill_buckets
+from mprm_jax.batches.plan import epoch_order, fill_buckets, mixed
 from mprm_jax.config import Config
 from mprm_jax.geometry.pyramid import PyramidSpec, coarsen, neighbor_counts
 from mprm_jax.types import Array
@@ -69,7 +69,8 @@ def calibrate(config: Config, balls: Balls) -> Config:
     if config.pyramid.max_clouds and config.pyramid.coarse_points:
         return config
     rng = np.random.default_rng((config.seed, 3))
-    clouds, pyramid = _sample(balls, rng), config.pyramid
+    # Not mixed: two balls laid over one another fill no more coarse voxels than each by itself.
+    clouds, pyramid = _sample(balls, rng, mix=0.0), config.pyramid
     sizes = np.array(
         [[len(x) for x in coarsen(c, config.data.voxel_size, pyramid.num_levels)] for c in clouds]
     )
@@ -89,7 +90,7 @@ def calibrate_lists(config: Config, balls: Balls) -> Config:
     if pyramid.conv_neighbors and pyramid.pool_neighbors:
         return config
     rng = np.random.default_rng((config.seed, 3))
-    convs, pools = _list_widths(_sample(balls, rng), config)
+    convs, pools = _list_widths(_sample(balls, rng, config.augment.mix), config)
     pyramid = dataclasses.replace(
         pyramid,
         conv_neighbors=pyramid.conv_neighbors or convs,
@@ -98,16 +99,17 @@ def calibrate_lists(config: Config, balls: Balls) -> Config:
     return dataclasses.replace(config, pyramid=pyramid)
 
 
-def _sample(balls: Balls, rng: np.random.Generator) -> list[Array]:
-    """Points of some balls, moved as in training where their grid moves.
+def _sample(balls: Balls, rng: np.random.Generator, mix: float) -> list[Array]:
+    """Points of some balls, moved as in training where their grid moves, some of them mixed.
 
     Walls along the axes fill fewer coarse voxels than turned ones.
     """
     chosen = rng.permutation(len(balls))[:_SAMPLE_SIZE]
-    points = [balls.read(index).points for index in chosen]
-    if balls.config.augment.grid == "fixed":
-        return points
-    return [balls.moved((x,), index, epoch=0)[0] for x, index in zip(points, chosen, strict=True)]
+    points = {index: balls.read(index).points for index in chosen}
+    if balls.config.augment.grid == "moved":
+        points = {index: balls.moved((x,), index, epoch=0)[0] for index, x in points.items()}
+    clouds = mixed(chosen, mix, balls.config.seed, epoch=0)
+    return [np.concatenate([points[index] for index in cloud]) for cloud in clouds]
 
 
 def _list_widths(clouds: list[Array], config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -93,6 +93,11 @@ def main() -> None:
     if args.stage is None:
         raise UserError(f"--stage is missing; choose {' or '.join(STAGES)}, see --help.")
     check_devices(args.devices)
+    if args.stage == "cls" and config.augment.mix:
+        raise UserError(
+            f"augment.mix={config.augment.mix} is for --stage seg: balls laid over one another "
+            "have no tags of their own; leave it at 0."
+        )
     if (args.stage == "seg") != (args.pseudo_labels is not None):
         raise UserError(
             "--pseudo-labels says what --stage seg learns; give both, or --stage cls alone."

@@ -94,7 +94,7 @@ def export_split(
     predict = make_predict_step(make_mining(model, config.mining), here)
     state = local_copy(state, here)
     origin = {"network": list(config.model.paths), "seed": config.seed, "step": int(state.step)}
-    origin["weights"] = weights_digest(state.params)
+    origin["weights"] = weights_digest(state.variables["params"])
     network = ReadyNetwork(predict, state, config, here)
     return export_pseudo_labels(network, balls, directory, origin, is_own=is_own)
 

@@ -14,7 +14,7 @@ from mprm_jax.types import Array
 
 
 def gather_rows(
-    rows: Shaped[Array, "N ..."], index: Int32[Array, "..."], fill: float = 0.0
+    rows: Shaped[Array, "N ..."], index: Int32[Array, "..."], fill: float | int = 0.0
 ) -> Shaped[Array, "..."]:
     """Reads `rows[index]`.
 
@@ -49,7 +49,7 @@ def add_rows(
     return sums.astype(values.dtype)
 
 
-def _gather(rows: Array, index: Array, fill: float) -> Array:
+def _gather(rows: Array, index: Array, fill: float | int) -> Array:
     return rows.at[index].get(mode="fill", fill_value=fill)
 
 

@@ -123,12 +123,14 @@ def _manifest(
     prior_exponent: float | None,
 ) -> ExportManifest:
     origin = {"network": "unet", "seed": network.config.seed, "step": network.step}
-    origin["weights"] = weights_digest(network.state.params)
+    origin["weights"] = weights_digest(network.state.variables["params"])
     if beside is not None:
         origin["beside"] = beside.manifest.settings
     if prior_exponent is None:
         clicked = any(store.info(split, scene).clicks for scene in store.scenes(split))
         prior_exponent = EXPONENT_WITH_CLICKS if clicked else PRIOR_EXPONENT
+    if not 0 <= prior_exponent < np.inf:
+        raise UserError(f"--prior-exponent {prior_exponent}: give 0 or more.")
     origin["prior_exponent"] = prior_exponent
     settings = {"predicted": origin, "labels": network.config.data.labels}
     manifest = manifest_of(store, split, settings)

@@ -55,7 +55,8 @@ class Answers:
     """A network that is asked about balls. A context manager: leaving it stops its workers."""
 
     def __init__(self, network: ReadyNetwork, balls: Balls):
-        self._predict, self._state, self._config, self._mesh = network
+        self._predict, self._state, config, self._mesh = network
+        self._config = _as_asked(config)
         self._balls = balls
         self._stack = contextlib.ExitStack()
         self._loaders: dict[Config, Loader] = {}
@@ -186,6 +187,12 @@ def scene_sums(
                     progress(1)
             for scene in chunk:
                 yield scene, merged.pop(scene)
+
+
+def _as_asked(config: Config) -> Config:
+    """The config without what training alone does: also balls that move are seen as they are."""
+    augment = dataclasses.replace(config.augment, drop_color=0.0, mix=0.0)
+    return dataclasses.replace(config, augment=augment)
 
 
 def _split(loaded: LoadedBatch, values: Array) -> Iterator[_Bucket]:

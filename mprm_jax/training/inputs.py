@@ -13,6 +13,7 @@ from mprm_jax.batches.bare_buckets import AT_REST, BareBatch
 from mprm_jax.errors import UserError
 from mprm_jax.ops.motion import move
 from mprm_jax.ops.pyramid import Overflow, build_bucket_pyramid
+from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array, Batch
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,11 @@ def _moved(
     return tuple(jnp.where(rests, *both) for both in zip(levels, moved, strict=True))
 
 
+def mixed_clouds(bucket: BareBatch) -> Array:
+    """Cloud of each row [T_0]; balls laid over one another share the first one's. B on padding."""
+    return gather_rows(bucket.mixed, bucket.clouds, fill=bucket.num_clouds)
+
+
 def overflow_metrics(overflow: Overflow | None) -> dict[str, Array]:
     """What was cut on this device, by level, for the log; empty for None."""
     if overflow is None:
@@ -136,8 +142,8 @@ def require_narrow(values: Mapping[str, Any]) -> None:
 def _build(bucket: BareBatch) -> tuple[Batch, Overflow]:
     """Moves the clouds of one bucket and computes its lists and features."""
     recipe, num_clouds = bucket.recipe, bucket.num_clouds
-    points = gridded_points(bucket)
-    built = build_bucket_pyramid(points, bucket.clouds, recipe.spec, recipe.capacities, num_clouds)
+    points, clouds = gridded_points(bucket), mixed_clouds(bucket)
+    built = build_bucket_pyramid(points, clouds, recipe.spec, recipe.capacities, num_clouds)
     pyramid = built.pyramid
     if recipe.augment.grid == "fixed":
         pyramid = pyramid._replace(points=_moved(bucket, pyramid.points, pyramid.clouds))
@@ -151,7 +157,7 @@ def _build(bucket: BareBatch) -> tuple[Batch, Overflow]:
 
 
 def _features(points: Array, bucket: BareBatch) -> Array:
-    """1, red, green, blue, and the height above the lowest point of the cloud if asked for."""
+    """1, red, green, blue, and the height above the lowest point of the ball if asked for."""
     num_clouds = bucket.num_clouds
     real = (bucket.clouds < num_clouds)[:, None]
     columns = [jnp.ones((len(points), 1)), bucket.colors.astype(jnp.float32) / 255]

@@ -82,7 +82,8 @@ def fit(
         Checkpoints(workdir / "checkpoints", config.log.keep_last) as checkpoints,
         counted_compiles(STEP_NAME) as compiles,
     ):
-        fresh = init_state(stage, optimizer, loader.example(), config.seed)
+        averages = config.optim.ema > 0
+        fresh = init_state(stage, optimizer, loader.example(), config.seed, averages=averages)
         if start_from is not None and not checkpoints.has_any():
             fresh = with_weights_of(start_from, fresh, mesh)
         state, position = _restored(checkpoints, replicate(fresh, mesh), config)

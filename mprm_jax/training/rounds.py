@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from mprm_jax.training.steps import TrainState
 from mprm_jax.training.trained import open_network
@@ -41,7 +42,7 @@ def round_of(first: pathlib.Path, fingerprint: str) -> tuple[pathlib.Path, pathl
 def with_weights_of(
     workdir: pathlib.Path, fresh: TrainState, mesh: jax.sharding.Mesh
 ) -> TrainState:
-    """A fresh state with the weights and running statistics of the last checkpoint of a run.
+    """A fresh state with the weights and running statistics that a run's last checkpoint uses.
 
     Arrays of another shape, as the last layer's after a class was added, stay as they are.
 
@@ -53,8 +54,8 @@ def with_weights_of(
       ValueError: files that cannot be read.
     """
     network = open_network(workdir, None, "last", mesh)
-    found = _by_path(network.state)
-    num_kept = 0
+    found = _by_path(network.state.variables)
+    num_kept, has_averages = 0, bool(fresh.averages)
 
     def choose(path: Any, value: Any) -> Any:
         nonlocal num_kept
@@ -64,18 +65,18 @@ def with_weights_of(
             return value
         return other.astype(value.dtype)
 
-    weights = {"params": fresh.params, "batch_stats": fresh.batch_stats}
-    chosen = jax.tree_util.tree_map_with_path(choose, weights)
+    fresh = fresh._replace(averages={})
+    chosen = jax.tree_util.tree_map_with_path(choose, fresh.variables)
     logger.info(
         "starting from the weights of %s, step %d%s",
         workdir,
         network.step,
         f"; {num_kept} arrays are of another shape and start anew" if num_kept else "",
     )
-    return fresh._replace(**chosen)
+    averages = jax.tree.map(jnp.copy, chosen) if has_averages else {}
+    return fresh._replace(**chosen, averages=averages)
 
 
-def _by_path(state: TrainState) -> dict[Any, Any]:
-    weights = {"params": state.params, "batch_stats": state.batch_stats}
-    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(weights))
+def _by_path(variables: Any) -> dict[Any, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(variables))
     return dict(leaves)

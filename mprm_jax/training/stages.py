@@ -11,7 +11,7 @@ import numpy as np
 from mprm_jax.config import Config
 from mprm_jax.models.mprm import Mprm
 from mprm_jax.models.unet import UNet
-from mprm_jax.ops.losses import multilabel_loss, point_accuracy, point_loss
+from mprm_jax.ops.losses import lovasz_loss, multilabel_loss, point_accuracy, point_loss
 from mprm_jax.types import DATA_AXIS, Array, Batch, MprmOutput, Ratio
 
 
@@ -63,7 +63,12 @@ def seg_stage(
     weights = np.array(class_weights or [1.0] * num_classes, np.float32)
 
     def losses(logits: Array, batch: Batch) -> dict[str, Ratio]:
-        return {"points": point_loss(logits, batch.point_labels, weights)}
+        terms = {"points": point_loss(logits, batch.point_labels, weights)}
+        if weight := config.seg.lovasz:
+            pyramid = batch.pyramid
+            overlap = lovasz_loss(logits, batch.point_labels, pyramid.clouds[0], pyramid.num_clouds)
+            terms["lovasz"] = overlap._replace(total=weight * overlap.total)
+        return terms
 
     def metrics(logits: Array, batch: Batch) -> dict[str, Ratio]:
         return {"accuracy": point_accuracy(logits, batch.point_labels)}

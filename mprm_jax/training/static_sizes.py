@@ -19,7 +19,7 @@ from mprm_jax.errors import UserError
 from mprm_jax.ops.pyramid import count_pyramid_candidates
 from mprm_jax.training.forecast import step_cost
 from mprm_jax.training.hosts import exchange
-from mprm_jax.training.inputs import gridded_points
+from mprm_jax.training.inputs import gridded_points, mixed_clouds
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import replicated_shapes, spread_shapes
 from mprm_jax.training.stages import Stage
@@ -178,7 +178,8 @@ def _peak_bytes(stage: Stage, balls: Balls, mesh: jax.sharding.Mesh, config: Con
     optimizer = make_optimizer(config, steps_per_epoch=1)
     step = make_train_step(stage, optimizer, mesh, config)
     with Loader(balls, config) as loader:
-        state = state_shapes(stage, optimizer, loader.example())
+        averages = config.optim.ema > 0
+        state = state_shapes(stage, optimizer, loader.example(), averages=averages)
         buckets = spread_shapes(loader.empty(), mesh, config.pyramid.buckets_per_step)
     cost = step_cost(step, replicated_shapes(state, mesh), buckets)
     peak = max(map(int, exchange(str(cost.peak_bytes), "memory of a step")))
@@ -202,7 +203,7 @@ def _count(bucket: BareBatch) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     recipe = bucket.recipe
     return count_pyramid_candidates(
         gridded_points(bucket),
-        bucket.clouds,
+        mixed_clouds(bucket),
         recipe.spec,
         recipe.capacities.coarse_rows,
         bucket.num_clouds,

@@ -24,35 +24,57 @@ class TrainState(NamedTuple):
     params: Any
     batch_stats: Any
     opt_state: Any
+    averages: (
+        Any  # of params and batch_stats over the steps, as `variables`; {} without `optim.ema`
+    )
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the network is used with: the averages, or what the last step left."""
+        return self.averages or {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def init_state(
-    stage: Stage, optimizer: optax.GradientTransformation, batch: Batch, seed: int
+    stage: Stage,
+    optimizer: optax.GradientTransformation,
+    batch: Batch,
+    seed: int,
+    *,
+    averages: bool = False,
 ) -> TrainState:
     """A fresh state on one device.
 
     Args:
       batch: any bucket of the run's shape; its values do not matter.
+      averages: keep some, `optim.ema` is not 0.
     """
 
-    init = functools.partial(_init, stage, optimizer)
+    init = functools.partial(_init, stage, optimizer, averages)
     # Runs once: unoptimized, the generators of all parameters compile five times faster.
     compiled = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
     return compiled(jax.random.key(seed), batch)
 
 
-def state_shapes(stage: Stage, optimizer: optax.GradientTransformation, batch: Batch) -> TrainState:
+def state_shapes(
+    stage: Stage, optimizer: optax.GradientTransformation, batch: Batch, *, averages: bool = False
+) -> TrainState:
     """Shapes and types of a state, without computing one; arguments as of `init_state`."""
-    return jax.eval_shape(functools.partial(_init, stage, optimizer), jax.random.key(0), batch)
+    init = functools.partial(_init, stage, optimizer, averages)
+    return jax.eval_shape(init, jax.random.key(0), batch)
 
 
 def _init(
-    stage: Stage, optimizer: optax.GradientTransformation, key: Array, batch: Batch
+    stage: Stage,
+    optimizer: optax.GradientTransformation,
+    averages: bool,
+    key: Array,
+    batch: Batch,
 ) -> TrainState:
     # Not in training: no collective, so that this runs outside of the mesh.
     variables = stage.model.init(key, batch.pyramid, batch.features)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    return TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params))
+    state = TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params), {})
+    return state._replace(averages=jax.tree.map(jnp.copy, state.variables)) if averages else state
 
 
 def make_train_step(
@@ -96,11 +118,25 @@ def make_train_step(
             "norm/update": optax.tree.norm(updates),
             **jax.lax.psum(overflow_metrics(overflow), DATA_AXIS),
         }
-        return TrainState(state.step + 1, params, found.batch_stats, opt_state), metrics
+        new = TrainState(state.step + 1, params, found.batch_stats, opt_state, {})
+        return new._replace(averages=_averages(state, new, config.optim.ema)), metrics
 
     sharded, whole = jax.P(DATA_AXIS), jax.P()
     mapped = jax.shard_map(train_step, mesh=mesh, in_specs=(whole, sharded), out_specs=whole)
     return jax.jit(mapped, donate_argnums=0)
+
+
+def _averages(old: TrainState, new: TrainState, ema: float) -> Any:
+    """Moving averages after a step, {} if `ema` is 0.
+
+    Over few steps at first, so that they soon forget the weights that were drawn.
+
+    Source: TensorFlow's ExponentialMovingAverage, num_updates.
+    """
+    if not ema:
+        return {}
+    keep = jnp.minimum(ema, (1 + old.step) / (10 + old.step))
+    return optax.incremental_update(new.variables, old.averages, 1 - keep)
 
 
 class _Losses(NamedTuple):
@@ -151,9 +187,8 @@ def make_predict_step(
 
     def step(state: TrainState, bucket: Batch | BareBatch) -> Predicted:
         batch, overflow = complete(bucket, 1)
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
         counts = {name: count[None] for name, count in overflow_metrics(overflow).items()}
-        return Predicted(predict(variables, batch), counts)
+        return Predicted(predict(state.variables, batch), counts)
 
     sharded, whole = jax.P(DATA_AXIS), jax.P()
     return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(whole, sharded), out_specs=sharded))

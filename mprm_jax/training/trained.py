@@ -58,7 +58,7 @@ def open_network(
     stage = make_stage(data["stage"], config, num_classes)
     example = pack([], bucket_shape(config, num_classes)).batch
     # The optimizer's part of the state is of no use here, so that it need not be read.
-    shapes = state_shapes(stage, optax.identity(), example)
+    shapes = state_shapes(stage, optax.identity(), example, averages=config.optim.ema > 0)
     with Checkpoints(directory, read_only=True) as checkpoints:
         found = checkpoints.restore(replicated_shapes(shapes, mesh), checkpoint)
     return TrainedNetwork(config, data, stage, found.state, found.notes["position"]["step"])

@@ -7,7 +7,7 @@ import pytest
 from prepared import CONFIG, make_store
 
 from mprm_jax.batches.bare_buckets import AT_REST, BareBatch, BareBucketBuilder
-from mprm_jax.batches.loader import Loader
+from mprm_jax.batches.loader import BucketBuilder, Loader
 from mprm_jax.batches.shapes import calibrate
 from mprm_jax.batches.tagged_balls import BallArrays, TaggedBalls, write_ball_arrays
 from mprm_jax.overrides import override
@@ -54,6 +54,26 @@ def test_balls_lie_end_to_end_and_the_rest_is_padding(subclouds, config):
 
 def test_a_moving_bucket_names_its_epoch(subclouds, config):
     np.testing.assert_array_equal(BareBucketBuilder(subclouds, config)(MEMBERS, 7).epoch, [7] * 3)
+
+
+def test_bare_and_complete_buckets_drop_the_colors_of_the_same_balls(subclouds, config):
+    config = override(config, ["augment.drop_color=0.5"])
+    bare = BareBucketBuilder(subclouds, config)(MEMBERS, 7)
+    complete = BucketBuilder(subclouds, config)(MEMBERS, 7).batch
+    np.testing.assert_allclose(bare.colors / np.float32(255), complete.features[:, 1:4])
+
+
+def test_bare_and_complete_buckets_mix_the_same_balls(subclouds, config):
+    config = override(config, ["augment.mix=0.5"])
+    sizes = set()
+    for epoch in range(6):
+        bare = BareBucketBuilder(subclouds, config)([[2, 0, 1]], epoch)
+        clouds = np.append(bare.mixed, config.pyramid.max_clouds)[bare.clouds]
+        complete = BucketBuilder(subclouds, config)([[2, 0, 1]], epoch).batch.pyramid.clouds[0]
+        # Clouds are numbered through there, by the place of their first ball here.
+        np.testing.assert_array_equal(np.diff(clouds) > 0, np.diff(complete) > 0)
+        sizes.add(len(np.unique(clouds)))
+    assert len(sizes) == 2
 
 
 def test_balls_cut_out_before_are_the_same(subclouds, config, tmp_path):

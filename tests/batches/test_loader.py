@@ -61,7 +61,7 @@ def test_buckets_are_packed_and_concatenated(subclouds, config, plan):
     spec, rows = pyramid_spec(config), config.pyramid.bucket_points
     for place, members in enumerate(plan[0]):
         with Loader(subclouds, config) as loader:
-            clouds = [subclouds.cloud(index, spec, None) for index in members]
+            clouds = [subclouds.cloud([index], spec, None) for index in members]
             bucket = pack(clouds, loader.shape).batch
         part = slice(place * rows, (place + 1) * rows)
         np.testing.assert_array_equal(loaded.pyramid.points[0][part], bucket.pyramid.points[0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mprm_jax.batches.plan import epoch_order, epoch_plan, fill_buckets, group_plan
+from mprm_jax.batches.plan import epoch_order, epoch_plan, fill_buckets, group_plan, mixed
 
 # Points of a subcloud as found in rooms: 2 m balls at 4 cm, and at 8 cm as in the quick preset.
 PAPER = np.clip(np.random.default_rng(0).lognormal(7.4, 0.6, 1500), 300, 5000).astype(int)
@@ -170,3 +170,34 @@ def test_a_group_is_packed_the_same_whatever_other_groups_there_are():
     alone = buckets_of(plan_of_groups(rows, GROUPS[:1]))
     among = buckets_of(plan_of_groups(rows))
     assert [b for b in alone if b] == among[: sum(map(bool, alone))]
+
+
+def test_mixed_balls_are_neighbors_and_every_ball_stays_in_its_bucket_once():
+    for epoch in range(20):
+        clouds = mixed([7, 3, 9, 4, 8], 0.5, 0, epoch)
+        assert [ball for cloud in clouds for ball in cloud] == [7, 3, 9, 4, 8]
+        assert {len(cloud) for cloud in clouds} <= {1, 2}
+
+
+def test_nothing_is_mixed_without_an_epoch_or_a_share():
+    apart = [[7], [3], [9]]
+    assert mixed([7, 3, 9], 1.0, 0, None) == mixed([7, 3, 9], 0.0, 0, 5) == apart
+    assert mixed([7, 3, 9], 1.0, 0, 5) == [[7, 3], [9]]
+
+
+def test_as_many_pairs_are_mixed_as_asked_for():
+    pairs = [mixed(range(100), 0.3, seed, epoch) for seed in range(5) for epoch in range(8)]
+    share = np.mean([100 - len(clouds) for clouds in pairs]) / 50
+    assert 0.26 < share < 0.34  # 2000 draws, four deviations
+
+
+@pytest.mark.parametrize("other", [(1, 5), (0, 6)])
+def test_what_is_mixed_is_a_function_of_seed_and_epoch(other):
+    first = mixed(range(40), 0.5, 0, 5)
+    assert first == mixed(range(40), 0.5, 0, 5) != mixed(range(40), 0.5, *other)
+
+
+def test_a_pair_is_mixed_or_not_whatever_else_is_in_its_bucket():
+    alone = [len(mixed([2, 6], 0.5, 0, epoch)) for epoch in range(20)]
+    others = [len(mixed([1, 8, 2, 6], 0.5, 0, epoch)[-1]) for epoch in range(20)]
+    assert [3 - size for size in others] == alone and set(alone) == {1, 2}

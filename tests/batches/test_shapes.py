@@ -66,7 +66,17 @@ def test_a_lower_percentile_gives_narrower_lists(subclouds):
     assert np.all(np.array(narrow.conv_neighbors) < wide.conv_neighbors)
 
 
-def test_calibrated_buckets_cut_no_row_in_training(calibrated, subclouds):
+def test_lists_hold_the_neighbors_of_mixed_balls(subclouds):
+    apart, both = (
+        calibrate(override(CONFIG, [f"augment.mix={share}"]), subclouds).pyramid for share in (0, 1)
+    )
+    assert np.all(np.array(both.conv_neighbors) > apart.conv_neighbors)
+    assert both.coarse_points == apart.coarse_points
+
+
+@pytest.mark.parametrize("mix", [0, 0.5])
+def test_calibrated_buckets_cut_no_row_in_training(subclouds, mix):
+    calibrated = calibrate(override(CONFIG, [f"augment.mix={mix}"]), subclouds)
     pyramid = calibrated.pyramid
     limits = {"max_points": pyramid.bucket_points, "max_clouds": pyramid.max_clouds}
     with Loader(subclouds, calibrated) as loader:

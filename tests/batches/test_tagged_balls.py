@@ -31,7 +31,7 @@ def subclouds(store):
 
 
 def finest(subclouds, index, epoch):
-    return subclouds.cloud(index, SPEC, epoch).pyramid.points[0]
+    return subclouds.cloud([index], SPEC, epoch).pyramid.points[0]
 
 
 def test_a_ball_holds_the_voxels_closer_than_its_radius(store, subclouds):
@@ -67,7 +67,7 @@ def test_scene_tags_stand_for_every_ball_of_the_scene(store):
 
 
 def test_features_are_one_and_the_color(subclouds):
-    features = subclouds.cloud(0, SPEC, None).features
+    features = subclouds.cloud([0], SPEC, None).features
     np.testing.assert_array_equal(features[:, 0], 1)
     colors = subclouds.read(0).colors / np.float32(255)
     np.testing.assert_array_equal(features[:, 1:], colors)
@@ -76,7 +76,7 @@ def test_features_are_one_and_the_color(subclouds):
 
 def test_height_is_measured_from_the_lowest_point(store):
     tall = TaggedBalls(store, "train", override(CONFIG, ["model.height=True"]))
-    cloud = tall.cloud(0, SPEC, None)
+    cloud = tall.cloud([0], SPEC, None)
     heights = cloud.pyramid.points[0][:, 2]
     np.testing.assert_allclose(cloud.features[:, 4], heights - heights.min())
 
@@ -120,7 +120,7 @@ def fixed(store):
 
 
 def test_a_fixed_grid_moves_as_one(fixed):
-    rest, moved = (fixed.cloud(2, SPEC, epoch).pyramid for epoch in (None, 5))
+    rest, moved = (fixed.cloud([2], SPEC, epoch).pyramid for epoch in (None, 5))
     np.testing.assert_equal(moved[1:], rest[1:])  # all lists
     fine, coarse = (
         np.linalg.lstsq(before.astype(float), after, rcond=None)[0]
@@ -131,7 +131,7 @@ def test_a_fixed_grid_moves_as_one(fixed):
 
 
 def test_a_fixed_grid_is_the_moving_one_at_rest(fixed, subclouds):
-    found, expected = (balls.cloud(2, SPEC, None) for balls in (fixed, subclouds))
+    found, expected = (balls.cloud([2], SPEC, None) for balls in (fixed, subclouds))
     np.testing.assert_equal(found, expected)
     np.testing.assert_array_equal(finest(fixed, 2, 5), finest(subclouds, 2, 5))
     assert fixed.level_sizes(2, 5) == fixed.level_sizes(2, None) == subclouds.level_sizes(2, None)
@@ -143,8 +143,54 @@ def test_keeping_pyramids_changes_nothing(fixed, store, monkeypatch):
     reads = []
     monkeypatch.setattr(keeping, "read", lambda index: reads.append(index) or fixed.read(index))
     for epoch in (0, None, 3):
-        np.testing.assert_equal(keeping.cloud(2, SPEC, epoch), fixed.cloud(2, SPEC, epoch))
+        np.testing.assert_equal(keeping.cloud([2], SPEC, epoch), fixed.cloud([2], SPEC, epoch))
     assert reads == [2]
+
+
+def colors_of(subclouds, index, epoch, drop_color):
+    return subclouds.cloud([index], SPEC, epoch, drop_color).features[:, 1:4]
+
+
+def test_colors_of_some_balls_are_dropped_as_a_whole_and_nothing_else(subclouds):
+    found = {}
+    for epoch in range(20):
+        kept, some = (subclouds.cloud([2], SPEC, epoch, share) for share in (0.0, 0.5))
+        np.testing.assert_array_equal(some.pyramid.points[0], kept.pyramid.points[0])
+        np.testing.assert_array_equal(some.features[:, 0], 1)
+        seen = some.features[:, 1:4]
+        found[epoch] = "none" if not seen.any() else np.array_equal(seen, kept.features[:, 1:4])
+    assert set(found.values()) == {"none", True}
+
+
+def test_as_many_balls_lose_their_colors_as_asked_for(subclouds):
+    colors = np.ones((1, 3), np.uint8)
+    balls = [(index, epoch) for index in range(40) for epoch in range(50)]
+    kept = [subclouds.seen_colors(colors, *ball, 0.2).any() for ball in balls]
+    assert 0.76 < np.mean(kept) < 0.84  # 2000 draws, four deviations
+
+
+def test_equal_epochs_drop_the_same_colors(store, subclouds):
+    again = TaggedBalls(store, "train", CONFIG)
+    for epoch in range(8):
+        one, other = (colors_of(balls, 2, epoch, 0.5) for balls in (subclouds, again))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_an_epoch_all_colors_are_seen(subclouds):
+    assert colors_of(subclouds, 0, None, 1.0).any() and not colors_of(subclouds, 0, 0, 1.0).any()
+
+
+def test_a_mixed_cloud_has_the_points_and_features_of_both_balls_each_moved_by_itself(store):
+    tall = TaggedBalls(store, "train", override(CONFIG, ["model.height=True"]))
+    both, *apart = (tall.cloud(members, SPEC, 4) for members in ([2, 5], [2], [5]))
+    for name in ("features", "point_labels"):
+        expected = np.concatenate([getattr(cloud, name) for cloud in apart])
+        np.testing.assert_array_equal(getattr(both, name), expected)
+    points = np.concatenate([cloud.pyramid.points[0] for cloud in apart])
+    np.testing.assert_array_equal(both.pyramid.points[0], points)
+    first = len(apart[0].features)
+    neighbors = both.pyramid.neighbors[0]
+    assert np.any((neighbors[:first] >= first) & (neighbors[:first] < len(points)))
 
 
 def test_a_ball_larger_than_the_bucket_is_thinned_to_it(store, subclouds):

@@ -88,8 +88,7 @@ def answers_of(balls, config, groups, num_devices=2, epoch=None):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class NoState:
-    params: None = None
-    batch_stats: None = None
+    variables: None = None
 
 
 def one_ball_per_bucket(balls, config):
@@ -132,6 +131,16 @@ def test_a_single_ball_that_needs_more_coarse_rows_gets_them(store, builder):
     expected = one_ball_per_bucket(balls, override(config, ["pyramid.builder=host"]))
     for index, rows in found.items():
         np.testing.assert_allclose(rows, expected[index], atol=1e-5)
+
+
+def test_moved_balls_that_are_asked_about_keep_their_colors_and_are_not_mixed(store):
+    config = trained(store, "host")
+    balls = CoveringBalls(StoredClouds(store, "train", ["dense"]), len(CLASSES), config, 1)
+    groups = [np.arange(len(balls))]
+    dropping = override(config, ["augment.drop_color=1", "augment.mix=1"])
+    found, expected = (dict(answers_of(balls, x, groups, epoch=3)) for x in (dropping, config))
+    for index, rows in found.items():
+        np.testing.assert_array_equal(rows, expected[index])
 
 
 def test_moved_balls_are_whole_too(store):

@@ -67,6 +67,26 @@ def test_lists_at_rest_are_those_of_the_host(at_rest):
         np.testing.assert_array_equal(found == shadow, expected == shadow)
 
 
+def test_mixed_balls_at_rest_have_the_lists_of_the_host(config, subclouds):
+    """What the step moves by itself is held still, in a training epoch."""
+    still = ["rotate=False", "min_scale=1", "max_scale=1", "flip_x=False", "noise=0", "mix=1"]
+    mixing = override(config, [f"augment.{setting}" for setting in still])
+    balls = TaggedBalls(subclouds.store, "train", mixing)
+    mixing = override(mixing, ["pyramid.candidates=512,512,512"])
+    host = BucketBuilder(balls, mixing)([[0, 3, 5]], 1).batch
+    batch, cut = jax.device_get(compiled()(BareBucketBuilder(balls, mixing)([[0, 3, 5]], 1), 1))
+    assert not any(np.any(x) for x in cut)
+    np.testing.assert_allclose(batch.features, host.features, atol=1e-6)
+    # The third ball is cloud 1 of the host's, and at place 2 of the step's.
+    assert host.pyramid.real.tolist()[:3] == [True, True, False]
+    assert batch.pyramid.real.tolist()[:3] == [True, False, True]
+    for level, (found, expected) in enumerate(
+        zip(batch.pyramid.neighbors, host.pyramid.neighbors, strict=True)
+    ):
+        shadow = len(host.pyramid.points[level])
+        np.testing.assert_array_equal(found == shadow, expected == shadow)
+
+
 def test_clouds_move_anew_in_every_epoch(config, subclouds):
     build = BareBucketBuilder(subclouds, config)
     first, again, later = (compiled()(build(MEMBERS, epoch), 1).batch for epoch in (0, 0, 1))
@@ -74,7 +94,10 @@ def test_clouds_move_anew_in_every_epoch(config, subclouds):
     assert np.abs(np.asarray(first.pyramid.points[0] - later.pyramid.points[0])).max() > 0.05
 
 
-def test_calibrated_candidates_hold_moved_clouds(config, subclouds):
+@pytest.mark.parametrize("mix", [0, 0.5])
+def test_calibrated_candidates_hold_moved_clouds(subclouds, mix):
+    config = override(BARE, [f"augment.mix={mix}"])
+    config = calibrate_candidates(calibrate(config, subclouds), subclouds)
     build = BareBucketBuilder(subclouds, config)
     for epoch in range(3):
         cut = compiled()(build(MEMBERS, epoch), 1).overflow

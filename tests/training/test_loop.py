@@ -195,12 +195,15 @@ def test_added_epochs_add_no_validations_and_no_checkpoints(fit, monkeypatch, ev
     assert saved[-1] == measured[-1] == int(state.step)
 
 
-def test_a_run_of_added_epochs_resumes_as_if_undisturbed(fit, monkeypatch):
+@pytest.mark.parametrize("ema", [0, 0.9])
+def test_a_run_of_added_epochs_resumes_as_if_undisturbed(fit, monkeypatch, ema):
     """Stopped at the end of an epoch that is none of the settings, and inside the one after."""
+    settings = (*MORE, f"optim.ema={ema}")
     for step in (3, 5):
         with monkeypatch.context() as patch, pytest.raises(StoppedError):
             stop_at(patch, step)
-            fit(4, *MORE)
-    states = fit(4, *MORE), fit(4, *MORE, run="undisturbed")
+            fit(4, *settings)
+    states = fit(4, *settings), fit(4, *settings, run="undisturbed")
+    assert bool(states[0].averages) == (ema > 0)
     for ours, theirs in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(ours, theirs)

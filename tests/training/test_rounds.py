@@ -13,7 +13,7 @@ from mprm_jax.batches.packing import pack
 from mprm_jax.batches.shapes import bucket_shape
 from mprm_jax.store.prepare import prepare
 from mprm_jax.training.optimizer import make_optimizer
-from mprm_jax.training.parallel import make_mesh
+from mprm_jax.training.parallel import make_mesh, replicate
 from mprm_jax.training.rounds import with_weights_of
 from mprm_jax.training.stages import make_stage
 from mprm_jax.training.steps import init_state
@@ -29,13 +29,14 @@ def one_device():
     return make_mesh(jax.devices()[:1])
 
 
-def fresh_state(workdir, seed):
+def fresh_state(workdir, seed, *, averages=False):
     """A state of the network of a run, drawn with another seed."""
     network = open_network(workdir, None, "last", one_device())
     num_classes = len(network.data["classes"])
     stage = make_stage(network.data["stage"], network.config, num_classes)
     example = pack([], bucket_shape(network.config, num_classes)).batch
-    return init_state(stage, make_optimizer(network.config, 1), example, seed), network.state
+    optimizer = make_optimizer(network.config, 1)
+    return init_state(stage, optimizer, example, seed, averages=averages), network.state
 
 
 @pytest.mark.parametrize("stage", ["cls", "seg"])
@@ -53,6 +54,17 @@ def test_all_weights_carry_over_and_the_step_starts_at_zero(store, tmp_path, sta
         for a, b in zip(jax.tree.leaves(fresh.params), jax.tree.leaves(state.params), strict=True)
     ]
     assert any(drawn)
+
+
+def test_averages_start_at_the_weights_that_carry_over(store, tmp_path):
+    workdir = write_network(tmp_path / "seg", store, "seg")
+    fresh, trained = fresh_state(workdir, seed=9, averages=True)
+    state = replicate(with_weights_of(workdir, fresh, one_device()), one_device())
+    for found in (state.averages, {"params": state.params, "batch_stats": state.batch_stats}):
+        jax.tree.map(np.testing.assert_array_equal, found, trained.variables)
+    # A step consumes its state: no two arrays may share memory.
+    places = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(state)]
+    assert len(set(places)) == len(places)
 
 
 @pytest.mark.slow

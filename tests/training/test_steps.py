@@ -48,7 +48,9 @@ class Trainer:
         optimizer = make_optimizer(config, steps_per_epoch=4)
         self.mesh = step_mesh(jax.devices()[:num_devices], config.pyramid.buckets_per_step)
         example = self.loader.example()
-        self.state = replicate(init_state(stage, optimizer, example, seed=0), self.mesh)
+        averages = config.optim.ema > 0
+        fresh = init_state(stage, optimizer, example, seed=0, averages=averages)
+        self.state = replicate(fresh, self.mesh)
         self.step_fn = make_train_step(stage, optimizer, self.mesh, config)
 
         self.compiles = []
@@ -66,15 +68,21 @@ def store(tmp_path_factory):
     return runs.small_store(tmp_path_factory.mktemp("data"))
 
 
-@pytest.mark.parametrize(("name", "builder"), [("cls", "host"), ("seg", "host"), ("cls", "device")])
-def test_any_number_of_devices_gives_the_same_steps(store, name, builder):
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cls", ["pyramid.builder=host"]),
+        ("seg", ["pyramid.builder=host", "seg.lovasz=1", "optim.ema=0.5", "augment.mix=1"]),
+        ("cls", ["pyramid.builder=device"]),
+    ],
+)
+def test_any_number_of_devices_gives_the_same_steps(store, name, settings):
     """Also what is drawn at random: dropout is on."""
     fixed = ("model.dropout=0.5", "pyramid.max_clouds=4", "pyramid.buckets_per_step=4")
     fixed += ("model.deformable=True", "model.reach_neighbors=8")
     # Plain descent: Adam turns the rounding of a gradient near zero into a step of full length.
     fixed += ("optim.optimizer=sgd", "optim.learning_rate=0.05", "optim.momentum=0.9")
-    fixed += (f"pyramid.builder={builder}",)
-    trainers = {count: Trainer(name, store, count, *fixed) for count in (1, 4)}
+    trainers = {count: Trainer(name, store, count, *fixed, *settings) for count in (1, 4)}
     for members in ([[0, 5], [9], [14], []], [[2], [3, 7], [], [1]]):
         found = {count: trainer.step(members) for count, trainer in trainers.items()}
         assert all(0 < value < 1 for key, value in found[1].items() if key.startswith("share/"))
