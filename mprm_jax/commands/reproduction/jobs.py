@@ -33,7 +33,7 @@ CALIBRATIONS = ("class", "none")
 TARGETS = ("pseudo", "crf", "truth")  # what segmentation networks learn
 _CLAIM = "setting.json"
 TRAIN_LIST = "train.txt"  # names of the training scenes, of which Table 1 is
-GROUPS = ("tags", "labels", "paths", "retraining")
+GROUPS = ("tags", "labels", "paths", "retraining", "ladder")
 
 
 # Classification networks that a group of experiments starts from.
@@ -41,6 +41,7 @@ _CLASSIFIERS = {
     "labels": tuple(itertools.product(TAGS, NETWORKS)),
     "paths": (("subcloud", "MPRM"),),
     "retraining": (("subcloud", "PCAM"), ("subcloud", "MPRM")),
+    "ladder": (("subcloud", "MPRM"),),
 }
 
 
@@ -123,7 +124,7 @@ def _fingerprints(store: "SceneStore") -> dict[str, str]:
 def _tag_statistics(setting: Setting) -> Job:
     flags = ("stats", "--labels", str(setting.store), "--json")
     flags += ("--split", str(setting.root / TRAIN_LIST))
-    return _printing(setting, "tag statistics", "weak-labels", flags, "tags.json")
+    return printing_job(setting, "tag statistics", "weak-labels", flags, "tags.json")
 
 
 def _label_jobs(setting: Setting, seed: int, wanted: Set[tuple[str, str]]) -> list[Job]:
@@ -138,11 +139,11 @@ def _label_jobs(setting: Setting, seed: int, wanted: Set[tuple[str, str]]) -> li
             continue
         name = f"{network}-{tags}-{seed}"
         settings = (f"seed={seed}", f"data.labels={tags}", *paths)
-        jobs.append(_training(setting, f"cls/{name}", ("--stage", "cls"), settings))
+        jobs.append(training_job(setting, f"cls/{name}", ("--stage", "cls"), settings))
         export = setting.root / "cls" / name / "pseudo_labels"
         flags = ("--export", str(export), "--output", str(setting.root / "crf" / name))
-        flags += ("--picture", "--json")
-        jobs.append(_printing(setting, f"CRF {name}", "refine", flags, f"crf/{name}.json"))
+        flags += ("--kernels", "released", "--picture", "--json")
+        jobs.append(printing_job(setting, f"CRF {name}", "refine", flags, f"crf/{name}.json"))
     return jobs
 
 
@@ -152,11 +153,11 @@ def _path_jobs(setting: Setting, seed: int) -> list[Job]:
     for (fusion, (paths, kind)), split in itertools.product(FUSIONS.items(), ("train", "val")):
         mining = (f"mining.paths={','.join(paths)}", f"mining.fusion={kind}", "mining.votes=1")
         name = f"paths/{fusion.replace(', ', '-')}-{split}-{seed}"
-        jobs.append(_export(setting, f"MPRM-subcloud-{seed}", split, name, mining))
+        jobs.append(export_job(setting, f"MPRM-subcloud-{seed}", split, name, mining))
     for rule, calibration in itertools.product(RULES, CALIBRATIONS):
         mining = (f"mining.allowed={rule}", f"mining.calibration={calibration}", "mining.votes=1")
         name = f"rules/{rule}-{calibration}-{seed}"
-        jobs.append(_export(setting, f"MPRM-subcloud-{seed}", "train", name, mining))
+        jobs.append(export_job(setting, f"MPRM-subcloud-{seed}", "train", name, mining))
     return jobs
 
 
@@ -165,48 +166,65 @@ def _retraining_jobs(setting: Setting, seed: int) -> list[Job]:
     jobs = []
     for network in NETWORKS:
         name = f"val/{network}-{seed}"
-        jobs.append(_export(setting, f"{network}-subcloud-{seed}", "val", name, ()))
+        jobs.append(export_job(setting, f"{network}-subcloud-{seed}", "val", name, ()))
     flags = ("--export", str(setting.root / "val" / f"MPRM-{seed}"))
-    flags += ("--output", str(setting.root / "val" / f"MPRM-CRF-{seed}"), "--json")
+    flags += ("--output", str(setting.root / "val" / f"MPRM-CRF-{seed}"))
+    flags += ("--kernels", "released", "--json")
     result = f"val/MPRM-CRF-{seed}.json"
-    jobs.append(_printing(setting, f"CRF on val, {seed}", "refine", flags, result))
+    jobs.append(printing_job(setting, f"CRF on val, {seed}", "refine", flags, result))
     targets = {
         "pseudo": setting.root / "cls" / f"MPRM-subcloud-{seed}" / "pseudo_labels",
         "crf": setting.root / "crf" / f"MPRM-subcloud-{seed}",
         "truth": "truth",
     }
     for target, labels in targets.items():
-        name = f"seg/{target}-{seed}"
-        stage = ("--stage", "seg", "--pseudo-labels", str(labels))
-        jobs.append(_training(setting, name, stage, (f"seed={seed}",)))
-        flags = ("--workdir", str(setting.root / name), "--split", "val", "--tags", "--json")
-        flags += ("--picture", str(setting.root / f"{name}.png"))
-        jobs.append(_printing(setting, f"evaluate {name}", "evaluate", flags, f"{name}.json"))
+        jobs += segmentation_jobs(setting, f"seg/{target}-{seed}", str(labels), seed)
     return jobs
 
 
-def _training(
+def segmentation_jobs(
+    setting: Setting, name: str, labels: str, seed: int, settings: tuple[str, ...] = ()
+) -> list[Job]:
+    """Trains a segmentation network on labels, and measures it with and without tags."""
+    stage = ("--stage", "seg", "--pseudo-labels", labels)
+    settings = (f"seed={seed}", *settings)
+    training = training_job(setting, name, stage, settings)
+    return [training, evaluation_job(setting, setting.root / name, name)]
+
+
+def evaluation_job(setting: Setting, workdir: pathlib.Path, name: str) -> Job:
+    """Measures the segmentation network of a run on the validation scenes, and draws one."""
+    flags = ("--workdir", str(workdir), "--split", "val", "--tags", "--json")
+    flags += ("--picture", str(setting.root / f"{name}.png"))
+    return printing_job(setting, f"evaluate {name}", "evaluate", flags, f"{name}.json")
+
+
+def training_job(
     setting: Setting, name: str, stage: tuple[str, ...], settings: tuple[str, ...]
 ) -> Job:
+    """Trains in the work directory of this name."""
     workdir = setting.root / name
     flags = (*stage, "--data", setting.data, "--preset", setting.preset, "--workdir", str(workdir))
     flags += ("--store", str(setting.store)) if setting.own_store else ()
-    flags += (*_devices(setting), "--set", *settings, *setting.overrides)
+    flags += (*device_flags(setting), "--set", *settings, *setting.overrides)
     return Job(f"train {name}", command("train", *flags), workdir / "results.json", False)
 
 
-def _export(setting: Setting, run: str, split: str, name: str, mining: tuple[str, ...]) -> Job:
+def export_job(setting: Setting, run: str, split: str, name: str, mining: tuple[str, ...]) -> Job:
+    """Exports the pseudo-labels of a run of stage cls."""
     flags = ("--workdir", str(setting.root / "cls" / run), "--split", split, "--json")
-    flags += ("--output", str(setting.root / name), *_devices(setting))
+    flags += ("--output", str(setting.root / name), *device_flags(setting))
     flags += ("--set", *mining) if mining else ()
-    return _printing(setting, f"export {name}", "export", flags, f"{name}.json")
+    return printing_job(setting, f"export {name}", "export", flags, f"{name}.json")
 
 
-def _printing(
+def printing_job(
     setting: Setting, title: str, script: str, flags: tuple[str, ...], result: str
 ) -> Job:
+    """A command whose JSON is kept."""
     return Job(title, command(script, *flags), setting.root / result, True)
 
 
-def _devices(setting: Setting) -> tuple[str, ...]:
+def device_flags(setting: Setting) -> tuple[str, ...]:
+    """How many devices networks use."""
     return () if setting.devices is None else ("--devices", str(setting.devices))
