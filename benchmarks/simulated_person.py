@@ -157,12 +157,9 @@ def count_grid(store: SceneStore) -> Effort:
 def _offered(store: SceneStore, scene: str) -> Array:
     """The balls that the page would offer, [S] int64: those that surely hold a point."""
     weak, voxels = store.weak_labels(SPLIT, scene), store.voxel_cloud(SPLIT, scene).coords
-    kept = [
-        ball
-        for ball, (center, radius) in enumerate(zip(weak.centers, weak.radii, strict=True))
-        if len(filled_balls(voxels, center[None].astype(np.float64), float(radius)).centers)
-    ]
-    return np.array(kept, np.int64)
+    centers, radius = weak.centers.astype(np.float64), store.manifest.settings.sphere_radius
+    kept = filled_balls(voxels, centers, radius).centers
+    return np.flatnonzero((centers[:, None] == kept[None]).all(axis=2).any(axis=1))
 
 
 def _half(count: int) -> int:
