@@ -37,6 +37,17 @@ def run_worker(script: str, *arguments: str) -> dict:
     return run_json([sys.executable, script, *arguments])
 
 
+def mprm(name: str, *flags: str, folder: pathlib.Path | None = None) -> str:
+    """What a command of the package prints; its progress and errors go to the terminal.
+
+    Args:
+      folder: that it runs in; this process's if None.
+    """
+    line = [sys.executable, "-m", "mprm_jax", name, *flags]
+    done = subprocess.run(line, check=True, text=True, stdout=subprocess.PIPE, cwd=folder)
+    return done.stdout
+
+
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
     """The median time of a call that waits for its result, with a pause before each."""
     times = []

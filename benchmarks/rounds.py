@@ -9,22 +9,15 @@ uses; what has its results already is not repeated:
 """
 
 import argparse
-import csv
 import json
 import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 
-import numpy as np
-from processes import print_row, rounded, write_report
+from processes import mprm, print_row, rounded, write_report
+from simulated_person import asked_points, click
 
-from mprm_jax.evidence.clicks import COLUMNS, NONE, YES
 from mprm_jax.store.exports import Export
-from mprm_jax.store.scenes import SceneStore
-from mprm_jax.store.truth import point_labels
-from mprm_jax.tagging.questions import find_questions
 
 STARTS = ("anew", "weights of round 1")
 
@@ -52,12 +45,14 @@ def rounds(args: argparse.Namespace) -> Iterator[dict]:
     """Yields a row for each network that was trained."""
     clicks = pathlib.Path("rooms") / args.data.partition(":")[2] / "clicks.csv"
     clicks.unlink(missing_ok=True)
-    command("prepare", "--data", args.data)  # clicks of an earlier run are gone
+    mprm("prepare", "--data", args.data)  # clicks of an earlier run are gone
     yield {"round": 1, "stage": "cls", "from": STARTS[0]} | cls(args, "cls1")
     labels = refined("cls1", "labels1")
     yield {"round": 1, "stage": "seg", "from": STARTS[0]} | labels | seg(args, "seg1", "labels1")
-    answer(args, Export("cls1/pseudo_labels"), clicks)
-    command("prepare", "--data", args.data)
+    export = Export("cls1/pseudo_labels")
+    store = export.open_store()
+    click(clicks, store, asked_points(export, store, args.clicks))
+    mprm("prepare", "--data", args.data)
     labels = refined("cls1", "labels2")
     for name, start in zip(("anew", "on"), STARTS, strict=True):
         how = ["--start-from", "anew" if name == "anew" else "seg1"]
@@ -85,7 +80,7 @@ def trained(name: str, *flags: str, args: argparse.Namespace) -> dict:
     results = pathlib.Path(name) / "results.json"
     if not results.exists():
         settings = ["--set", *args.set] if args.set else []
-        command("train", "--data", args.data, "--workdir", name, *flags, *settings)
+        mprm("train", "--data", args.data, "--workdir", name, *flags, *settings)
     found = json.loads(results.read_text(encoding="utf-8"))
     lines = (pathlib.Path(name) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     steps = max(json.loads(line)["step"] for line in lines)
@@ -94,30 +89,8 @@ def trained(name: str, *flags: str, args: argparse.Namespace) -> dict:
 
 def refined(run: str, output: str) -> dict:
     """Smooths labels with the evidence as it is now; their mIoU in per cent."""
-    found = command("refine", "--export", f"{run}/pseudo_labels", "--output", output, "--json")
+    found = mprm("refine", "--export", f"{run}/pseudo_labels", "--output", output, "--json")
     return {"refined": json.loads(found)["after"]["miou"]}
-
-
-def answer(args: argparse.Namespace, export: Export, path: pathlib.Path) -> None:
-    """Answers the questions of an export with the truth."""
-    store: SceneStore = export.open_store()
-    questions = find_questions(export, store, args.clicks)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for question in questions:
-            coords = store.points("train", question.scene).coords.astype(np.float64)
-            coords += np.array(store.info("train", question.scene).origin)[None]
-            sq_dist = np.sum(np.square(coords - np.array(question.point)[None]), axis=1)
-            point = int(sq_dist.argmin())
-            label = int(point_labels(store, "train", question.scene)[point])
-            said = [store.classes[label], YES] if label >= 0 else ["", NONE]
-            writer.writerow([question.scene, *coords[point].round(4).tolist(), *said])
-
-
-def command(name: str, *flags: str) -> str:
-    line = [sys.executable, "-m", "mprm_jax", name, *flags]
-    return subprocess.run(line, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 if __name__ == "__main__":
