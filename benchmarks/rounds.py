@@ -15,8 +15,8 @@ import pathlib
 from collections.abc import Iterator
 
 from processes import mprm, print_row, rounded, write_report
-from simulated_person import asked_points, click
 
+from mprm_jax.commands.reproduction.person import asked_points, click
 from mprm_jax.store.exports import Export
 
 STARTS = ("anew", "weights of round 1")

@@ -44,7 +44,8 @@ from typing import Any, NamedTuple
 import matplotlib.figure
 import numpy as np
 from processes import mprm, print_row, rounded, write_report
-from simulated_person import (
+
+from mprm_jax.commands.reproduction.person import (
     Effort,
     asked_points,
     click,
@@ -55,7 +56,6 @@ from simulated_person import (
     tag_balls,
     tag_scenes,
 )
-
 from mprm_jax.errors import UserError
 from mprm_jax.evidence.clicks import read_clicks
 from mprm_jax.evidence.tags import read_tags

@@ -1,5 +1,6 @@
 """Trains the segmentation network in rounds, each on better labels; see --help."""
 
+import dataclasses
 import json
 import logging
 import pathlib
@@ -14,6 +15,7 @@ from mprm_jax.commands.commandline import (
     print_report,
 )
 from mprm_jax.commands.jobs import Job, command, run_job
+from mprm_jax.config import DataConfig
 from mprm_jax.crf.settings import KERNELS
 from mprm_jax.errors import UserError, explain_damage
 from mprm_jax.presets import PRESETS
@@ -195,8 +197,21 @@ def _jobs(
         flags += ("--data", f"store:{store.path}", "--preset", args["preset"], *devices)
         if number > 1 and not args["anew"]:
             flags += ("--start-from", str(before))
-        flags += ("--set", *args["set"]) if args["set"] else ()
+        flags += ("--set", *_data_settings(store), *args["set"])
         yield Job("training", command("train", *flags), network / "results.json", False)
+
+
+def _data_settings(store: "SceneStore") -> list[str]:
+    """The settings of the prepared data, which a store that is named by itself has to be asked for.
+
+    Those that a data set has by default need not be said.
+    """
+    values, usual = dataclasses.asdict(store.manifest.settings), dataclasses.asdict(DataConfig())
+    return [
+        f"data.{name}={value}"
+        for name, value in values.items()
+        if name in usual and (value != usual[name] or name == "voxel_size")
+    ]
 
 
 def _report(root: pathlib.Path, last: int) -> Report:

@@ -8,11 +8,11 @@ import shutil
 import matplotlib.image
 import numpy as np
 import pytest
-import simulated_person
 import tagging_order
 from mined_exports import mined_export
 from prepared import make_store
 
+from mprm_jax.commands.reproduction import person as simulated_person
 from mprm_jax.evidence.clicks import NONE, YES, read_clicks
 from mprm_jax.evidence.tags import read_tags
 from mprm_jax.store.exports import Export

@@ -7,7 +7,9 @@ import sys
 import pytest
 from prepared import make_store
 
+from mprm_jax.commands import reproduce
 from mprm_jax.commands.jobs import Job, run_job
+from mprm_jax.commands.reproduction import report
 from mprm_jax.commands.reproduction.jobs import (
     FUSIONS,
     GROUPS,
@@ -16,6 +18,7 @@ from mprm_jax.commands.reproduction.jobs import (
     is_report_of,
     make_jobs,
 )
+from mprm_jax.commands.reproduction.ladder import ladder_jobs
 from mprm_jax.commands.reproduction.render import (
     Heading,
     Picture,
@@ -31,6 +34,7 @@ from mprm_jax.commands.reproduction.tables import (
     class_table,
     coverage,
     label_table,
+    ladder_table,
     over_seeds,
     path_table,
     rule_table,
@@ -61,23 +65,65 @@ def rows_of(blocks):
     return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
 
 
-@pytest.mark.parametrize("groups", [GROUPS, ["paths"], ["retraining"]])
+def jobs_of(setting, seeds, groups):
+    """All jobs of some groups, as the command puts them together."""
+    jobs = make_jobs(setting, seeds, groups)
+    if "ladder" in groups:
+        jobs += [job for seed in seeds for job in ladder_jobs(setting, seed, epochs=2)]
+    return jobs
+
+
+def places(job, *flags):
+    """What some flags of a command name."""
+    found = [flag for flag in flags if flag in job.command]
+    return {pathlib.Path(job.command[job.command.index(flag) + 1]) for flag in found}
+
+
+@pytest.mark.parametrize("groups", [GROUPS, ["paths"], ["retraining"], ["ladder"]])
 def test_every_job_finds_what_it_needs_made_before(tmp_path, groups):
-    made = set()
-    for job in make_jobs(setting_of(tmp_path), range(2), groups):
-        for flag in ("--export", "--pseudo-labels", "--workdir"):
-            if flag in job.command:
-                needed = pathlib.Path(job.command[job.command.index(flag) + 1])
-                own = needed == job.result.parent  # train.py makes its work directory
-                inside = {needed, needed.parent} & made
-                assert own or inside or str(needed) == "truth", job.command
-        made |= {job.result.parent, job.result.with_suffix("")}
+    setting, made = setting_of(tmp_path), {pathlib.Path("truth")}
+    made.add(setting.store)
+    for job in jobs_of(setting, range(2), groups):
+        makes_workdir = job.command[3] in ("train", "rounds")
+        own = places(job, "--workdir") if makes_workdir else set()
+        needed = places(job, "--export", "--pseudo-labels", "--workdir", "--labels", "--store")
+        for place in needed - own:
+            assert {place, *place.parents} & made, job.command
+        made |= own | {job.result.parent, job.result.with_suffix("")} | places(job, "--prepared")
+    made.discard(tmp_path)
     assert len(made) > 20
 
 
-def test_jobs_do_not_share_results(tmp_path):
-    results = [job.result for job in make_jobs(setting_of(tmp_path), range(3), GROUPS)]
-    assert len(set(results)) == len(results)
+def test_all_networks_of_the_ladder_learn_as_long(tmp_path):
+    jobs = ladder_jobs(setting_of(tmp_path), 0, epochs=2)
+    trainings = [job for job in jobs if job.command[3] == "train"]
+    epochs = [[x for x in job.command if x.startswith("optim.epochs")] for job in trainings]
+    assert [
+        job.result.parent.name for job, found in zip(trainings, epochs, strict=True) if found
+    ] == ["long-round2-0", "long-clicks-0", "long-truth-0"]
+    assert {tuple(found) for found in epochs} == {(), ("optim.epochs=6",)}
+    assert all("--anew" in job.command for job in jobs if job.command[3] == "rounds")
+
+
+def test_the_ladder_compares_with_point_labels_over_the_classes_that_occur(tmp_path):
+    put(tmp_path, "ladder/crf-0.json", {"after": {"miou_occurring": 49.0, "accuracy": 84.0}})
+    for name, miou in (("ladder/seg-crf-0", 40.0), ("seg/truth-0", 50.0)):
+        bare = {"miou": 1.0, "miou_occurring": miou, "iou": [10.0]}
+        put(tmp_path, f"{name}.json", {"columns": {"voxels without tags": bare}})
+    put(tmp_path, "cls/MPRM-subcloud-0/results.json", {"classes": ["wall"], "measures": {}})
+    tables = [x for x in ladder_table(Results(tmp_path, [0])) if isinstance(x, Table)]
+    rows = {row[0]: row[1:] for row in tables[0].rows}
+    assert rows["+ dense CRF as released"] == [
+        *("49.0 (1 seed)", "84.0 (1 seed)", "", "", "40.0 (1 seed)", "", "80 %")
+    ]
+    assert rows["point labels"][-1] == "100 %" and rows["point labels"][0] == ""
+    assert tables[2].rows[0][1] == "10.0 (1 seed)"
+
+
+def test_jobs_do_not_share_results_unless_they_are_the_same(tmp_path):
+    jobs = jobs_of(setting_of(tmp_path), range(3), GROUPS)
+    by_result = {job.result: job for job in jobs}
+    assert all(by_result[job.result] == job for job in jobs)
 
 
 def test_one_group_runs_only_what_it_needs(tmp_path):
@@ -254,3 +300,52 @@ def test_the_report_lists_the_settings_of_both_stages(store, tmp_path):
     setting = setting_of(tmp_path)._replace(overrides=("optim.momentum=0.7",))
     write_report(setting, store, [0], [])
     assert "| optim.momentum | 0.7 | 0.7 |" in (tmp_path / "report.md").read_text()
+
+
+class Seeds:
+    """Stands in for the commands of jobs: notes them, and fails where it is told to."""
+
+    def __init__(self, breaks_at=""):
+        self.done, self._breaks_at = [], breaks_at
+
+    def __call__(self, job):
+        if self._breaks_at and self._breaks_at in job.title:
+            raise ValueError(f"{job.title} failed")
+        self.done.append(job.title)
+        job.result.parent.mkdir(parents=True, exist_ok=True)
+        job.result.write_text("{}")
+
+
+@pytest.fixture
+def seeds(monkeypatch):
+    """Jobs that do nothing; a report of them is not written."""
+    monkeypatch.setattr(report, "write_report", lambda setting, *_: setting.root / "report.md")
+
+    def work(breaks_at=""):
+        stand_in = Seeds(breaks_at)
+        monkeypatch.setattr(reproduce, "run_job", stand_in)
+        return stand_in
+
+    return work
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_seeds_are_worked_on_one_by_one_or_together(script, seeds, store, parallel):
+    seeds = seeds()
+    flags = ["--data", f"store:{store.path}", "--preset", "tiny", "--seeds", 2, "--workdir", "out"]
+    flags += ["--set", "data.sphere_radius=1.2", "--only", "tags", "labels"]
+    ended = script(reproduce.main, *flags, "--parallel", parallel)
+    assert ended.status == 0, ended.err
+    assert len(seeds.done) == len(set(seeds.done)) == 1 + 2 * 8
+    if parallel == 1:
+        assert [title[-1] for title in seeds.done[1:]] == ["0"] * 8 + ["1"] * 8
+    assert "[" not in script(reproduce.main, *flags).out  # all is done
+
+
+def test_a_job_that_fails_ends_the_others_after_what_they_are_at(script, seeds, store):
+    seeds = seeds(breaks_at="cls/MPRM-scene-0")
+    flags = ["--data", f"store:{store.path}", "--preset", "tiny", "--seeds", 9, "--workdir", "out"]
+    flags += ["--set", "data.sphere_radius=1.2", "--only", "labels", "--parallel", 1]
+    with pytest.raises(ValueError, match="train cls/MPRM-scene-0 failed"):
+        script(reproduce.main, *flags)
+    assert not [title for title in seeds.done if title.endswith("8")]

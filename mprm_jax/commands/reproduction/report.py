@@ -24,6 +24,7 @@ from mprm_jax.commands.reproduction.tables import (
     class_table,
     cost_table,
     label_table,
+    ladder_table,
     path_table,
     rule_table,
     supervision_table,
@@ -42,6 +43,7 @@ _PICTURES = (
     ("cls/MPRM-subcloud-0/pseudo_labels.png", "maps.png", "Figure 5: maps and pseudo-labels"),
     ("crf/MPRM-subcloud-0/refined.png", "crf.png", "Pseudo-labels before and after the CRF"),
     ("seg/crf-0.png", "retrained.png", "Figure 6: validation, retrained on tags alone"),
+    ("ladder/seg-clicks-0.png", "clicks.png", "Validation, retrained on tags and 20 clicks a room"),
     ("seg/truth-0.png", "supervised.png", "Figure 6: validation, fully supervised"),
 )
 
@@ -64,6 +66,7 @@ def write_report(
         *rule_table(results),
         *validation_table(results, with_paper),
         *supervision_table(results, with_paper),
+        *ladder_table(results),
         *cost_table(results),
         *_pictures(setting.root),
         *_settings(setting),

@@ -14,6 +14,7 @@ from mprm_jax.commands.reproduction.jobs import (
     TAGS,
     TARGETS,
 )
+from mprm_jax.commands.reproduction.ladder import LADDER, LONG, LONG_TRUTH, LONGER, TRUTH
 from mprm_jax.commands.reproduction.render import ABSENT, Block, Heading, Table, Text
 from mprm_jax.errors import UserError
 
@@ -227,6 +228,64 @@ def supervision_table(results: Results, with_paper: bool) -> list[Block]:
     return [Heading("Table 5: against full supervision"), Table(columns, rows)]
 
 
+def ladder_table(results: Results) -> list[Block]:
+    """What each ingredient adds to labels and networks; a rung has all of those above it."""
+    full = results.numbers(TRUTH.network, _column(WITHOUT_TAGS, "miou_occurring"))
+    rows = []
+    for rung in LADDER:
+        labels, accuracy, near, far = (
+            over_seeds(results.numbers(rung.labels, _labeled(value))) if rung.labels else ""
+            for value in ("miou_occurring", "accuracy", "error_near_borders", "error_elsewhere")
+        )
+        bare = results.numbers(rung.network, _column(WITHOUT_TAGS, "miou_occurring"))
+        with_tags = results.numbers(rung.network, _column(WITH_TAGS, "miou_occurring"))
+        network = [over_seeds(bare), over_seeds(with_tags), _share(bare, full)]
+        rows.append([rung.meaning, labels, accuracy, near, far, *network])
+    columns = ["ingredient", "labels: mIoU", "accuracy", "wrong near borders", "wrong elsewhere"]
+    columns += ["network: mIoU without tags", "with tags", "share of point labels"]
+    note = (
+        "Labels are those of the training scenes, networks are measured on val; means over the "
+        "classes that occur there. All networks have the same recipe and as many steps."
+    )
+    return [
+        Heading("The ladder: beyond the paper"),
+        Text(note),
+        Table(columns, rows),
+        *_long_table(results),
+        *_ladder_classes(results),
+    ]
+
+
+def _long_table(results: Results) -> list[Block]:
+    """The share after more steps."""
+    full = results.numbers(LONG_TRUTH, _column(WITHOUT_TAGS, "miou_occurring"))
+    names = {rung.name: rung.meaning for rung in LADDER}
+    rows = []
+    for name, file in {**LONG, "truth": LONG_TRUTH}.items():
+        found = results.numbers(file, _column(WITHOUT_TAGS, "miou_occurring"))
+        rows.append([names[name], over_seeds(found), _share(found, full)])
+    columns = ["labels", "network: mIoU without tags", "share of point labels"]
+    return [Heading(f"{LONGER} times the steps", 3), Table(columns, rows)]
+
+
+def _ladder_classes(results: Results) -> list[Block]:
+    """IoU of networks without tags, by class."""
+    rows = []
+    for number, name in enumerate(_classes(results)):
+        cells = (
+            over_seeds(results.numbers(rung.network, _class_iou(number))) for rung in LADDER[3:]
+        )
+        rows.append([name, *cells])
+    columns = ["IoU on val, without tags", *(rung.name for rung in LADDER[3:])]
+    return [Heading("Networks of the ladder, by class", 3), Table(columns, rows)]
+
+
+def _share(found: Sequence[float], full: Sequence[float]) -> str:
+    """Of what point labels reach; of means over seeds."""
+    ours, theirs = mean(found), mean(full)
+    return "" if ours is None or theirs is None else f"{100 * ours / theirs:.0f} %"
+
+
 def cost_table(results: Results) -> list[Block]:
     """Time and speed of the trainings."""
     runs = [f"cls/{network}-{tags}-{{seed}}" for tags in TAGS for network in NETWORKS]
@@ -295,6 +354,21 @@ def _refined(found: dict) -> float | None:
 
 def _exported(found: dict) -> float | None:
     return (found["measure"] or {}).get("miou")
+
+
+def _labeled(value: str):
+    """Of what measures labels: an export, or the CRF after it."""
+    return lambda found: ((found["after"] if "after" in found else found["measure"]) or {}).get(
+        value
+    )
+
+
+def _class_iou(number: int):
+    def pick(found: dict) -> float | None:
+        ious = found["columns"].get(WITHOUT_TAGS, {}).get("iou")
+        return ious and ious[number]
+
+    return pick
 
 
 def _column(name: str, value: str = "miou"):

@@ -1,19 +1,27 @@
-"""The person that benchmarks simulate: tags balls and scenes, answers clicks, and needs time.
+"""A simulated person: tags balls and scenes, answers clicks, and needs time.
 
 All answers are those of the point labels of the training scenes, written to the files that
-`mprm tag` writes.
+`mprm tag` writes. As a command of its own it answers what a network asks, beside links to the
+scans, and prepares them with these clicks; the last line it prints is JSON.
 """
 
+import argparse
 import csv
+import dataclasses
 import io
+import json
+import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mprm_jax.config import Config, DataConfig
 from mprm_jax.evidence import clicks
 from mprm_jax.evidence.tags import GEOMETRY, SCENE, TAGS
+from mprm_jax.scans.scan_files import CLICKS_FILE
+from mprm_jax.store.datasets import DEFAULT_SIZE, ROOMS_ROOT, ensure_store
 from mprm_jax.store.exports import Export
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.store.truth import point_labels
@@ -27,6 +35,63 @@ BALL_SECONDS = 10.0  # the paper has under 3 minutes for all balls of a scene
 SCENE_SECONDS = 15.0  # measured in the paper
 CLICK_SECONDS = 3.5  # an estimate
 SPLIT = "train"
+
+
+def main() -> None:
+    """Answers clicks in a folder of links to the scans of a data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="of the scans")
+    parser.add_argument("--store", type=pathlib.Path, required=True, help="prepared without clicks")
+    parser.add_argument("--export", type=pathlib.Path, required=True, help="whose network asks")
+    parser.add_argument("--labels", type=pathlib.Path, help="the same after the CRF")
+    parser.add_argument("--clicks", type=int, required=True, help="of each scene, in all")
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="of links and clicks")
+    parser.add_argument("--prepared", type=pathlib.Path, required=True, help="store with clicks")
+    args = parser.parse_args()
+    plain, settings = SceneStore(args.store), SceneStore(args.store).manifest.settings
+    data = link_scans(args.data, args.folder)
+    path = args.folder / CLICKS_FILE
+    already = clicked(path, plain)
+    count = args.clicks - max(map(len, already.values()), default=0)
+    labeled = args.labels and Export(args.labels)
+    asked = asked_points(Export(args.export), plain, count, already, labeled) if count > 0 else {}
+    nothing = np.zeros((0, 3))
+    points = {
+        scene: np.concatenate([already.get(scene, nothing), asked.get(scene, nothing)])
+        for scene in {**already, **asked}
+    }
+    click(path, plain, points)
+    known = {field.name for field in dataclasses.fields(DataConfig)}
+    values = {name: x for name, x in dataclasses.asdict(settings).items() if name in known}
+    config = Config(data=DataConfig(**values))
+    store = ensure_store(data, config, args.prepared)
+    given = sum(map(len, points.values()))
+    print(json.dumps({"clicks": given, "scenes": len(store.scenes(SPLIT))}))
+
+
+def link_scans(data: str, folder: pathlib.Path) -> str:
+    """Links to all that the folder of a data set holds but its clicks; the data set that this is.
+
+    Raises:
+      OSError: the system has no links.
+    """
+    kind, _, place = data.partition(":")
+    root = ROOMS_ROOT / (place or DEFAULT_SIZE) if kind == "rooms" else pathlib.Path(place)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in root.expanduser().iterdir():
+        if path.name.startswith(".") or path.name == CLICKS_FILE:
+            continue
+        if not (folder / path.name).is_symlink():
+            os.symlink(path.absolute(), folder / path.name)
+    return f"{'scannet' if kind == 'rooms' else kind}:{folder}"
+
+
+def clicked(path: pathlib.Path, store: SceneStore) -> dict[str, Array]:
+    """The points of each scene in a file of clicks, [K, 3] meters; none if it is not there."""
+    if not path.exists():
+        return {}
+    rows = clicks.read_clicks(path, store.scenes(SPLIT), store.classes).rows
+    return {scene: np.array([row.point for row in given]) for scene, given in rows.items()}
 
 
 class Effort(NamedTuple):
@@ -176,3 +241,7 @@ def _write(path: pathlib.Path, columns: Sequence[str], rows: Iterable[Sequence[A
     writer.writerow(columns)
     writer.writerows(rows)
     write_whole(path, text.getvalue())
+
+
+if __name__ == "__main__":
+    main()
