@@ -11,7 +11,10 @@ _MODULES = {
     "prediction.network": ("Network", "load"),
     "prediction.predictor": ("Prediction",),
     "clouds": ("Voxels", "pyramid", "voxelize"),
-    "crf": ("CrfResult", "CrfSettings", "KernelSettings", "Smoothing", "dense_crf", "refine"),
+    "crf": (
+        *("KERNELS", "CrfResult", "CrfSettings", "KernelSettings", "Smoothing"),
+        *("dense_crf", "refine"),
+    ),
     "models.mprm": ("Mprm",),
     "models.unet": ("UNet",),
     "config": ("Config", "ModelConfig"),

@@ -61,13 +61,22 @@ def main() -> None:
         raise UserError(f"--rounds {args.rounds}: give 1 or more.")
     # Not at the top, as in all commands: --help answers at once.
     from mprm_jax.labeling.candidates import with_evidence_now
+    from mprm_jax.store.datasets import place_of_results
     from mprm_jax.store.exports import Export
 
     export = Export(args.export)
     store = with_evidence_now(export.open_store(args.store))
     export.require_scenes(store)
-    root = args.workdir or pathlib.Path("runs") / f"rounds-{store.manifest.name}-{args.preset}"
     evidence = {"evidence": store.fingerprint(export.manifest.split), "export": _origin(export)}
+    evidence["clouds"] = export.manifest.clouds
+
+    def is_of_data(place: pathlib.Path) -> bool | None:
+        note = _noted(place / "round-1")
+        return None if note is None else note["clouds"] == evidence["clouds"]
+
+    root = args.workdir or place_of_results(
+        store, lambda name: pathlib.Path("runs") / f"rounds-{name}-{args.preset}", is_of_data
+    )
     first, last = _plan(root, evidence, args.rounds)
     for number in range(first, last + 2):
         _claim(root / f"round-{number}", evidence)

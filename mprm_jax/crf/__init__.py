@@ -9,6 +9,7 @@ from typing import Any
 _MODULES = {
     "CrfResult": "inference",
     "CrfSettings": "settings",
+    "KERNELS": "settings",
     "KernelSettings": "settings",
     "PointKernels": "inference",
     "Smoothing": "settings",
