@@ -73,23 +73,29 @@ def quick(stage: str = "cls") -> Config:
             # rooms:quick has 1240 in as many epochs; a few scans would have a fraction of them.
             min_steps=1200,
         ),
+        # Half of the time would go into finding neighbors anew in every epoch.
+        augment=AugmentConfig(grid="fixed"),
         # Three more votes of moved balls make the scores less noisy.
         mining=MiningConfig(votes=4),
         log=LogConfig(every_steps=20, save_minutes=2.0, eval_epochs=4),
     )
     if stage == "cls":
         return config
+    # Many small steps of small balls learn more in as many minutes than a few steps of more points
+    # each, or than a narrower, deeper network.
     return dataclasses.replace(
         config,
         pyramid=PyramidConfig(
-            num_levels=4, bucket_points=6144, buckets_per_step=2, percentile=60.0
+            num_levels=3, bucket_points=2048, buckets_per_step=2, percentile=60.0
         ),
         model=ModelConfig(
-            first_features=16, deformable=False, dropout=0.0, head_bias=True, height=True
+            first_features=32, deformable=False, dropout=0.0, head_bias=True, height=True
         ),
-        optim=dataclasses.replace(config.optim, learning_rate=5e-3, epochs=6),
+        # rooms:quick has 3800 steps in 6 epochs.
+        optim=dataclasses.replace(config.optim, learning_rate=3e-3, epochs=6, min_steps=3600),
+        # Two covers, so that their neighbors are found in two epochs and kept for the others.
         # Without weights, so few steps find no small classes.
-        seg=SegConfig(class_weights="inverse_sqrt"),
+        seg=SegConfig(radius=1.0, covers=2, class_weights="inverse_sqrt"),
         log=dataclasses.replace(config.log, eval_epochs=3),
     )
 
@@ -126,6 +132,14 @@ FORMER = {
         "mining.allowed": ("intersection",),
         "mining.votes": (1,),
         "seg.class_weights": ("none",),
+        "augment.grid": ("moved",),
+        "pyramid.num_levels": (4,),
+        "pyramid.bucket_points": (6144,),
+        "model.first_features": (16,),
+        "optim.learning_rate": (5e-3,),
+        "optim.min_steps": (1200,),
+        "seg.radius": (2.0,),
+        "seg.covers": (4,),
     },
     "paper": {
         "model.reach_neighbors": (64,),

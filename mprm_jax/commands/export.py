@@ -115,7 +115,7 @@ def make_parser() -> Parser:
         type=float,
         metavar="X",
         help="stage seg: probabilities are divided by this power of their mean, so that rare\n"
-        "classes do not vanish (default: 1; 0.75 where there are clicks)",
+        "classes do not vanish (default: 0.75; 0.25 if the loss weighed classes)",
     )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=MINING_HELP

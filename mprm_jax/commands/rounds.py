@@ -194,7 +194,7 @@ def _jobs(
     scores = args["export"]
     if number > 1:
         scores = before / "pseudo_labels"
-        flags = ("--workdir", str(before), "--beside", str(args["export"]), *at, *devices, "--json")
+        flags = ("--workdir", str(before), *at, *devices, "--json")
         title = "predicting the training scenes"
         yield Job(title, command("export", *flags), folder / "scores.json", True)
     labels = folder / "labels"

@@ -43,8 +43,9 @@ logger = logging.getLogger(__name__)
 AGREEMENT = "agreement"  # share of free predictions that are candidates, in the settings of exports
 FAINTEST = 1e-6  # probability that counts as no smaller; half precision knows no smaller one
 LARGEST = 1e4  # of shares beside the best allowed one; half precision ends at 65504
-# Power of the mean probability that is divided out: clicks hold rare classes up by themselves.
-PRIOR_EXPONENT, EXPONENT_WITH_CLICKS = 1.0, 0.75
+# Power of the mean probability that is divided out, by the weights of the loss: 1 / square root of
+# the frequency has divided by about the power 0.5 already. Chosen on training rooms.
+PRIOR_EXPONENTS = {"none": 0.75, "inverse_sqrt": 0.25}
 
 
 class PredictedScene(NamedTuple):
@@ -81,8 +82,8 @@ def export_predictions(
 
     Args: as of `labeling.exporting.export_run`, and
       beside: export of MPRM, not refined, whose probabilities are multiplied in.
-      prior_exponent: power of the mean probability that is divided out; by default 1, or 0.75 where
-        there are clicks.
+      prior_exponent: power of the mean probability that is divided out; by default that of
+        `PRIOR_EXPONENTS` for the weights of the run's loss.
 
     Raises:
       ValueError: a run of the other stage or of other classes, a split without evidence, a folder
@@ -127,8 +128,7 @@ def _manifest(
     if beside is not None:
         origin["beside"] = beside.manifest.settings
     if prior_exponent is None:
-        clicked = any(store.info(split, scene).clicks for scene in store.scenes(split))
-        prior_exponent = EXPONENT_WITH_CLICKS if clicked else PRIOR_EXPONENT
+        prior_exponent = PRIOR_EXPONENTS[network.config.seg.class_weights]
     if not 0 <= prior_exponent < np.inf:
         raise UserError(f"--prior-exponent {prior_exponent}: give 0 or more.")
     origin["prior_exponent"] = prior_exponent

@@ -146,7 +146,10 @@ def continued(
             ", ".join(f"{name}={value} (now {new[name]})" for name, value in kept.items()),
         )
     data = dataclasses.replace(
-        config.data, workers=asked.data.workers, prefetch=asked.data.prefetch
+        config.data,
+        workers=asked.data.workers,
+        prefetch=asked.data.prefetch,
+        keep_gb=asked.data.keep_gb,
     )
     return dataclasses.replace(config, data=data, log=asked.log)
 
