@@ -1,6 +1,7 @@
 """Exports of a segmentation network, and the evidence that comes after any export."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -182,3 +183,62 @@ def test_an_interrupted_export_continues_to_the_same_files(rooms, tmp_path, monk
     for name in whole.scenes:
         for one, other in zip(whole.load(name), parts.load(name), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def mined(rooms, tmp_path):
+    """Of a classification network that has learned nothing."""
+    workdir = write_network(tmp_path / "cls", rooms.store, "cls")
+    export_run(workdir, settings=[], **HOW)
+    return Export(workdir / "pseudo_labels")
+
+
+def test_probabilities_of_another_export_are_multiplied_in(export, mined, tmp_path):
+    beside = tmp_path / "beside"
+    more = {"beside": mined.path, "prior_exponent": 0.5}
+    export_predictions(export.path.parent, **HOW | {"output": beside}, **more)
+    found, prior = Export(beside), np.array(Export(beside).manifest.settings["prior"])
+    np.testing.assert_allclose(prior**1.5, np.array(export.manifest.settings["prior"]), rtol=1e-6)
+    for name in export.scenes:
+        scene, own, other = found.load(name), export.load(name), mined.load(name)
+        said = exported_probabilities(mined, other, np.ones_like(scene.allowed))
+        said = np.where((other.num_balls > 0)[:, None], said, 1.0)
+        expected = np.where(scene.allowed, own.scores.astype(float) * said / prior[None], 0)
+        expected /= np.maximum(expected.sum(axis=1, keepdims=True), 1e-30)
+        # Scores are kept in half precision, twice.
+        np.testing.assert_allclose(exported_probabilities(found, scene), expected, atol=3e-3)
+
+
+def test_what_goes_beside_is_unrefined_and_of_the_same_scenes(rooms, export, mined, tmp_path):
+    how = {"store": None, "output": None, "settings": RefineSettings(), "tune_scenes": 0}
+    refine_run(mined.path, picture=False, **how)
+    refined = mined.path.with_name("pseudo_labels_crf")
+    to = {"output": tmp_path / "out"}
+    with pytest.raises(ValueError, match="smoothed by the CRF already; give the export that it"):
+        export_predictions(export.path.parent, **HOW | to, beside=refined)
+    foreign = tmp_path / "foreign"
+    shutil.copytree(mined.path, foreign)
+    manifest = dataclasses.asdict(mined.manifest) | {"classes": ("wall", "floor", "chair")}
+    (foreign / "export.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="its 3 classes are not the 3 of"):
+        export_predictions(export.path.parent, **HOW | to, beside=foreign)
+
+
+@pytest.mark.parametrize("exponent", [-1.0, np.inf, np.nan])
+def test_an_exponent_that_makes_no_sense_is_one_line(export, tmp_path, exponent):
+    how = HOW | {"output": tmp_path / "out", "prior_exponent": exponent}
+    with pytest.raises(ValueError, match=r"--prior-exponent .*: give 0 or more"):
+        export_predictions(export.path.parent, **how)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_agreement_counts_free_predictions_that_the_evidence_allows(rooms, export):
+    judged, within = 0, 0
+    for name in export.scenes:
+        scene = export.load(name)
+        best = scene.scores.astype(np.float32).argmax(axis=1)
+        some = scene.allowed.any(axis=1) & ~scene.allowed.all(axis=1)
+        judged += some.sum()
+        within += scene.allowed[some, best[some]].sum()
+    # Equal probabilities in half precision may be other classes before.
+    assert export.manifest.settings["agreement"] == pytest.approx(within / judged, abs=0.02)
