@@ -108,7 +108,8 @@ def summary(results: dict, workdir: pathlib.Path) -> str:
         values = results["measures"][VALIDATION]
         lines.append(
             f"split {VALIDATION}, without tags: mIoU {values['miou']:.1f} over "
-            f"{values['num_classes']} classes, accuracy {values['accuracy']:.1f}"
+            f"{values['num_classes']} classes, {values['miou_occurring']:.1f} over the "
+            f"{values['num_occurring']} that occur, accuracy {values['accuracy']:.1f}"
         )
         for name, iou in zip(results["classes"], values["iou"], strict=True):
             lines.append(f"  {name:20s} {'-' if iou is None else format(iou, '.1f'):>5}")

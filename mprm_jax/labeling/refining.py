@@ -17,7 +17,7 @@ import logging
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -64,9 +64,8 @@ GRIDS = {
     },
     "normals": {
         "normal_width": (0.2, 0.3, 0.5),
-        "surface_width": (0.2, 0.3, 0.5),
         "patch_width": (0.3, 0.5, 0.8),
-        "trust": (0.08, 0.15, 0.3),
+        "trust": (0.15, 0.3),
     },
 }
 # Voxels on which the CRF runs, in meters; 0: those of the store.
@@ -90,6 +89,13 @@ class RefineSettings(Smoothing):
             raise UserError(f"voxel_size is {self.voxel_size}; give meters, or 0.")
         if self.classes not in CHOICES:
             raise UserError(f"classes is {self.classes!r}; choose one of {', '.join(CHOICES)}.")
+
+
+class Surface(NamedTuple):
+    """What the CRF runs on, whatever the evidence."""
+
+    cloud: FineCloud
+    normals: Array | None  # [F, 3] of either sign, if a kernel looks at them
 
 
 def with_kernels(name: str, **changes: Any) -> RefineSettings:
@@ -161,11 +167,15 @@ def refine_scene(
     name: str,
     settings: RefineSettings,
     device: jax.Device | None = None,
+    surface: Surface | None = None,
 ) -> ExportedScene:
     """The refined labels of one scene.
 
     A voxel without evidence of its own, in no ball, hears its neighbors and says nothing; where it
     hears nothing either, it keeps its label. One that is known to hold no class gets no label.
+
+    Args:
+      surface: what `surface_of` gives for these settings; made if None.
 
     Raises:
       ValueError: a score is not finite, or a label is no class.
@@ -190,13 +200,13 @@ def refine_scene(
                 f"{scene_file(export.path, name)}: the {what.format(wrong.argmax())}; "
                 "export the pseudo-labels again."
             )
-    fine = fine_cloud(store, split, name, settings.voxel_size)
+    fine, normals = surface or surface_of(store, split, name, settings)
     result = refine(
         fine.coords,
         fine.colors,
         probabilities[fine.voxel],
         settings,
-        normals=normals_of(store, split, name, fine) if settings.normal_width else None,
+        normals=normals,
         allowed=allowed[fine.voxel],
         ignored=ignored[fine.voxel],
         labels=labels[fine.voxel],
@@ -211,6 +221,12 @@ def refine_scene(
         label=as_stored(found),
         confidence=confidence.astype(np.float16),
     )
+
+
+def surface_of(store: SceneStore, split: str, name: str, settings: RefineSettings) -> Surface:
+    """The voxels of a scene that settings ask for, with normals if a kernel looks at them."""
+    fine = fine_cloud(store, split, name, settings.voxel_size)
+    return Surface(fine, normals_of(store, split, name, fine) if settings.normal_width else None)
 
 
 def refined_classes(sets: Candidates, choice: str) -> Array:
@@ -255,21 +271,23 @@ def tune(
     varied = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     candidates = [settings, *(dataclasses.replace(settings, **values) for values in varied)]
     candidates = list(dict.fromkeys(candidates))
-    found = []
+    split, seen = export.manifest.split, {candidate: ([], [], []) for candidate in candidates}
     with progress_bar(len(candidates) * len(scenes), "tries", "tuning") as bar:
-        for candidate in candidates:
-            labels, changes, contrasts = [], [], []
-            for name in scenes:
-                label = as_labels(refine_scene(export, store, name, candidate).label)
-                cloud = store.voxel_cloud(export.manifest.split, name)
-                change, contrast = label_changes(cloud.coords, cloud.colors, label)
-                labels.append(label)
-                changes.append(change)
-                contrasts.append(contrast)
+        for name in scenes:
+            cloud = store.voxel_cloud(split, name)
+            surface = surface_of(store, split, name, settings)
+            for candidate, parts in seen.items():
+                scene = refine_scene(export, store, name, candidate, surface=surface)
+                label = as_labels(scene.label)
+                found = (label, *label_changes(cloud.coords, cloud.colors, label))
+                for part, values in zip(parts, found, strict=True):
+                    part.append(values)
                 bar.update()
-            score = boundary_contrast(np.concatenate(changes), np.concatenate(contrasts))
-            found.append((score * label_entropy(np.concatenate(labels)), candidate))
-    return sorted(found, key=lambda entry: -entry[0])
+    scores = []
+    for candidate, parts in seen.items():
+        labels, changes, contrasts = map(np.concatenate, parts)
+        scores.append((boundary_contrast(changes, contrasts) * label_entropy(labels), candidate))
+    return sorted(scores, key=lambda entry: -entry[0])
 
 
 def label_changes(coords: Array, colors: Array, labels: Array) -> tuple[Array, Array]:
