@@ -17,11 +17,11 @@ _WIDTH, _INDENT = 100, 36  # columns of the explanation of settings, and where m
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
-    """Returns `config` with each `section.field=value` applied, left to right.
+    """Returns `config` with each `section.field=value` applied; of one setting the last counts.
 
     A value is a Python literal; anything else is taken as a string. It is checked against the
-    declared type, and every section checks itself again. Who names `optim.epochs` gets so many:
-    `optim.min_steps` adds none, if it is not named as well.
+    declared type, and every section checks itself again with all that was changed. Who names
+    `optim.epochs` gets so many: `optim.min_steps` adds none, if it is not named as well.
 
     Raises:
       ValueError: an unknown setting, a missing `=`, a value of the wrong type or out of range.
@@ -29,12 +29,19 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     names = {assignment.partition("=")[0] for assignment in assignments}
     if "optim.epochs" in names and "optim.min_steps" not in names:
         assignments = ["optim.min_steps=0", *assignments]
+    changes: dict[str, dict[str, Any]] = {}
     for assignment in assignments:
         path, sep, text = assignment.partition("=")
         if not sep:
             raise UserError(f"--set {assignment}: expected section.field=value.")
-        config = _assign(config, path.split("."), text, path)
-    return config
+        section, field, value = _value_of(path, text)
+        changes.setdefault(section, {})[field] = value
+    outside = changes.pop("", {})
+    sections = {
+        name: dataclasses.replace(getattr(config, name), **fields)
+        for name, fields in changes.items()
+    }
+    return dataclasses.replace(config, **sections, **outside)
 
 
 def setting_names(config: Config) -> list[str]:
@@ -125,21 +132,19 @@ def _explained(setting: _Setting, presets: dict[str, str]) -> list[str]:
     return [f"{shown:{_INDENT}}{lines[0]}", *(" " * _INDENT + line for line in lines[1:])]
 
 
-def _assign(node: Any, keys: list[str], text: str, path: str) -> Any:
-    hints = typing.get_type_hints(type(node))
-    key, *rest = keys
-    is_section = dataclasses.is_dataclass(hints.get(key))
-    if key not in hints or (rest and not is_section):
-        names = setting_names(Config())
-        raise UserError(f"--set {path}: unknown setting; did you mean {_near(path, names)}?")
-    if is_section:
-        if not rest:
-            inside = ", ".join(field.name for field in dataclasses.fields(hints[key]))
-            raise UserError(f"--set {path}: name a field of this section: {inside}.")
-        value = _assign(getattr(node, key), rest, text, path)
-    else:
-        value = _parse(text, hints[key], path)
-    return dataclasses.replace(node, **{key: value})
+def _value_of(path: str, text: str) -> tuple[str, str, Any]:
+    """Section ("" outside of any), field and value of an assignment."""
+    node, section, names = Config, "", path.split(".")
+    for number, name in enumerate(names, start=1):
+        hint, last = typing.get_type_hints(node).get(name), number == len(names)
+        if hint is None or (not last and not dataclasses.is_dataclass(hint)):
+            known = setting_names(Config())
+            raise UserError(f"--set {path}: unknown setting; did you mean {_near(path, known)}?")
+        if not dataclasses.is_dataclass(hint):
+            return section, name, _parse(text, hint, path)
+        node, section = hint, name
+    inside = ", ".join(field.name for field in dataclasses.fields(node))
+    raise UserError(f"--set {path}: name a field of this section: {inside}.")
 
 
 def _near(path: str, names: Sequence[str]) -> str:

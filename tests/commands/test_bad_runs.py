@@ -42,7 +42,10 @@ def test_a_store_of_other_settings(store, small, tmp_path, error_of):
         (["--set", "optim.rate=1"], "--set optim.rate: unknown setting; did you mean optim."),
         (["--set", "optim.epochs=2.5"], "--set optim.epochs: wants int, got '2.5'"),
         (["--set", "data.voxel_size=0"], "data.voxel_size is 0.0; give a value above 0"),
-        (["--set", "augment.mix=0.5"], "augment.mix=0.5 is for --stage seg: balls laid over"),
+        (
+            ["--set", "augment.mix=0.5", "augment.grid=moved"],
+            "augment.mix=0.5 is for --stage seg: balls laid over",
+        ),
         (["--devices", "0"], "--devices 0: give 1 or more, or leave it out"),
         (["--devices", "-2"], "--devices -2: give 1 or more, or leave it out"),
         (["--devices", "two"], "argument --devices: invalid int value: 'two'"),

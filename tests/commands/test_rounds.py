@@ -14,6 +14,7 @@ from mprm_jax.commands import rounds
 from mprm_jax.labeling.exporting import export_run
 from mprm_jax.scans.scene import Clicks
 from mprm_jax.store.exports import Export
+from mprm_jax.store.manifest import StoreSettings
 from mprm_jax.store.prepare import prepare
 
 HOW = {"checkpoint": "last", "store": None, "split": "train", "output": None}
@@ -61,7 +62,9 @@ def test_rounds_of_another_export_are_one_line(tmp_path):
 
 
 def test_a_round_goes_on_from_the_weights_of_the_one_before_unless_told_not_to(tmp_path):
-    store = argparse.Namespace(path=tmp_path / "store")
+    settings = StoreSettings(0.08, 2.0, "ends", colors="none", tags="archive:somewhere")
+    manifest = argparse.Namespace(settings=settings)
+    store = argparse.Namespace(path=tmp_path / "store", manifest=manifest)
     args = {"export": tmp_path / "labels", "kernels": "normals", "preset": "tiny", "set": []}
     args |= {"devices": 1, "anew": False}
 
@@ -75,6 +78,8 @@ def test_a_round_goes_on_from_the_weights_of_the_one_before_unless_told_not_to(t
     command = training(2)
     start = command[command.index("--start-from") + 1]
     assert start == str(tmp_path / "round-1" / "network")
+    # A store that is named by itself has to be asked for with its settings.
+    assert command[command.index("--set") + 1 :] == ("data.voxel_size=0.08", "data.colors=none")
     (smoothing,) = rounds._jobs(args, store, tmp_path, 1, trains=False)
     assert smoothing.result == tmp_path / "round-1" / "labels.json"
 

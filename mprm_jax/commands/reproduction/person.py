@@ -10,8 +10,8 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import pathlib
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -72,8 +72,7 @@ def main() -> None:
 def link_scans(data: str, folder: pathlib.Path) -> str:
     """Links to all that the folder of a data set holds but its clicks; the data set that this is.
 
-    Raises:
-      OSError: the system has no links.
+    Where the system has no links, copies.
     """
     kind, _, place = data.partition(":")
     root = ROOMS_ROOT / (place or DEFAULT_SIZE) if kind == "rooms" else pathlib.Path(place)
@@ -81,8 +80,8 @@ def link_scans(data: str, folder: pathlib.Path) -> str:
     for path in root.expanduser().iterdir():
         if path.name.startswith(".") or path.name == CLICKS_FILE:
             continue
-        if not (folder / path.name).is_symlink():
-            os.symlink(path.absolute(), folder / path.name)
+        if not (folder / path.name).exists():
+            _link(path.absolute(), folder / path.name)
     return f"{'scannet' if kind == 'rooms' else kind}:{folder}"
 
 
@@ -225,6 +224,14 @@ def _offered(store: SceneStore, scene: str) -> Array:
     centers, radius = weak.centers.astype(np.float64), store.manifest.settings.sphere_radius
     kept = filled_balls(voxels, centers, radius).centers
     return np.flatnonzero((centers[:, None] == kept[None]).all(axis=2).any(axis=1))
+
+
+def _link(path: pathlib.Path, place: pathlib.Path) -> None:
+    try:
+        place.symlink_to(path, target_is_directory=path.is_dir())
+    except OSError:  # Windows links for administrators alone
+        copy = shutil.copytree if path.is_dir() else shutil.copy2
+        copy(path, place)
 
 
 def _half(count: int) -> int:
