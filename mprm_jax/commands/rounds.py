@@ -51,6 +51,7 @@ examples:
   mprm tag --ask runs/rounds-scans/round-2/network
   mprm rounds --export runs/cls-scans-quick/pseudo_labels --workdir runs/rounds-scans"""
 
+BALL_TAGS = "subcloud"  # of `data.labels`: exports of older versions do not note what they are of
 NOTE = "round.json"  # in the folder of a round: with which evidence it was made
 
 
@@ -80,7 +81,8 @@ def main() -> None:
     first, last = _plan(root, evidence, args.rounds)
     for number in range(first, last + 2):
         _claim(root / f"round-{number}", evidence)
-        for job in _jobs(vars(args), store, root, number, trains=number <= last):
+        how = vars(args) | {"labels": evidence["export"].get("labels", BALL_TAGS)}
+        for job in _jobs(how, store, root, number, trains=number <= last):
             if not job.result.exists():
                 print(f"[round {number}] {job.title}", flush=True)
                 run_job(job)
@@ -199,6 +201,8 @@ def _jobs(
         yield Job(title, command("export", *flags), folder / "scores.json", True)
     labels = folder / "labels"
     flags = ("--export", str(scores), "--output", str(labels), "--kernels", args["kernels"], *at)
+    if not any(info.has_colors for info in store.manifest.scenes.values()):
+        flags += ("--color-width", "0")
     yield Job("smoothing", command("refine", *flags, "--json"), folder / "labels.json", True)
     if trains:
         network = folder / "network"
@@ -206,7 +210,7 @@ def _jobs(
         flags += ("--data", f"store:{store.path}", "--preset", args["preset"], *devices)
         if number > 1 and not args["anew"]:
             flags += ("--start-from", str(before))
-        flags += ("--set", *_data_settings(store), *args["set"])
+        flags += ("--set", f"data.labels={args['labels']}", *_data_settings(store), *args["set"])
         yield Job("training", command("train", *flags), network / "results.json", False)
 
 

@@ -15,7 +15,7 @@ import pytest
 import runs
 from fake_source import FakeSource, box_room
 
-from mprm_jax.labeling.refining import RefineSettings, refine_run
+from mprm_jax.labeling.refining import refine_run, with_kernels
 from mprm_jax.prediction.evaluating import evaluate_network
 from mprm_jax.store.exports import Export
 from mprm_jax.store.prepare import prepare
@@ -242,7 +242,7 @@ def test_two_hosts_refine_to_the_numbers_of_one(alone, tmp_path):
     options = ("--export", export, "--output", tmp_path / "pair", "--json")
     first, second = pair(script("refine_pseudo_labels", *options), cwd=tmp_path)
     assert not second.stdout
-    settings = RefineSettings()
+    settings = with_kernels("normals")
     how = {"store": None, "settings": settings, "tune_scenes": 0, "picture": False}
     report = refine_run(export, output=tmp_path / "one", **how)
     ours, theirs = json.loads(first.stdout), json.loads(json.dumps(report.values))

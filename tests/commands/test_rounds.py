@@ -63,10 +63,11 @@ def test_rounds_of_another_export_are_one_line(tmp_path):
 
 def test_a_round_goes_on_from_the_weights_of_the_one_before_unless_told_not_to(tmp_path):
     settings = StoreSettings(0.08, 2.0, "ends", colors="none", tags="archive:somewhere")
-    manifest = argparse.Namespace(settings=settings)
+    colorless = argparse.Namespace(has_colors=False)
+    manifest = argparse.Namespace(settings=settings, scenes={"train/a": colorless})
     store = argparse.Namespace(path=tmp_path / "store", manifest=manifest)
     args = {"export": tmp_path / "labels", "kernels": "normals", "preset": "tiny", "set": []}
-    args |= {"devices": 1, "anew": False}
+    args |= {"devices": 1, "anew": False, "labels": "scene"}
 
     def training(number, **changes):
         jobs = list(rounds._jobs(args | changes, store, tmp_path, number, trains=True))
@@ -79,9 +80,12 @@ def test_a_round_goes_on_from_the_weights_of_the_one_before_unless_told_not_to(t
     start = command[command.index("--start-from") + 1]
     assert start == str(tmp_path / "round-1" / "network")
     # A store that is named by itself has to be asked for with its settings.
-    assert command[command.index("--set") + 1 :] == ("data.voxel_size=0.08", "data.colors=none")
+    assert command[command.index("--set") + 1 :] == (
+        *("data.labels=scene", "data.voxel_size=0.08", "data.colors=none"),
+    )
     (smoothing,) = rounds._jobs(args, store, tmp_path, 1, trains=False)
     assert smoothing.result == tmp_path / "round-1" / "labels.json"
+    assert smoothing.command[-3:] == ("--color-width", "0", "--json")
 
 
 @pytest.fixture
