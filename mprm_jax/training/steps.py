@@ -24,9 +24,7 @@ class TrainState(NamedTuple):
     params: Any
     batch_stats: Any
     opt_state: Any
-    averages: (
-        Any  # of params and batch_stats over the steps, as `variables`; {} without `optim.ema`
-    )
+    averages: Any  # over the steps, of params and batch_stats; {} without `optim.ema`
 
     @property
     def variables(self) -> dict[str, Any]:
