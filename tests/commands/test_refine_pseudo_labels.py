@@ -9,7 +9,7 @@ from label_exports import pseudo_labels, write_export
 from prepared import CONFIG, make_store
 
 from mprm_jax.commands import refine
-from mprm_jax.labeling.refining import RefineSettings
+from mprm_jax.labeling.refining import with_kernels
 from mprm_jax.store.exports import Export
 from mprm_jax.store.prepare import prepare
 
@@ -89,7 +89,7 @@ def test_scans_without_colors(error, tmp_path):
     scans = FakeSource(tmp_path / "scans", {"train/a": box_room()._replace(colors=None)})
     store = prepare(scans, tmp_path / "store", CONFIG.data, workers=0).store
     export = write_export(tmp_path / "bare", store, pseudo_labels(store), settings=MINING)
-    assert "no colors, which one kernel compares; refine by position alone" in error(export)
+    assert "no colors, which some kernels compare; leave them out with" in error(export)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,11 @@ def test_wrong_arguments(error, labels, arguments, named):
 
 
 def test_help_names_the_defaults():
-    shown, settings = " ".join(refine.make_parser().format_help().split()), RefineSettings()
+    shown = " ".join(refine.make_parser().format_help().split())
+    settings, released = with_kernels("normals"), with_kernels("released")
     for name in refine.HELP:
         flag = shown.index(f"--{name.replace('_', '-')} ", shown.index("the CRF:"))
         told = shown[flag:].partition("(default: ")[2].partition(")")[0]
-        assert told == str(getattr(settings, name))
+        usual, _, other = told.partition("; released: ")
+        assert float(usual) == getattr(settings, name) if usual[0].isdigit() else usual == "allowed"
+        assert not other or float(other) == getattr(released, name) != getattr(settings, name)
