@@ -19,7 +19,7 @@ def test_the_room_has_its_points_on_sides_of_boxes(tmp_path):
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_the_page_is_measured(tmp_path):
     tag_page.write_room(tmp_path, 20000)
-    row = tag_page.measure(tmp_path, 20000, seconds=0.5)
+    row = tag_page.measure(tmp_path, 20000, seconds=2.0)
     assert row["shown_points"] == 20000
     assert 0 < row["reading_s"] < row["first_picture_s"] <= row["all_points_s"]
     assert row["frames_per_s_turning"] > 0 and row["server_mb"] > 0
