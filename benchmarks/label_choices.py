@@ -6,7 +6,7 @@ made with `--beside` or without, also with several powers of the mean probabilit
 
     python benchmarks/label_choices.py --mined runs/cls-rooms-quick-quick/pseudo_labels \\
         --predicted runs/rounds-rooms-quick-quick/round-1/network/pseudo_labels \\
-        --every 8 --output benchmarks/results/label_choices.json
+        --output benchmarks/results/label_choices.json
 """
 
 import argparse
@@ -67,12 +67,12 @@ def main() -> None:
         "--predicted", type=pathlib.Path, nargs="*", default=[], help="exports of networks"
     )
     parser.add_argument("--store", type=pathlib.Path, help="prepared scenes, if they moved")
-    parser.add_argument("--every", type=int, default=8, help="scene that is looked at (default: 8)")
+    parser.add_argument("--every", type=int, default=4, help="which scene is looked at (default: 4)")
     parser.add_argument("--output", type=pathlib.Path, help="JSON report")
     args = parser.parse_args()
     rows = []
     for row in choices(args):
-        rows.append(print_row(rounded(row, 2)))
+        rows.append(print_row(rounded(row)))
         write_report(args.output, rows)
 
 
