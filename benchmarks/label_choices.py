@@ -67,7 +67,7 @@ def main() -> None:
         "--predicted", type=pathlib.Path, nargs="*", default=[], help="exports of networks"
     )
     parser.add_argument("--store", type=pathlib.Path, help="prepared scenes, if they moved")
-    parser.add_argument("--every", type=int, default=4, help="which scene is looked at (default: 4)")
+    parser.add_argument("--every", type=int, default=4, help="one scene of so many (default: 4)")
     parser.add_argument("--output", type=pathlib.Path, help="JSON report")
     args = parser.parse_args()
     rows = []
