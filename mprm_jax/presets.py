@@ -73,8 +73,6 @@ def quick(stage: str = "cls") -> Config:
             # rooms:quick has 1240 in as many epochs; a few scans would have a fraction of them.
             min_steps=1200,
         ),
-        # Half of the time would go into finding neighbors anew in every epoch.
-        augment=AugmentConfig(grid="fixed"),
         # Three more votes of moved balls make the scores less noisy.
         mining=MiningConfig(votes=4),
         log=LogConfig(every_steps=20, save_minutes=2.0, eval_epochs=4),
@@ -91,6 +89,8 @@ def quick(stage: str = "cls") -> Config:
         model=ModelConfig(
             first_features=32, deformable=False, dropout=0.0, head_bias=True, height=True
         ),
+        # Half of the time would go into finding neighbors anew in every epoch.
+        augment=AugmentConfig(grid="fixed"),
         # rooms:quick has 3800 steps in 6 epochs.
         optim=dataclasses.replace(config.optim, learning_rate=3e-3, epochs=6, min_steps=3600),
         # Two covers, so that their neighbors are found in two epochs and kept for the others.
