@@ -33,7 +33,7 @@ HELP = {
     "position_width": ("METERS", "reach of the kernel on position"),
     "position_weight": ("X", "weight of it"),
     "pair_width": ("METERS", "reach of the kernel on position and color"),
-    "color_width": ("X", "its reach in colors of [0, 1]; 0: look at positions alone"),
+    "color_width": ("X", "its reach in colors of [0, 1]; 0: no kernel looks at colors"),
     "pair_weight": ("X", "weight of it"),
     "normal_width": ("X", "reach of the next two in normals; 0: look at none"),
     "surface_width": ("METERS", "reach of the kernel on position and normal"),
