@@ -8,6 +8,8 @@ from typing import NamedTuple
 from mprm_jax.errors import UserError
 from mprm_jax.writing import write_whole
 
+STANDARD_ERROR = 2  # file descriptor
+
 
 class Job(NamedTuple):
     """One command."""
@@ -24,13 +26,13 @@ def command(name: str, *flags: str) -> tuple[str, ...]:
 
 
 def run_job(job: Job) -> None:
-    """Runs a command; its progress and errors go to the terminal.
+    """Runs a command; what it says goes to the standard error, but for JSON that is kept.
 
     Raises:
       ValueError: it failed.
     """
     job.result.parent.mkdir(parents=True, exist_ok=True)
-    output = subprocess.PIPE if job.prints else None
+    output = subprocess.PIPE if job.prints else STANDARD_ERROR
     finished = subprocess.run(job.command, stdout=output, text=True)
     if finished.returncode:
         raise UserError(

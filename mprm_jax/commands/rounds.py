@@ -84,7 +84,7 @@ def main() -> None:
         how = vars(args) | {"labels": evidence["export"].get("labels", BALL_TAGS)}
         for job in _jobs(how, store, root, number, trains=number <= last):
             if not job.result.exists():
-                print(f"[round {number}] {job.title}", flush=True)
+                logger.info("[round %d] %s", number, job.title)
                 run_job(job)
     print_report(_report(root, last), as_json=args.json)
 

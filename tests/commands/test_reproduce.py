@@ -142,6 +142,13 @@ def test_a_job_keeps_what_its_command_prints(tmp_path):
     assert json.loads((tmp_path / "new" / "a.json").read_text()) == {"a": 1}
 
 
+def test_what_a_job_says_does_not_mix_with_the_json_of_the_command_that_runs_it(tmp_path, capfd):
+    noisy = (sys.executable, "-c", f"print('learning'); open({str(tmp_path / 'a.json')!r}, 'w')")
+    run_job(Job("says", noisy, tmp_path / "a.json", False))
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "learning\n")
+
+
 def test_a_failed_job_is_named_and_leaves_no_result(tmp_path):
     job = Job("breaks", (sys.executable, "-c", "raise SystemExit(3)"), tmp_path / "a.json", True)
     with pytest.raises(ValueError, match="breaks failed with status 3"):
