@@ -64,8 +64,8 @@ class Balls:
         return len(self.scene_of)
 
     def keep(self, gigabytes: float) -> None:
-        """Keeps pyramids that will be used again, each process up to so much."""
-        self._kept = Kept(gigabytes)
+        """Keeps pyramids, each process up to so much; none if no epoch uses them again."""
+        self._kept = Kept(gigabytes if self._has_fixed_grid else 0)
 
     @property
     def passes(self) -> Sequence[Array]:

@@ -35,9 +35,7 @@ class BareBatch:
     clouds: Array  # [T_0] int32, place of the row's ball in the bucket; B on padding
     colors: Array  # [T_0, 3] uint8
     balls: Array  # [B] int32, the ball at a place: its random motion depends on it
-    mixed: (
-        Array  # [B] int32, the cloud of a ball: its own place, or that of the one it is laid over
-    )
+    mixed: Array  # [B] int32, cloud of a ball: its own place, or that of the ball it is laid over
     epoch: Array  # [1] int32, of the random motion; AT_REST for none
     cloud_labels: Array  # as of `Batch`
     point_labels: Array  # as of `Batch`

@@ -13,6 +13,7 @@ from mprm_jax.commands.commandline import (
     add_store_flag,
     check_devices,
     print_report,
+    resolve_config,
 )
 from mprm_jax.commands.jobs import Job, command, run_job
 from mprm_jax.config import DataConfig
@@ -60,6 +61,7 @@ def main() -> None:
     check_devices(args.devices)
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds}: give 1 or more.")
+    resolve_config(args, "seg")  # wrong settings end here, not after the first smoothing
     # Not at the top, as in all commands: --help answers at once.
     from mprm_jax.labeling.candidates import with_evidence_now
     from mprm_jax.store.datasets import place_of_results

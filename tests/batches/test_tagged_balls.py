@@ -193,6 +193,16 @@ def test_a_mixed_cloud_has_the_points_and_features_of_both_balls_each_moved_by_i
     assert np.any((neighbors[:first] >= first) & (neighbors[:first] < len(points)))
 
 
+def test_nothing_is_kept_that_no_epoch_uses_again(store, subclouds, monkeypatch):
+    moving = TaggedBalls(store, "train", CONFIG)
+    moving.keep(1.0)
+    reads = []
+    monkeypatch.setattr(moving, "read", lambda index: reads.append(index) or subclouds.read(index))
+    for epoch in (None, None, 3):
+        moving.cloud([2], SPEC, epoch)
+    assert reads == [2, 2, 2]
+
+
 def test_a_ball_larger_than_the_bucket_is_thinned_to_it(store, subclouds):
     small = TaggedBalls(store, "train", override(CONFIG, ["pyramid.bucket_points=60"]))
     largest = int(np.argmax(subclouds.num_points))

@@ -139,6 +139,7 @@ def test_a_chain_of_rounds_leaves_labels_and_grows_with_clicks(source, tmp_path,
     [
         (["--rounds", 0], "--rounds 0: give 1 or more."),
         (["--devices", 0], "--devices 0: give 1 or more"),
+        (["--set", "optim.epoch=2"], "--set optim.epoch: unknown setting; did you mean"),
         ([], "no export.json, so no complete export"),
     ],
 )
