@@ -70,17 +70,18 @@ def make_parser(description: str, epilog: str = "") -> Parser:
         metavar="DIR",
         help="where prepared scenes are kept (default: prepared/<data set and settings>)",
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help="change settings, e.g. --set optim.learning_rate=5e-3 model.paths=plain;\n"
+    add_settings_flag(
+        parser,
+        "change settings, e.g. --set optim.learning_rate=5e-3 model.paths=plain;\n"
         "--set help explains all of them: meaning, unit, choices, value in each preset;\n"
         f"--set help SECTION those of a section ({', '.join(section_names())})",
     )
     return parser
+
+
+def add_settings_flag(parser: TakesFlags, text: str, metavar: str = "SECTION.FIELD=VALUE") -> None:
+    """The flag that changes single settings."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar=metavar, help=text)
 
 
 def make_run_parser(description: str, epilog: str, stage: str) -> Parser:

@@ -8,6 +8,7 @@ from mprm_jax.commands.commandline import (
     add_devices_flag,
     add_hosts_flags,
     add_json_flag,
+    add_settings_flag,
     add_store_flag,
     check_devices,
     make_run_parser,
@@ -117,7 +118,5 @@ def make_parser() -> Parser:
         help="stage seg: probabilities are divided by this power of their mean, so that rare\n"
         "classes do not vanish (default: 0.75; 0.25 if the loss weighed classes)",
     )
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=MINING_HELP
-    )
+    add_settings_flag(parser, MINING_HELP, "NAME=VALUE")
     return parser

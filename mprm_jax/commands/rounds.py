@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mprm_jax.commands.commandline import (
     Parser,
     add_json_flag,
+    add_settings_flag,
     add_store_flag,
     check_devices,
     print_report,
@@ -127,13 +128,8 @@ def make_parser() -> Parser:
         help="each network starts with random weights, not with those of the round before",
     )
     parser.add_argument("--devices", type=int, help="as in mprm train")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help="settings of all networks, as in mprm train --stage seg",
+    add_settings_flag(
+        parser, "settings of all networks, as in mprm train --stage seg; help explains them"
     )
     add_json_flag(parser, "what each round came to")
     return parser
