@@ -223,9 +223,10 @@ class _Board:
     """Scalars for TensorBoard in `directory`; what is there from `first_step` on is hidden.
 
     `SummaryWriter` writes in a thread of its own. On a full disk that thread ends, its traceback
-    comes between our lines, and who fills its queue waits for ever. So the queue has no end here,
-    and what ended the thread is raised by the next call. In names of scalars, TensorBoard shows
-    blanks and the like as "_".
+    comes between our lines, and who fills its queue waits for ever: so does the end of Python, if
+    more than a pipe holds is in the queue then. So the queue has no end here, what ended the thread
+    is raised by the next call, and every call ends on the disk. In names of scalars, TensorBoard
+    shows blanks and the like as "_".
     """
 
     def __init__(self, directory: pathlib.Path, first_step: int):
@@ -252,6 +253,7 @@ class _Board:
             self._require_thread()
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
+            self._writer.flush()
 
     def close(self) -> None:
         """Writes what is left."""
