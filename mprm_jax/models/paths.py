@@ -80,7 +80,8 @@ class PointAttention(nn.Module):
             block = UnaryBlock(width, *norm, name=name)
             return block(features, clouds < self.num_clouds, train=train)
 
-        return spatial_attention(dense("queries"), dense("keys"), dense("values"), clouds)
+        rows = dense("queries"), dense("keys"), dense("values")
+        return spatial_attention(*rows, clouds, self.num_clouds)
 
 
 class Head(nn.Module):

@@ -10,8 +10,11 @@ SIZES = (4, 0, 6)  # points of the clouds; two rows of padding follow
 CLOUDS = np.repeat([0, 1, 2, 3], [*SIZES, 2]).astype(np.int32)
 VALID = CLOUDS < 3
 
-spatial = jax.jit(spatial_attention)
-channel = jax.jit(channel_attention, static_argnums=2)
+spatial = jax.jit(spatial_attention, static_argnums=4, static_argnames="block_rows")
+channel = jax.jit(channel_attention, static_argnums=2, static_argnames="block_rows")
+
+# One block per cloud; several of different numbers, the last not full; one row each.
+BLOCKS = (128, 4, 1)
 
 
 @pytest.fixture
@@ -21,12 +24,15 @@ def rows():
     return [rng.normal(size=(len(CLOUDS), width)).astype(np.float32) for width in (4, 4, 5)]
 
 
-def attend(rows, clouds=CLOUDS, num_clouds=3):
-    return spatial(*rows, clouds), channel(rows[2], clouds, num_clouds)
+def attend(rows, clouds=CLOUDS, num_clouds=3, block_rows=4):
+    layout = {"block_rows": block_rows}
+    by_point = spatial(*rows, clouds, num_clouds, **layout)
+    return by_point, channel(rows[2], clouds, num_clouds, **layout)
 
 
-def test_matches_the_naive_loop(rows):
-    by_point, by_channel = attend(rows)
+@pytest.mark.parametrize("block_rows", BLOCKS)
+def test_matches_the_naive_loop(rows, block_rows):
+    by_point, by_channel = attend(rows, block_rows=block_rows)
     for cloud, size in enumerate(SIZES):
         queries, keys, values = (x[cloud == CLOUDS] for x in rows)
         mask = np.ones(size, bool)
@@ -66,9 +72,8 @@ def test_a_bucket_of_padding_gives_finite_values_and_gradients(rows):
     padding = np.full_like(CLOUDS, 3)
 
     def total(rows):
-        return (
-            spatial_attention(*rows, padding).sum() + channel_attention(rows[2], padding, 3).sum()
-        )
+        by_channel = channel_attention(rows[2], padding, 3)
+        return spatial_attention(*rows, padding, 3).sum() + by_channel.sum()
 
     results = jax.value_and_grad(total)(rows)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(results))
@@ -79,13 +84,26 @@ def test_repeating_a_cloud_does_not_sharpen_channel_attention(rows):
     np.testing.assert_allclose(twice[: len(CLOUDS)], channel(rows[2], CLOUDS, 3), atol=1e-6)
 
 
-def test_gradients(rows):
+def test_padding_gets_zero(rows):
+    for result in attend(rows):
+        assert not np.any(result[~VALID])
+
+
+def test_large_energies_do_not_overflow(rows):
+    sharp = [100 * rows[0], 100 * rows[1], rows[2]]
+    points = [x[CLOUDS == 0] for x in sharp]
+    expected = reference.spatial_attention(*points, np.ones(4, bool))
+    np.testing.assert_allclose(attend(sharp)[0][CLOUDS == 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("block_rows", BLOCKS)
+def test_gradients(rows, block_rows):
     def run(*rows):
-        return spatial(*rows, CLOUDS)
+        return spatial(*rows, CLOUDS, 3, block_rows=block_rows)
 
     check_grads(run, tuple(rows), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
 
     def run(values):
-        return channel(values, CLOUDS, 3)
+        return channel(values, CLOUDS, 3, block_rows=block_rows)
 
     check_grads(run, (rows[2],), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
