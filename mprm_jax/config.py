@@ -211,12 +211,6 @@ class AugmentConfig(_Checked):
     drop_color: float = setting(
         0.0, "probability with which training sets the colors of a whole ball to 0", PROBABILITY
     )
-    shift_color: float = setting(
-        0.0,
-        "training changes the contrast of a whole ball by up to this share, and each color channel "
-        "by up to this share of its range",
-        PROBABILITY,
-    )
     mix: float = setting(
         0.0,
         "probability with which training lays two balls of a bucket over one another as one cloud; "

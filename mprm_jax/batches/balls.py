@@ -7,8 +7,8 @@ import numpy as np
 
 from mprm_jax.batches.kept import Kept
 from mprm_jax.batches.packing import Cloud
-from mprm_jax.config import AugmentConfig, Config
-from mprm_jax.geometry.augmentation import change_colors, jitter, random_transform
+from mprm_jax.config import Config
+from mprm_jax.geometry.augmentation import jitter, random_transform
 from mprm_jax.geometry.balls import ball_rows
 from mprm_jax.geometry.pyramid import CloudPyramid, PyramidSpec, build_pyramid, coarsen
 from mprm_jax.store.scenes import VoxelClouds
@@ -127,25 +127,21 @@ class Balls:
         return BarePoints(points, colors), self.labels_of(index, rows)
 
     def cloud(
-        self,
-        members: Sequence[int],
-        spec: PyramidSpec,
-        epoch: int | None,
-        augment: AugmentConfig | None = None,
+        self, members: Sequence[int], spec: PyramidSpec, epoch: int | None, drop_color: float = 0.0
     ) -> Cloud:
         """Balls laid over one another, with pyramid and features; a training epoch moves each.
 
         Args:
           members: the balls, mostly one.
           epoch: None leaves the points where they are.
-          augment: as of `seen_colors`.
+          drop_color: as of `seen_colors`.
         """
         parts = [self._with_pyramid(index, spec, epoch) for index in members]
         balls = [
             Ball(
                 ball.rows,
                 pyramid.points[0],
-                self.seen_colors(ball.colors, index, epoch, augment),
+                self.seen_colors(ball.colors, index, epoch, drop_color),
             )
             for index, (ball, pyramid) in zip(members, parts, strict=True)
         ]
@@ -189,19 +185,17 @@ class Balls:
         short = (tuple(map(_short, lists)) for lists in pyramid[1:])
         return ball, CloudPyramid(pyramid.points, *short)
 
-    def seen_colors(
-        self, colors: Array, index: int, epoch: int | None, augment: AugmentConfig | None
-    ) -> Array:
-        """Colors of a ball as a training epoch changes them; a function as `moved` is.
+    def seen_colors(self, colors: Array, index: int, epoch: int | None, drop_color: float) -> Array:
+        """Colors of a ball, or 0 in place of all of them; a function as `moved` is.
 
         Args:
-          epoch: None keeps the colors.
-          augment: None keeps them, too.
+          epoch: of training; None keeps the colors.
+          drop_color: probability of 0.
         """
-        if epoch is None or augment is None:
+        if epoch is None or drop_color == 0:
             return colors
         rng = np.random.default_rng((self.config.seed, 6, epoch, index))
-        return change_colors(colors, rng, augment)
+        return np.zeros_like(colors) if rng.uniform() < drop_color else colors
 
     def _features(self, ball: Ball) -> Array:
         """1, red, green, blue, and the height above the ball's lowest point if asked for."""

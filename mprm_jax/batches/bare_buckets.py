@@ -72,7 +72,7 @@ class BareBucketBuilder:
                     raise UserError(f"{len(balls)} balls do not fit a bucket; calibrate again.")
                 batch.points[start:end] = ball.points
                 batch.colors[start:end] = self._balls.seen_colors(
-                    ball.colors, index, epoch, self.recipe.augment
+                    ball.colors, index, epoch, self.recipe.augment.drop_color
                 )
                 batch.clouds[start:end] = number
                 batch.point_labels[start:end] = labels

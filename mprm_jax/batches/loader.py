@@ -48,7 +48,7 @@ class BucketBuilder:
 
     def _clouds(self, bucket: list[int], epoch: int | None) -> list[Cloud]:
         return [
-            self.balls.cloud(balls, self.spec, epoch, self._augment)
+            self.balls.cloud(balls, self.spec, epoch, self._augment.drop_color)
             for balls in mixed(bucket, self._augment.mix, self._seed, epoch)
         ]
 

@@ -1,7 +1,7 @@
-"""Draws what training changes of a ball at random: its motion, and its colors."""
+"""Draws the random motion of a ball during training."""
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from mprm_jax.config import AugmentConfig
 from mprm_jax.types import Array
@@ -31,18 +31,3 @@ def jitter(
         return points
     noise = rng.standard_normal(points.shape, np.float32)
     return points + np.float32(config.noise) * noise
-
-
-def change_colors(
-    colors: UInt8[Array, "N 3"], rng: np.random.Generator, config: AugmentConfig
-) -> UInt8[Array, "N 3"]:
-    """Colors of a ball with another contrast and each channel shifted, or 0 in place of all."""
-    if config.drop_color > 0 and rng.uniform() < config.drop_color:
-        return np.zeros_like(colors)
-    if config.shift_color == 0:
-        return colors
-    contrast = 1 + rng.uniform(-config.shift_color, config.shift_color)
-    shift = 255 * rng.uniform(-config.shift_color, config.shift_color, size=3)
-    middle = 255 / 2
-    changed = contrast * (colors - middle) + middle + shift[None]
-    return np.clip(np.round(changed), 0, 255).astype(np.uint8)

@@ -191,7 +191,7 @@ def scene_sums(
 
 def _as_asked(config: Config) -> Config:
     """The config without what training alone does: also balls that move are seen as they are."""
-    augment = dataclasses.replace(config.augment, drop_color=0.0, shift_color=0.0, mix=0.0)
+    augment = dataclasses.replace(config.augment, drop_color=0.0, mix=0.0)
     return dataclasses.replace(config, augment=augment)
 
 

@@ -7,7 +7,6 @@ import pytest
 from prepared import CONFIG, make_store
 
 from mprm_jax.batches.tagged_balls import TaggedBalls
-from mprm_jax.config import AugmentConfig
 from mprm_jax.geometry.pyramid import PyramidSpec
 from mprm_jax.overrides import override
 
@@ -148,18 +147,14 @@ def test_keeping_pyramids_changes_nothing(fixed, store, monkeypatch):
     assert reads == [2]
 
 
-def dropping(share):
-    return AugmentConfig(drop_color=share)
-
-
 def colors_of(subclouds, index, epoch, drop_color):
-    return subclouds.cloud([index], SPEC, epoch, dropping(drop_color)).features[:, 1:4]
+    return subclouds.cloud([index], SPEC, epoch, drop_color).features[:, 1:4]
 
 
 def test_colors_of_some_balls_are_dropped_as_a_whole_and_nothing_else(subclouds):
     found = {}
     for epoch in range(20):
-        kept, some = (subclouds.cloud([2], SPEC, epoch, dropping(share)) for share in (0.0, 0.5))
+        kept, some = (subclouds.cloud([2], SPEC, epoch, share) for share in (0.0, 0.5))
         np.testing.assert_array_equal(some.pyramid.points[0], kept.pyramid.points[0])
         np.testing.assert_array_equal(some.features[:, 0], 1)
         seen = some.features[:, 1:4]
@@ -170,7 +165,7 @@ def test_colors_of_some_balls_are_dropped_as_a_whole_and_nothing_else(subclouds)
 def test_as_many_balls_lose_their_colors_as_asked_for(subclouds):
     colors = np.ones((1, 3), np.uint8)
     balls = [(index, epoch) for index in range(40) for epoch in range(50)]
-    kept = [subclouds.seen_colors(colors, *ball, dropping(0.2)).any() for ball in balls]
+    kept = [subclouds.seen_colors(colors, *ball, 0.2).any() for ball in balls]
     assert 0.76 < np.mean(kept) < 0.84  # 2000 draws, four deviations
 
 

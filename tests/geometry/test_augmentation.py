@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mprm_jax.config import AugmentConfig
-from mprm_jax.geometry.augmentation import change_colors, jitter, random_transform
+from mprm_jax.geometry.augmentation import jitter, random_transform
 
 STILL = AugmentConfig(rotate=False, min_scale=1.0, max_scale=1.0, flip_x=False, noise=0.0)
 POINTS = np.random.default_rng(0).uniform(-2, 2, (50, 3)).astype(np.float32)
@@ -93,36 +93,3 @@ def test_equal_generators_give_equal_motions():
 
 def test_points_stay_float32():
     assert jitter(moved(rotate=True), np.random.default_rng(6), AugmentConfig()).dtype == np.float32
-
-
-def recolored(colors, num=200, **settings):
-    config = dataclasses.replace(STILL, **settings)
-    return [change_colors(colors, np.random.default_rng(i), config) for i in range(num)]
-
-
-def test_colors_stay_by_default():
-    colors = np.arange(30, dtype=np.uint8).reshape(10, 3)
-    (found,) = recolored(colors, 1)
-    assert found is colors
-
-
-def test_colors_move_within_their_range_channel_by_channel():
-    grays = np.full((2, 3), 127, np.uint8)
-    found = np.stack(recolored(grays, shift_color=0.2))
-    assert np.all(found[:, 0] == found[:, 1])  # of one ball alike
-    moves = found[:, 0].astype(int) - 127
-    assert np.all(np.abs(moves) <= 52)  # 0.2 * 255, rounded
-    assert np.all(moves.min(axis=0) < -45) and np.all(moves.max(axis=0) > 45)
-    assert np.abs(np.corrcoef(moves.T) - np.eye(3)).max() < 0.3  # 200 draws, four deviations
-
-
-def test_contrast_spreads_colors_about_the_middle():
-    pair = np.array([[97, 97, 97], [157, 157, 157]], np.uint8)
-    spreads = [int(found[1, 0]) - int(found[0, 0]) for found in recolored(pair, shift_color=0.2)]
-    assert 47 <= min(spreads) < 50 and 70 < max(spreads) <= 73  # 60 by 0.8 to 1.2, rounded
-
-
-def test_shifted_colors_do_not_wrap_around():
-    ends = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
-    for found in recolored(ends, shift_color=0.2):
-        assert np.all(found[0] < 80) and np.all(found[1] > 175)

@@ -137,9 +137,7 @@ def test_moved_balls_that_are_asked_about_keep_their_colors_and_are_not_mixed(st
     config = trained(store, "host")
     balls = CoveringBalls(StoredClouds(store, "train", ["dense"]), len(CLASSES), config, 1)
     groups = [np.arange(len(balls))]
-    dropping = override(
-        config, ["augment.drop_color=1", "augment.shift_color=0.5", "augment.mix=1"]
-    )
+    dropping = override(config, ["augment.drop_color=1", "augment.mix=1"])
     found, expected = (dict(answers_of(balls, x, groups, epoch=3)) for x in (dropping, config))
     for index, rows in found.items():
         np.testing.assert_array_equal(rows, expected[index])
