@@ -14,6 +14,8 @@ from mprm_jax.store.scenes import CloudArrays, LooseClouds
 from mprm_jax.types import Array
 
 NUM_CLASSES = 20
+_NUM_BOXES, _NOISE = 25, 0.005  # meters, of a depth camera nearby
+_POINTS_A_VOXEL = 3
 _TAGGED_SHARE = 0.18  # of the classes of a ball; the time of a step does not depend on it
 
 
@@ -31,7 +33,7 @@ def read_clouds(
 
     Args:
       path: `.npz` with `points` [N, 3] in meters and `colors` [N, 3], bytes or in [0, 1].
-      rooms: size of Rooms, which says how fine scans are.
+      rooms: size of Rooms, which says how fine scans are; or "boxes", made in no time.
       voxel_size: meters.
 
     Raises:
@@ -39,9 +41,31 @@ def read_clouds(
     """
     if path is not None:
         return LooseClouds({path.stem: _voxels(*_read(path), voxel_size)}, str(path))
+    if rooms == "boxes":
+        surfaces = [box_room(np.random.default_rng(index), voxel_size) for index in range(num_scenes)]
+        return LooseClouds(
+            {f"boxes{i}": _voxels(*surface, voxel_size) for i, surface in enumerate(surfaces)}, rooms
+        )
     scans = [scan_scene(rooms, 0, index) for index in range(num_scenes)]
     clouds = [_voxels(scan.points, scan.colors, voxel_size) for scan in scans]
     return LooseClouds({f"room{i}": cloud for i, cloud in enumerate(clouds)}, "rooms")
+
+
+def box_room(rng: np.random.Generator, voxel_size: float) -> tuple[Array, Array]:
+    """Points and colors of the faces of a room and of boxes in it, as dense as voxels need."""
+    room = np.array([8.0, 6.0, 2.7])
+    sizes = rng.uniform(0.3, 1.2, (_NUM_BOXES, 3))
+    corners = rng.uniform(0, room - sizes)
+    corners[:, 2] = 0
+    points, colors = [], []
+    for corner, size in zip([np.zeros(3), *corners], [room, *sizes], strict=True):
+        for axis in range(3):
+            area = np.prod(np.delete(size, axis))
+            found = rng.uniform(0, size, (2 * int(_POINTS_A_VOXEL * area / voxel_size**2), 3))
+            found[:, axis] = size[axis] * rng.integers(0, 2, len(found))
+            points.append(corner + found + rng.normal(0, _NOISE, found.shape))
+            colors.append(np.broadcast_to(rng.integers(0, 256, 3), found.shape))
+    return np.concatenate(points), np.concatenate(colors).astype(np.uint8)
 
 
 def training_balls(clouds: LooseClouds, config: Config) -> BenchmarkBalls:

@@ -89,18 +89,19 @@ def ladder_jobs(setting: Setting, seed: int, epochs: int) -> list[Job]:
         flags = ("--export", str(folder / f"intersection-{seed}"), "--kernels", kernels)
         flags += ("--output", str(setting.root / place), "--json")
         jobs.append(printing_job(setting, f"CRF {place}", "refine", flags, f"{place}.json"))
-    for name in (*WRITTEN, *KERNELS):
-        labels = str(folder / f"{name}-{seed}")
-        jobs += segmentation_jobs(setting, f"ladder/seg-{name}-{seed}", labels, seed)
+    # The ends of the ladder first: they say how much there is to gain.
+    jobs += segmentation_jobs(setting, f"seg/truth-{seed}", "truth", seed)
     rounds = folder / f"rounds-{seed}"
     jobs.append(_rounds(setting, seed, mined, setting.store, rounds, f"rounds-{seed}", 2))
     for number, name in ((1, "candidates"), (2, "round2")):
         network = rounds / f"round-{number}" / "network"
         jobs.append(evaluation_job(setting, network, f"ladder/seg-{name}-{seed}"))
     jobs += _with_clicks(setting, seed, mined, rounds)
+    for name in (*WRITTEN, *KERNELS):
+        labels = str(folder / f"{name}-{seed}")
+        jobs += segmentation_jobs(setting, f"ladder/seg-{name}-{seed}", labels, seed)
     best = {"round2": rounds / "round-2" / "labels"}
     best["clicks"] = folder / f"clicks-{seed}" / "round-2" / "labels"
-    truth = segmentation_jobs(setting, f"seg/truth-{seed}", "truth", seed)
     longer = (f"optim.epochs={LONGER * epochs}",)
     for name, labels in best.items():
         store = folder / f"clicked-{seed}" / "prepared" if name == "clicks" else None
@@ -111,11 +112,7 @@ def ladder_jobs(setting: Setting, seed: int, epochs: int) -> list[Job]:
         )
         place = f"ladder/long-{name}-{seed}"
         jobs += segmentation_jobs(of_store, place, str(labels), seed, longer)
-    jobs += [
-        *truth,
-        *segmentation_jobs(setting, f"ladder/long-truth-{seed}", "truth", seed, longer),
-    ]
-    return jobs
+    return [*jobs, *segmentation_jobs(setting, f"ladder/long-truth-{seed}", "truth", seed, longer)]
 
 
 def _with_clicks(
