@@ -19,10 +19,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8}
-FREE = frozenset(
-    ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all")
-    + ("partition-id", "replica-id", "opt-barrier", "iota")
-)
+FREE = {
+    *("parameter", "constant", "iota", "tuple", "get-tuple-element", "bitcast"),
+    *("after-all", "opt-barrier", "partition-id", "replica-id"),
+}
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
 _TAKES = ("gather", "dynamic-slice")
 _NO_MODULE = re.compile(r"^(while|body|cond|closed_call|branch_\d.*|.*[(,>].*)$")
@@ -95,7 +95,10 @@ class Program:
         """Costs of each module, the largest first."""
         found: dict[str, Costs] = collections.defaultdict(Costs)
         for instruction, times, within in self._running(self._entry, 1):
-            costs = times * self._bytes(instruction, within), times * self._flop(instruction, within)
+            costs = (
+                times * self._bytes(instruction, within),
+                times * self._flop(instruction, within),
+            )
             found[instruction.module].add(*costs, times)
         return dict(sorted(found.items(), key=lambda item: -item[1].bytes))
 
@@ -143,7 +146,9 @@ class Program:
             return 2 * operands[1].num_bytes
         if instruction.opcode == "fusion":
             body = self._computations[instruction.called("calls")]
-            return instruction.num_bytes + sum(_read(number, body) for number in range(len(operands)))
+            return instruction.num_bytes + sum(
+                _read(number, body) for number in range(len(operands))
+            )
         return instruction.num_bytes + sum(x.num_bytes for x in operands)
 
     def _flop(self, instruction: Instruction, within: Mapping[str, Instruction]) -> float:
@@ -167,10 +172,7 @@ class Program:
 def _parse(name: str, text: str) -> Instruction:
     shape, rest = _split_shape(text)
     opcode, _, rest = rest.partition("(")
-    depth, end = 1, 0
-    while depth and end < len(rest):
-        depth += {"(": 1, ")": -1}.get(rest[end], 0)
-        end += 1
+    end = _closing(rest, 0)
     operands = re.findall(r"%([\w.\-]+)", rest[: end - 1])
     shapes = [
         (kind, tuple(int(axis) for axis in axes.split(",") if axis), layout)
@@ -185,12 +187,17 @@ def _split_shape(text: str) -> tuple[str, str]:
     if not text.startswith("("):
         shape, _, rest = text.partition(" ")
         return shape, rest
-    depth = 0
-    for end, letter in enumerate(text):
-        depth += {"(": 1, ")": -1}.get(letter, 0)
-        if not depth:
-            break
-    return text[: end + 1], text[end + 2 :]
+    end = _closing(text, 1)
+    return text[:end], text[end + 1 :]
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the parenthesis that is open at `start` has been closed."""
+    depth, end = 1, start
+    while depth:
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        end += 1
+    return end
 
 
 def _num_bytes(kind: str, axes: tuple[int, ...], layout: str) -> int:

@@ -42,9 +42,12 @@ def read_clouds(
     if path is not None:
         return LooseClouds({path.stem: _voxels(*_read(path), voxel_size)}, str(path))
     if rooms == "boxes":
-        surfaces = [box_room(np.random.default_rng(index), voxel_size) for index in range(num_scenes)]
+        surfaces = [
+            box_room(np.random.default_rng(index), voxel_size) for index in range(num_scenes)
+        ]
         return LooseClouds(
-            {f"boxes{i}": _voxels(*surface, voxel_size) for i, surface in enumerate(surfaces)}, rooms
+            {f"boxes{i}": _voxels(*surface, voxel_size) for i, surface in enumerate(surfaces)},
+            rooms,
         )
     scans = [scan_scene(rooms, 0, index) for index in range(num_scenes)]
     clouds = [_voxels(scan.points, scan.colors, voxel_size) for scan in scans]
