@@ -7,6 +7,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
+import optax
 from step_clouds import BenchmarkBalls, read_clouds, sized_balls, training_balls
 
 from mprm_jax.batches.bare_buckets import BareBatch
@@ -44,6 +45,7 @@ class Case(NamedTuple):
     balls: BenchmarkBalls
     members: list[list[int]]  # balls of each device's bucket
     local: Batch | BareBatch  # buckets on the host
+    optimizer: optax.GradientTransformation
     step: Any  # jitted; consumes the state
     state: TrainState
     bucket: Batch | BareBatch  # on the devices
@@ -134,6 +136,7 @@ def make_case(spec: CaseSpec) -> Case:
         balls,
         members,
         local,
+        optimizer,
         step,
         replicate(state, mesh),
         shard_batch(local, mesh),

@@ -28,11 +28,12 @@ from processes import (
     write_report,
 )
 from step import prepare_process
-from step_cases import Case, CaseSpec, add_data_flags, make_case, read_spec, spec_of
+from step_cases import CaseSpec, add_data_flags, make_case, read_spec, spec_of
 
 from mprm_jax.config import Config
 from mprm_jax.geometry.kernel_points import KERNEL_RADIUS, unit_kernel
 from mprm_jax.training.parallel import replicate
+from mprm_jax.types import Array, Batch
 
 PEER = pathlib.Path(__file__).parent / "peers" / "torch_step.py"
 HEAP = {  # of glibc, as `keep_heap` sets them for us
@@ -117,7 +118,7 @@ def work(spec: CaseSpec, folder: pathlib.Path, repeats: int) -> dict:
     case = make_case(spec)
     params = perturbed(case.state.params)
     state = case.state._replace(params=replicate(params, case.bucket.features.sharding.mesh))
-    store(case, params, folder / "inputs.npz")
+    np.savez(folder / "inputs.npz", **peer_arrays(case.local, case.config, params))
     compiled = case.step.lower(state, case.bucket).compile()
     state, metrics = compiled(state, case.bucket)
     first = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -161,27 +162,27 @@ def peer_settings(config: Config) -> dict:
     }
 
 
-def store(case: Case, params: dict, path: pathlib.Path) -> None:
-    """Writes one bucket without its padding, and the weights by name."""
-    pyramid, places = case.local.pyramid, case.local.pyramid.num_clouds
+def peer_arrays(batch: Batch, config: Config, params: dict) -> dict[str, Array]:
+    """One bucket without its padding, and the weights by name."""
+    pyramid, places = batch.pyramid, batch.pyramid.num_clouds
     sizes = [int(np.sum(clouds < places)) for clouds in pyramid.clouds]
 
     def rows(lists, level: int, into: int):
         return np.minimum(lists[: sizes[level]], sizes[into]).astype(np.int32)
 
-    arrays = {"kernel": unit_kernel(case.config.model.num_kernel_points)}
+    arrays = {"kernel": unit_kernel(config.model.num_kernel_points)}
     for i, size in enumerate(sizes):
         arrays[f"points_{i}"] = pyramid.points[i][:size]
         arrays[f"neighbors_{i}"] = rows(pyramid.neighbors[i], i, i)
         if i + 1 < len(sizes):
             arrays[f"pools_{i}"] = rows(pyramid.pools[i], i + 1, i)
-    real = case.local.pyramid.real
-    arrays["features"] = case.local.features[: sizes[0]]
+    real = pyramid.real
+    arrays["features"] = batch.features[: sizes[0]]
     arrays["top_sizes"] = np.bincount(pyramid.clouds[-1], minlength=places)[:places][real]
-    arrays["labels"] = case.local.cloud_labels[real]
+    arrays["labels"] = batch.cloud_labels[real]
     for key, value in jax.tree_util.tree_leaves_with_path(params):
         arrays["parameter/" + "/".join(part.key for part in key)] = np.asarray(value)
-    np.savez(path, **arrays)
+    return arrays
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python benchmarks/peers/torch_step.py inputs.npz SETTINGS_JSON REPEATS
 
 Needs PyTorch and NumPy only. Prints one JSON object: losses of the first step, times, memory.
+`benchmarks/accelerator.py` calls `measure` for the device that is there.
 """
 
 import json
@@ -23,30 +24,47 @@ STATUS, CLEAR = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clea
 
 def main() -> None:
     path, settings, repeats = sys.argv[1:]
-    arrays = dict(np.load(path))
+    print(json.dumps(measure(dict(np.load(path)), json.loads(settings), int(repeats))))
+
+
+def measure(
+    arrays: dict, settings: dict, repeats: int, device: str = "cpu", *, bfloat16: bool = False
+) -> dict:
+    """Losses of the first step, the median time of later ones, and the peak memory.
+
+    Args:
+      arrays: of an archive of `step_peer.store`.
+      bfloat16: products by autocast.
+    """
+    torch.set_default_device(device)
     parameters = {
         name.removeprefix("parameter/"): torch.tensor(x, requires_grad=True)
         for name, x in arrays.items()
         if name.startswith("parameter/")
     }
-    values = json.loads(settings)
-    values["paths"] = tuple(values["paths"])
+    values = settings | {"paths": tuple(settings["paths"])}
     network = Mprm(parameters, torch.tensor(arrays["kernel"]), Settings(**values))
     clouds, optimizer = read_clouds(arrays), make_optimizer(parameters)
-    first = step(network, clouds, optimizer)
+    narrow = torch.autocast(device, torch.bfloat16, enabled=bfloat16)
+    first = step(network, clouds, optimizer, narrow)
     first["norm/gradient"] = float(
         torch.sqrt(sum(x.grad.square().sum() for x in parameters.values()))
     )
     first = {name: float(value) for name, value in first.items()}
-    step(network, clouds, optimizer)
+    step(network, clouds, optimizer, narrow)
     restart_peak()
     times = []
-    for _ in range(int(repeats)):
+    for _ in range(repeats):
         start = time.perf_counter()
-        float(step(network, clouds, optimizer)["loss"])
+        float(step(network, clouds, optimizer, narrow)["loss"])  # waits for the device
         times.append(time.perf_counter() - start)
-    result = {"first": first, "seconds": statistics.median(times), "peak_mb": peak_memory_mb()}
-    print(json.dumps(result | {"torch": torch.__version__, "threads": torch.get_num_threads()}))
+    return {
+        "first": first,
+        "seconds": statistics.median(times),
+        "peak_mb": peak_memory_mb(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def read_clouds(arrays: dict) -> Clouds:
@@ -74,10 +92,13 @@ def make_optimizer(parameters: dict[str, torch.Tensor]) -> torch.optim.SGD:
     return torch.optim.SGD(groups, lr=LEARNING_RATE, momentum=MOMENTUM)
 
 
-def step(network: Mprm, clouds: Clouds, optimizer: torch.optim.SGD) -> dict[str, torch.Tensor]:
+def step(
+    network: Mprm, clouds: Clouds, optimizer: torch.optim.SGD, narrow: torch.autocast
+) -> dict[str, torch.Tensor]:
     """One step; all losses, detached."""
     optimizer.zero_grad(set_to_none=True)
-    means, sown = network.losses(clouds)
+    with narrow:
+        means, sown = network.losses(clouds)
     loss = sum(means.values()) + OFFSET_LOSS * sum(sown.values())
     loss.backward()
     for value in network.p.values():

@@ -48,6 +48,14 @@ def _warn_of_slow_gradients() -> None:
         )
 
 
+def host_device() -> jax.Device:
+    """A device of this host's CPU; one of the accelerator's where JAX may not use the CPU."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names others only
+        return jax.local_devices()[0]
+
+
 def make_mesh(devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
     """A one-axis mesh over `devices`, by default all devices of all hosts, host by host."""
     devices = devices or choose_devices(None)
