@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int, Int32
 
 from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array
+
+_SLOTS = 4  # of a list, looked at together
 
 
 @jax.custom_vjp
@@ -20,7 +22,7 @@ def neighbor_max(features: Float[Array, "N C"], pools: Int32[Array, "M P"]) -> F
     Returns:
       Zero where a list is empty.
     """
-    return _largest(features, pools)[0]
+    return _filled(_largest(features, pools)[0])
 
 
 def cloud_mean(
@@ -82,31 +84,48 @@ def nearest_upsample(
 
 def _largest(
     features: Float[Array, "N C"], pools: Int32[Array, "M P"]
-) -> tuple[Float[Array, "M C"], Int32[Array, "M C"]]:
-    """The maxima, and the rows they are of; N where a list is empty."""
+) -> tuple[Float[Array, "M C"], Int[Array, "M C"]]:
+    """The maxima, -inf where a list is empty, and the slots that they are in."""
+    lists, num_slots = pools.T, pools.shape[1]
+    # Of one byte where that holds them: they are read and written as often as the maxima.
+    slot_type = jnp.int8 if num_slots <= jnp.iinfo(jnp.int8).max else jnp.int32
 
-    def look(best: tuple[Array, Array], slot: Array) -> tuple[tuple[Array, Array], None]:
+    def look(best: tuple[Array, Array], rows: Array, first: Array) -> tuple[Array, Array]:
         largest, winners = best
-        values = gather_rows(features, slot, fill=-jnp.inf)
-        wins = values > largest
-        return (jnp.where(wins, values, largest), jnp.where(wins, slot[:, None], winners)), None
+        for number, slot in enumerate(rows):
+            values = gather_rows(features, slot, fill=-jnp.inf)
+            wins = values > largest
+            largest = jnp.where(wins, values, largest)
+            winners = jnp.where(wins, (first + number).astype(slot_type), winners)
+        return largest, winners
 
-    # Slot by slot: all of them at once take P times the memory, and on a CPU several times as long.
-    first = gather_rows(features, pools[:, 0], fill=-jnp.inf)
-    winners = jnp.broadcast_to(pools[:, :1], first.shape)
-    (largest, winners), _ = jax.lax.scan(look, (first, winners), pools[:, 1:].T)
-    return jnp.where(winners < len(features), largest, 0.0), winners
+    # A few slots at a time: all of them at once take P times the memory, and on a CPU several times
+    # as long; one at a time reads and writes the maxima as often as the features.
+    lowest = jnp.full_like(features, -jnp.inf, shape=(len(pools), features.shape[1]))
+    best = look((lowest, jnp.zeros(lowest.shape, slot_type)), lists[:_SLOTS], jnp.int32(0))
+    firsts = jnp.arange(_SLOTS, num_slots - _SLOTS + 1, _SLOTS, dtype=jnp.int32)
+    end = _SLOTS * (len(firsts) + 1)
+    chunks = lists[_SLOTS:end].reshape(len(firsts), _SLOTS, len(pools))
+    best, _ = jax.lax.scan(lambda best, chunk: (look(best, *chunk), None), best, (chunks, firsts))
+    return look(best, lists[end:], jnp.int32(end))
 
 
-def _neighbor_max_forward(features: Array, pools: Array) -> tuple[Array, tuple[Array, Array]]:
+def _filled(largest: Float[Array, "M C"]) -> Float[Array, "M C"]:
+    # By value, so that without a gradient nobody needs the slots.
+    return jnp.where(jnp.isneginf(largest), 0.0, largest)
+
+
+def _neighbor_max_forward(features: Array, pools: Array) -> tuple[Array, tuple[Array, ...]]:
     largest, winners = _largest(features, pools)
-    return largest, (winners, features)
+    return _filled(largest), (winners, pools, features)
 
 
-def _neighbor_max_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, None]:
-    winners, features = saved
+def _neighbor_max_backward(saved: tuple[Array, ...], grad: Array) -> tuple[Array, None]:
+    winners, pools, features = saved
+    # Of an empty list the shadow index, which drops what is added to it.
+    rows = jnp.take_along_axis(pools, winners.astype(jnp.int32), axis=1)
     sums = jnp.zeros(features.shape, jnp.float32)
-    sums = sums.at[winners, jnp.arange(features.shape[1])[None]].add(grad, mode="drop")
+    sums = sums.at[rows, jnp.arange(features.shape[1])[None]].add(grad, mode="drop")
     return sums.astype(grad.dtype), None
 
 

@@ -38,6 +38,35 @@ def test_neighbor_max_gradient(features):
     check_grads(run, (features,), order=1, modes=["rev"], rtol=1e-2)
 
 
+def gradient(features, pools, weights):
+    return jax.grad(lambda x: jax.numpy.sum(weights * neighbor_max(x, pools)))(features)
+
+
+# Lists are read a few slots at a time; numbers of slots above 127 need more than a byte.
+@pytest.mark.parametrize("num_slots", [1, 2, 4, 5, 8, 11, 127, 128, 200])
+def test_neighbor_max_of_lists_of_any_length(features, num_slots):
+    rng = np.random.default_rng(num_slots)
+    pools = rng.integers(0, len(features) + 1, (6, num_slots)).astype(np.int32)
+    pools[0] = len(features)
+    pools[1, :-1] = len(features)  # the last slot alone
+    expected = reference.neighbor_max(features, pools).astype(np.float32)
+    np.testing.assert_array_equal(neighbor_max(features, pools), expected)
+    weights = rng.normal(size=expected.shape).astype(np.float32)
+    wanted = np.zeros(features.shape, np.float32)
+    for row, slots in enumerate(pools):
+        for channel in range(features.shape[1]):
+            found = slots[slots < len(features)]
+            if len(found):
+                wanted[found[np.argmax(features[found, channel])], channel] += weights[row, channel]
+    np.testing.assert_allclose(gradient(features, pools, weights), wanted, rtol=1e-6)
+
+
+def test_of_equal_neighbors_the_first_of_the_list_gets_the_gradient():
+    equal, order = np.ones((9, 1), np.float32), np.array([[9, 4, 8, 0, 1, 2, 3, 5, 6]], np.int32)
+    found = gradient(equal, order, np.ones((1, 1), np.float32))
+    np.testing.assert_array_equal(np.flatnonzero(found), [4])
+
+
 def test_cloud_means_match_the_naive_loop(features):
     expected = reference.cloud_mean(features, CLOUDS, 4)
     np.testing.assert_allclose(mean(features, CLOUDS, 4), expected, rtol=1e-6)
