@@ -295,7 +295,8 @@ def peer(bench: Bench) -> Iterator[dict]:
         )
         yield {
             "device": device,
-            "dtype": "bfloat16 by autocast" if bfloat16 else "float32, TF32 products",
+            "dtype": "bfloat16 by autocast" if bfloat16 else "float32",
+            "tf32": device == "cuda" and not bfloat16,
             "torch": found["torch"],
             "points": case.points,
             "ms": 1000 * found["seconds"],

@@ -13,7 +13,7 @@ import json
 import pathlib
 import re
 
-from processes import mprm, print_row, write_report
+from processes import mprm, print_row, rounded, write_report
 
 TRUTH = "truth"
 
@@ -47,7 +47,8 @@ def main() -> None:
         measure = found["measures"]["val"]
         row = {"recipe": recipe, "seed": seed, "target": target}
         row |= {name: measure[name] for name in ("miou_occurring", "accuracy", "num_occurring")}
-        rows.append(print_row(row | {"steps": found["step"], "minutes": found["seconds"] / 60}))
+        cost = {"steps": found["step"], "minutes": found["seconds"] / 60}
+        rows.append(print_row(rounded(row | cost)))
         write_report(args.output, rows)
 
 

@@ -107,7 +107,7 @@ class Mprm:
         if path == "channel":
             return self.p["channel/gate"] * torch.cat([_channels(x[rows]) for rows in clouds]) + x
         queries, keys, values = (
-            self._unary(f"{path}/attention/{part}", x) for part in ("queries", "keys", "values")
+            self._asked(f"{path}/attention/{part}", x) for part in ("queries", "keys", "values")
         )
         found = torch.cat(
             [(queries[rows] @ keys[rows].T).softmax(dim=1) @ values[rows] for rows in clouds]
@@ -115,6 +115,11 @@ class Mprm:
         if path == "pointwise":
             return torch.cat([x, found], dim=1)
         return self.p["spatial/gate"] * (found @ self.p["spatial/expand/kernel"]) + x
+
+    def _asked(self, name: str, x: Tensor) -> Tensor:
+        """A product alone, or with norm and activation: `model.attention_unary`."""
+        kernel = self.p.get(f"{name}/kernel")
+        return self._unary(name, x) if kernel is None else x @ kernel
 
     def _unary(self, name: str, x: Tensor) -> Tensor:
         x = x @ self.p[f"{name}/unary/kernel"]
