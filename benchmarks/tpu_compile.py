@@ -3,10 +3,10 @@
     pip install -e ".[tpu]"
     python benchmarks/tpu_compile.py --output benchmarks/results/tpu_compile.json
 
-Per topology, preset and program: compile time on this machine, memory of a chip, bytes and FLOP
-that it moves and computes for its bucket, exchanges between chips, and the least time that its bytes
-take at the chip's memory bandwidth. A topology such as v5e:16x16 is a pod of 256 chips. Compiling
-takes minutes for each; what the report has already is not compiled again.
+Per topology, preset and program: compile time on this machine, memory of a chip, bytes and FLOP of
+its bucket, exchanges between chips, and the least time that the bytes take at the chip's memory
+bandwidth. A topology such as v5e:16x16 is a pod of 256 chips. Compiling takes minutes for each; what
+the report has already is not compiled again.
 """
 
 import argparse
