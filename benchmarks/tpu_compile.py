@@ -5,7 +5,7 @@
 
 Per topology, preset and program: compile time on this machine, memory of a chip, bytes and FLOP of
 its bucket, exchanges between chips, and the least time that the bytes take at the chip's memory
-bandwidth. A topology such as v5e:16x16 is a pod of 256 chips. Compiling takes minutes for each; what
+bandwidth. A topology such as v5e:16x16 is a pod of 256 chips. Each compile takes minutes; what
 the report has already is not compiled again.
 """
 
