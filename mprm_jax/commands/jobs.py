@@ -1,14 +1,17 @@
 """Commands that run one after another; one whose JSON file exists is done, it writes that last."""
 
+import json
 import pathlib
 import subprocess
 import sys
+import time
 from typing import NamedTuple
 
 from mprm_jax.errors import UserError
 from mprm_jax.writing import write_whole
 
 STANDARD_ERROR = 2  # file descriptor
+DURATIONS_FILE = "durations.jsonl"  # lines of {"result": file, "seconds": s}, the newest last
 
 
 class Job(NamedTuple):
@@ -41,3 +44,25 @@ def run_job(job: Job) -> None:
         )
     if job.prints:
         write_whole(job.result, finished.stdout)
+
+
+def run_timed(job: Job, folder: pathlib.Path) -> None:
+    """Runs a command and notes in a folder above its result how long it took.
+
+    Of one that went on after an interruption, this is the last part.
+    """
+    start = time.perf_counter()
+    run_job(job)
+    seconds = round(time.perf_counter() - start, 1)
+    line = {"result": job.result.relative_to(folder).as_posix(), "seconds": seconds}
+    with (folder / DURATIONS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def durations(folder: pathlib.Path) -> dict[str, float]:
+    """Seconds that the job of each result took, as far as they were noted."""
+    path = folder / DURATIONS_FILE
+    if not path.exists():
+        return {}
+    found = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {line["result"]: line["seconds"] for line in found}

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from mprm_jax.commands.commandline import check_devices, make_parser, resolve_config
-from mprm_jax.commands.jobs import Job, run_job
+from mprm_jax.commands.jobs import Job, run_timed
 from mprm_jax.commands.reproduction.jobs import (
     GROUPS,
     Setting,
@@ -91,7 +91,7 @@ def main() -> None:
         for job in own:
             if not job.result.exists() and not failed.is_set():
                 print(f"[{jobs.index(job) + 1}/{len(jobs)}] {job.title}", flush=True)
-                run_job(job)
+                run_timed(job, root)
                 report()
 
     shared = [job for job in jobs if all(job in own for own in by_seed)]

@@ -8,7 +8,7 @@ import pytest
 from prepared import make_store
 
 from mprm_jax.commands import reproduce
-from mprm_jax.commands.jobs import Job, run_job
+from mprm_jax.commands.jobs import DURATIONS_FILE, Job, durations, run_job, run_timed
 from mprm_jax.commands.reproduction import report
 from mprm_jax.commands.reproduction.jobs import (
     FUSIONS,
@@ -18,7 +18,7 @@ from mprm_jax.commands.reproduction.jobs import (
     is_report_of,
     make_jobs,
 )
-from mprm_jax.commands.reproduction.ladder import ladder_jobs
+from mprm_jax.commands.reproduction.ladder import COST, ladder_jobs
 from mprm_jax.commands.reproduction.render import (
     Heading,
     Picture,
@@ -147,6 +147,30 @@ def test_what_a_job_says_does_not_mix_with_the_json_of_the_command_that_runs_it(
     run_job(Job("says", noisy, tmp_path / "a.json", False))
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "learning\n")
+
+
+def test_how_long_a_job_took_is_noted(tmp_path):
+    assert durations(tmp_path) == {}
+    nap = (sys.executable, "-c", "import time; time.sleep(0.2); print(1)")
+    for _ in range(2):
+        run_timed(Job("naps", nap, tmp_path / "new" / "a.json", True), tmp_path)
+    assert durations(tmp_path).keys() == {"new/a.json"}
+    assert durations(tmp_path)["new/a.json"] >= 0.2
+
+
+def test_the_cost_of_the_ladder_is_of_seeds_that_have_all_of_it(tmp_path):
+    jobs = {job.result for job in ladder_jobs(setting_of(tmp_path), 0, epochs=2)}
+    files = [file.format(seed=0) for of_part in COST.values() for file in of_part]
+    assert {tmp_path / file for file in files} <= jobs
+    lines = [{"result": file, "seconds": 60.0} for file in files if "clicks-0-20" not in file]
+    (tmp_path / DURATIONS_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    put(tmp_path, "cls/MPRM-subcloud-0/results.json", {"classes": ["wall"], "measures": {}})
+    table = [x for x in ladder_table(Results(tmp_path, [0])) if isinstance(x, Table)][-1]
+    minutes = dict(table.rows)
+    assert minutes["CRF that sees normals"] == "1.0 (1 seed)"
+    assert [what for what, found in minutes.items() if not found] == [
+        what for what in COST if "clicks" in what
+    ]
 
 
 def test_a_failed_job_is_named_and_leaves_no_result(tmp_path):
@@ -315,7 +339,7 @@ class Seeds:
     def __init__(self, breaks_at=""):
         self.done, self._breaks_at = [], breaks_at
 
-    def __call__(self, job):
+    def __call__(self, job, folder):
         if self._breaks_at and self._breaks_at in job.title:
             raise ValueError(f"{job.title} failed")
         self.done.append(job.title)
@@ -330,7 +354,7 @@ def seeds(monkeypatch):
 
     def work(breaks_at=""):
         stand_in = Seeds(breaks_at)
-        monkeypatch.setattr(reproduce, "run_job", stand_in)
+        monkeypatch.setattr(reproduce, "run_timed", stand_in)
         return stand_in
 
     return work

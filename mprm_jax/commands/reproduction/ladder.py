@@ -70,6 +70,19 @@ LONG = {
     rung: f"ladder/long-{rung.replace(' ', '')}-{{seed}}.json" for rung in ("round 2", "clicks")
 }
 LONG_TRUTH = "ladder/long-truth-{seed}.json"
+# Results of the commands that an ingredient takes.
+COST = {
+    "mining, four votes a ball": ("ladder/intersection-{seed}.json",),
+    "CRF as released": ("ladder/crf-{seed}.json",),
+    "CRF that sees normals": ("ladder/normals-{seed}.json",),
+    "one network": ("seg/truth-{seed}/results.json",),
+    "two rounds: two CRFs, two networks, the scores between": ("ladder/rounds-{seed}.json",),
+    f"{ALL_CLICKS} clicks: asking and preparing twice, two CRFs, two networks": tuple(
+        f"ladder/clicks-{{seed}}-{step}.json"
+        for step in (FIRST_CLICKS, "round1", ALL_CLICKS, "round2")
+    ),
+    f"one network, {LONGER} times the steps": ("ladder/long-truth-{seed}/results.json",),
+}
 
 
 def ladder_jobs(setting: Setting, seed: int, epochs: int) -> list[Job]:

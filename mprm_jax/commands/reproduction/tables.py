@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from mprm_jax.commands.jobs import durations
 from mprm_jax.commands.reproduction.jobs import (
     CALIBRATIONS,
     FUSIONS,
@@ -14,7 +15,7 @@ from mprm_jax.commands.reproduction.jobs import (
     TAGS,
     TARGETS,
 )
-from mprm_jax.commands.reproduction.ladder import LADDER, LONG, LONG_TRUTH, LONGER, TRUTH
+from mprm_jax.commands.reproduction.ladder import COST, LADDER, LONG, LONG_TRUTH, LONGER, TRUTH
 from mprm_jax.commands.reproduction.render import ABSENT, Block, Heading, Table, Text
 from mprm_jax.errors import UserError
 
@@ -253,6 +254,7 @@ def ladder_table(results: Results) -> list[Block]:
         Table(columns, rows),
         *_long_table(results),
         *_ladder_classes(results),
+        *_ladder_cost(results),
     ]
 
 
@@ -278,6 +280,21 @@ def _ladder_classes(results: Results) -> list[Block]:
         rows.append([name, *cells])
     columns = ["IoU on val, without tags", *(rung.name for rung in LADDER[3:])]
     return [Heading("Networks of the ladder, by class", 3), Table(columns, rows)]
+
+
+def _ladder_cost(results: Results) -> list[Block]:
+    """Minutes of the commands behind each ingredient."""
+    seconds = durations(results.root)
+    rows = []
+    for meaning, files in COST.items():
+        found = [
+            sum(seconds[file] for file in of_seed) / 60
+            for seed in results.seeds
+            if (of_seed := {file.format(seed=seed) for file in files}) <= seconds.keys()
+        ]
+        rows.append([meaning, over_seeds(found)])
+    columns = ["what", "minutes"]
+    return [Heading("Minutes of each ingredient", 3), Table(columns, rows)]
 
 
 def _share(found: Sequence[float], full: Sequence[float]) -> str:
