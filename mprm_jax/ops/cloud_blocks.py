@@ -44,6 +44,7 @@ def cloud_blocks(clouds: Int32[Array, " T"], num_clouds: int, size: int) -> Clou
       clouds: cloud of the row, in any order; `num_clouds` on padding.
       size: S, rows of a block.
     """
+    clouds = jnp.asarray(clouds)  # NumPy's cannot be read at traced places
     num_rows = len(clouds)
     num_blocks = num_rows // size + num_clouds
     order = jnp.argsort(clouds).astype(jnp.int32)

@@ -56,3 +56,9 @@ def test_rows_come_back_where_they_were(sizes):
     expected = np.where((clouds < len(sizes))[:, None], values, 0)
     np.testing.assert_array_equal(blocks.collect(blocks.spread(values)), expected)
     assert np.count_nonzero(blocks.filled) == sum(sizes)
+
+
+def test_clouds_may_be_constants_of_a_program():
+    clouds = of_rows((5, 1, 8))
+    constant = jax.jit(lambda: cloud_blocks(clouds, 3, 4))()
+    np.testing.assert_equal(constant, arrange(clouds, 3, 4))
