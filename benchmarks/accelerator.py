@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from forms import deformable, pooling, rigid
+from machine_rates import machine_rates
 from processes import median_seconds, print_row, rounded, write_report
 from step_cases import Case, CaseSpec, make_case
 from step_clouds import box_room
@@ -40,7 +41,8 @@ from mprm_jax.crf.inference import build_kernels, infer
 from mprm_jax.crf.refinement import unary_energies
 from mprm_jax.crf.settings import RELEASED
 from mprm_jax.ops.attention import channel_attention, spatial_attention
-from mprm_jax.training.forecast import step_cost
+from mprm_jax.presets import PRESETS
+from mprm_jax.training.forecast import peak_bytes
 from mprm_jax.training.inputs import complete
 from mprm_jax.training.parallel import host_device, make_mesh, replicate, shard_batch
 from mprm_jax.training.stages import cls_stage
@@ -48,7 +50,7 @@ from mprm_jax.training.steps import make_predict_step, make_train_step
 from mprm_jax.types import Array
 
 _REPEATS = 10
-_COPIED, _PRODUCT_ROWS = 2**28, 8192  # bytes; of a square matrix
+_RATE_ROWS = 8192  # of a square matrix
 _CRF_CLASSES = 20
 _COSTLIEST = 10
 
@@ -85,9 +87,11 @@ class Bench:
 def main() -> None:
     begin = time.perf_counter()
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog="parts: " + "; ".join(PARTS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--preset", choices=PRESETS, default="paper")
     parser.add_argument("--rows", type=int, default=98304, help="of level 0 (default: 98304)")
     parser.add_argument("--bucket-rows", type=int, default=24576, help="of each bucket (24576)")
     parser.add_argument("--minutes", type=float, default=10.0, help="to end in (default: 10)")
@@ -119,8 +123,6 @@ def steps(bench: Bench, builder: str, dtype: str) -> Iterator[dict]:
     traced = time.perf_counter()
     compiled = lowered.compile()
     seconds = time.perf_counter() - traced
-    predicted = step_cost(case.step, case.state, case.bucket).peak_bytes
-    memory = compiled.memory_analysis()
     state = jax.tree.map(jnp.copy, case.state)  # a step consumes its own
     state, metrics = compiled(state, case.bucket)
     first = float(metrics["loss"])
@@ -143,8 +145,8 @@ def steps(bench: Bench, builder: str, dtype: str) -> Iterator[dict]:
         "make_s": made - start,
         "trace_s": traced - made,
         "compile_s": seconds,
-        "temporaries_mb": memory.temp_size_in_bytes / 1e6,
-        "predicted_peak_mb": predicted / 1e6,
+        "temporaries_mb": compiled.memory_analysis().temp_size_in_bytes / 1e6,
+        "predicted_peak_mb": peak_bytes(compiled) / 1e6,
         "device_peak_mb": stats.get("peak_bytes_in_use", 0) / 1e6 or None,
     }
     if bench.args.profile is not None and builder == "host" and dtype == "float32":
@@ -187,15 +189,15 @@ def forward(bench: Bench) -> Iterator[dict]:
 
 
 def rates(_: Bench) -> Iterator[dict]:
-    """What the device copies and multiplies in a second, from one size each."""
-    values = jnp.zeros(_COPIED // 4, jnp.float32)
-    seconds = timed(jax.jit(lambda x: x + 1).lower(values).compile(), values)["ms"] / 1000
-    yield {"operation": "copy", "gb_per_s": 2 * _COPIED / seconds / 1e9}
-    for dtype in (jnp.float32, jnp.bfloat16):
-        matrix = jnp.ones((_PRODUCT_ROWS, _PRODUCT_ROWS), dtype)
-        seconds = timed(jax.jit(jnp.matmul).lower(matrix, matrix).compile(), matrix, matrix)["ms"]
-        operation = f"product, {jnp.dtype(dtype).name}"
-        yield {"operation": operation, "tflop_per_s": 2 * _PRODUCT_ROWS**3 / seconds / 1e9}
+    """What the device copies and multiplies in a second."""
+    mesh = make_mesh(jax.local_devices()[:1])
+    for dtype in ("float32", "bfloat16"):
+        found = machine_rates(mesh, dtype, _RATE_ROWS)
+        yield {
+            "dtype": dtype,
+            "copy_gb_per_s": found.copy / 1e9,
+            "product_tflop_per_s": found.matmul / 1e12,
+        }
 
 
 def operations(bench: Bench) -> Iterator[dict]:
@@ -216,14 +218,15 @@ def operations(bench: Bench) -> Iterator[dict]:
         jnp.asarray(rng.normal(size=(rows, size)), jnp.float32) for size in (width, *[narrow] * 3)
     )
     clouds = pyramid.clouds[-1], pyramid.num_clouds
-    by_point = functools.partial(_attend, clouds=clouds)
+
+    def by_point(queries: Array, keys: Array, values: Array) -> Array:
+        return spatial_attention(queries, keys, values, *clouds)
+
+    def by_channel(x: Array) -> Array:
+        return channel_attention(x, *clouds)
+
     yield gradient_of(f"spatial attention, {rows} x {narrow}", by_point, *asked)
-    by_channel = functools.partial(lambda x, clouds: channel_attention(x, *clouds), clouds=clouds)
     yield gradient_of(f"channel attention, {rows} x {width}", by_channel, wide)
-
-
-def _attend(queries: Array, keys: Array, values: Array, clouds: tuple[Array, int]) -> Array:
-    return spatial_attention(queries, keys, values, *clouds)
 
 
 def gradient_of(name: str, function: Callable[..., Array], *arguments: Array) -> dict:

@@ -11,6 +11,7 @@ chips; see `tpu_compile.py` for whole machines.
 
 import argparse
 import collections
+import importlib.util
 import itertools
 import os
 import pathlib
@@ -49,6 +50,8 @@ def target_devices(target: str) -> list[jax.Device]:
     """Devices to compile for, which a TPU need not be there for."""
     if target == "cpu":
         return jax.local_devices(backend="cpu")
+    if importlib.util.find_spec("libtpu") is None:
+        raise SystemExit(f'{target}: no compiler for TPUs here; pip install -e ".[tpu]"')
     from jax.experimental import topologies
 
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask

@@ -22,11 +22,12 @@ class MachineRates(NamedTuple):
     matmul: float  # floating point operations per second
 
 
-def machine_rates(mesh: jax.sharding.Mesh, dtype: str) -> MachineRates:
+def machine_rates(mesh: jax.sharding.Mesh, dtype: str, rows: int | None = None) -> MachineRates:
     """The best of several calls, each large enough to show the rate.
 
     Args:
       dtype: of the factors of the product; sums run in float32.
+      rows: of the square matrices; None looks for the size, which compiles each.
     """
 
     def copy(x: Array) -> Array:
@@ -36,17 +37,19 @@ def machine_rates(mesh: jax.sharding.Mesh, dtype: str) -> MachineRates:
         return jnp.einsum("bij,bjk->bik", x, x, preferred_element_type=jnp.float32)
 
     size = jnp.dtype(dtype).itemsize
-    seconds, rows = _best(copy, mesh, dtype)
-    copied = 2 * size * mesh.size * rows**2 / seconds
-    seconds, rows = _best(product, mesh, dtype)
-    return MachineRates(copied, 2 * mesh.size * rows**3 / seconds)
+    seconds, side = _best(copy, mesh, dtype, rows)
+    copied = 2 * size * mesh.size * side**2 / seconds
+    seconds, side = _best(product, mesh, dtype, rows)
+    return MachineRates(copied, 2 * mesh.size * side**3 / seconds)
 
 
-def _best(function: Callable[[Array], Array], mesh: jax.sharding.Mesh, dtype: str):
+def _best(
+    function: Callable[[Array], Array], mesh: jax.sharding.Mesh, dtype: str, only: int | None
+) -> tuple[float, int]:
     """Fewest seconds of a call on one square matrix per device, and the rows of the matrix."""
     sharding = jax.NamedSharding(mesh, jax.P(DATA_AXIS))
     compiled = jax.jit(function, out_shardings=sharding)
-    rows = _SMALLEST
+    rows = only or _SMALLEST
     while True:
         x = jax.device_put(jnp.full((mesh.size, rows, rows), 0.5, dtype), sharding)
         jax.block_until_ready(compiled(x))
@@ -55,6 +58,6 @@ def _best(function: Callable[[Array], Array], mesh: jax.sharding.Mesh, dtype: st
             start = time.perf_counter()
             jax.block_until_ready(compiled(x))
             times.append(time.perf_counter() - start)
-        if min(times) > _LONG or rows == _LARGEST:
+        if only or min(times) > _LONG or rows == _LARGEST:
             return min(times), rows
         rows *= 2

@@ -26,7 +26,7 @@ FREE = {
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
 _TAKES = ("gather", "dynamic-slice")
 # Loops and calls, names with signs, and classes: "jvp(Mprm)", "mkh,mhc->mkc", "Mprm._scores".
-_NO_MODULE = re.compile(r"^(while|body|cond|closed_call|branch_\d.*|.*[(,>].*|[A-Z].*)$")
+_NO_MODULE = re.compile(r"^(while|body|cond|closed_call|shard_map|branch_\d.*|.*[(,>].*|[A-Z].*)$")
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*)$")

@@ -63,12 +63,12 @@ def lower(
 
 def _sized(config: Config) -> tuple[Config, BenchmarkBalls]:
     """The config with all static sizes, which do not depend on the number of devices."""
-    steps = config.pyramid.buckets_per_step
+    buckets = config.pyramid.buckets_per_step
     alone = _with_buckets(config, 1)
     clouds = read_clouds(None, "boxes", _SCENES, config.data.voxel_size)
     balls = training_balls(clouds, alone)
     alone = calibrate_candidates(calibrate(alone, balls), balls)
-    return _with_buckets(alone, steps), balls
+    return _with_buckets(alone, buckets), balls
 
 
 def _with_buckets(config: Config, count: int) -> Config:

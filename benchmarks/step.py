@@ -8,8 +8,8 @@ program there and is measured. One JSON line per case:
 
 `roofline_share` is the time that the program's bytes and operations would take at the rates
 measured in the same process, over the time it took; the bytes are those the compiler counts, so
-that data found in a cache count too, and of a loop (the maxima of strided shortcuts, slot by slot;
-the candidates of pyramids built on the device) only one pass.
+that data found in a cache count too, and of a loop (the maxima of strided shortcuts, the candidates
+of pyramids built on the device) only one pass.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from step_cases import Case, CaseSpec, add_data_flags, make_case, read_spec, spe
 
 from mprm_jax.batches.loader import make_builder
 from mprm_jax.machine import keep_heap
+from mprm_jax.training.forecast import peak_bytes
 from mprm_jax.training.parallel import make_mesh, use_cpu_cores
 
 NETWORKS = {"mprm": (), "pcam": ("model.paths=('plain',)",)}
@@ -182,12 +183,9 @@ def _described(spec: CaseSpec, case: Case) -> dict:
 
 def _memory(compiled, peak: float | None) -> dict:
     """Of the program on one device, of the device, and of the process while it steps."""
-    memory = compiled.memory_analysis()
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    held += memory.temp_size_in_bytes - memory.alias_size_in_bytes
     device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     return {
-        "program_mb": held / 1e6,
+        "program_mb": peak_bytes(compiled) / 1e6,
         "device_peak_mb": None if device is None else device / 1e6,
         "process_peak_mb": peak,
     }

@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from mprm_jax.errors import UserError
-from mprm_jax.writing import write_whole
+from mprm_jax.writing import explain_failed_write, write_whole
 
 STANDARD_ERROR = 2  # file descriptor
 DURATIONS_FILE = "durations.jsonl"  # lines of {"result": file, "seconds": s}, the newest last
@@ -55,14 +55,24 @@ def run_timed(job: Job, folder: pathlib.Path) -> None:
     run_job(job)
     seconds = round(time.perf_counter() - start, 1)
     line = {"result": job.result.relative_to(folder).as_posix(), "seconds": seconds}
-    with (folder / DURATIONS_FILE).open("a", encoding="utf-8") as file:
+    path = folder / DURATIONS_FILE
+    with explain_failed_write(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def durations(folder: pathlib.Path) -> dict[str, float]:
-    """Seconds that the job of each result took, as far as they were noted."""
+    """Seconds that the job of each result took, as far as they were noted.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
     path = folder / DURATIONS_FILE
     if not path.exists():
         return {}
-    found = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return {line["result"]: line["seconds"] for line in found}
+    try:
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {line["result"]: float(line["seconds"]) for line in found}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: damaged ({error}); delete it, the results themselves are elsewhere."
+        ) from None

@@ -1,7 +1,7 @@
 """Attention inside each cloud of a bucket: between its points, and between its channels.
 
 Both go over blocks of rows of one cloud each (`cloud_blocks`): no cloud sees another, none can be
-too large, and neither time nor memory grows with the number of clouds.
+too large, and a cloud more costs its own pairs of rows and at most one block of padding.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int32
 
 from mprm_jax.ops.cloud_blocks import CloudBlocks, cloud_blocks
+from mprm_jax.ops.pooling import cloud_sizes
 from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array
 
@@ -67,12 +68,14 @@ def channel_attention(
     blocks = cloud_blocks(clouds, num_clouds, block_rows)
     rows = blocks.spread(features)
     in_cloud = jnp.arange(num_clouds)[:, None] == blocks.clouds[None]
-    sizes = in_cloud @ jnp.sum(blocks.filled, axis=1, dtype=features.dtype)
+    sizes = jnp.maximum(cloud_sizes(clouds, num_clouds), 1.0)
     # Eq. 5 sums over points; the mean keeps the softmax from saturating in large clouds. Its
     # printed denominator lacks the exp. The released code normalizes over j and inverts the
     # similarity (mprm network_blocks_mprm.py, channel_attention); we follow the paper.
-    energy = jnp.einsum("bg,gji->bji", in_cloud, jnp.einsum("gsj,gsi->gji", rows, rows))
-    weights = jax.nn.softmax(energy / jnp.maximum(sizes, 1)[:, None, None], axis=2)
+    of_blocks = jnp.einsum("gsj,gsi->gji", rows, rows)
+    # A sum over the blocks of each cloud, of which accelerators must not round the terms.
+    energy = jnp.einsum("bg,gji->bji", in_cloud, of_blocks, precision=jax.lax.Precision.HIGHEST)
+    weights = jax.nn.softmax(energy / sizes[:, None, None], axis=2)
     return blocks.collect(jnp.einsum("gji,gsi->gsj", gather_rows(weights, blocks.clouds), rows))
 
 

@@ -34,11 +34,15 @@ def step_cost(step_fn: Callable[..., Any], *arguments: Any) -> StepCost:
       arguments: of the step, or their shapes with the shardings of the mesh.
     """
     start = time.perf_counter()
-    memory = step_fn.lower(*arguments).compile().memory_analysis()
-    seconds = time.perf_counter() - start
+    compiled = step_fn.lower(*arguments).compile()
+    return StepCost(peak_bytes(compiled), time.perf_counter() - start)
+
+
+def peak_bytes(compiled: jax.stages.Compiled) -> int:
+    """What a program holds of a device at most, as the compiler lays it out."""
+    memory = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    peak = held - memory.alias_size_in_bytes + memory.temp_size_in_bytes
-    return StepCost(peak, seconds)
+    return held - memory.alias_size_in_bytes + memory.temp_size_in_bytes
 
 
 @contextlib.contextmanager

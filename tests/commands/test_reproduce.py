@@ -158,6 +158,13 @@ def test_how_long_a_job_took_is_noted(tmp_path):
     assert durations(tmp_path)["new/a.json"] >= 0.2
 
 
+@pytest.mark.parametrize("text", ['{"resu', "[]\n", '{"result": "a.json"}\n'])
+def test_damaged_notes_of_durations_are_one_line(tmp_path, text):
+    (tmp_path / DURATIONS_FILE).write_text(text)
+    with pytest.raises(ValueError, match=r"durations\.jsonl: damaged .*; delete it"):
+        durations(tmp_path)
+
+
 def test_the_cost_of_the_ladder_is_of_seeds_that_have_all_of_it(tmp_path):
     jobs = {job.result for job in ladder_jobs(setting_of(tmp_path), 0, epochs=2)}
     files = [file.format(seed=0) for of_part in COST.values() for file in of_part]
