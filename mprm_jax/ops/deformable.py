@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int32
 
-from mprm_jax.ops.kpconv import mix, pairwise_sq_dist, weigh_neighbors
+from mprm_jax.ops.kpconv import mix, pairwise_sq_dist, relative_positions, weigh_neighbors
 from mprm_jax.ops.rows import gather_rows
 from mprm_jax.types import Array, Ratio
 
@@ -41,7 +41,7 @@ def deformable_kpconv(
 
     Source: Thomas et al. 2019, eqs. 4-5; mprm `kernels/convolution_ops.py`, KPConv_deform_ops.
     """
-    positions = gather_rows(supports, neighbors) - queries[:, None]
+    positions = relative_positions(queries, supports, neighbors)
     points = kernel_points[None] + offsets
     gathered = weigh_neighbors(points, positions, features, neighbors, extent)
     if modulations is not None:
@@ -76,14 +76,9 @@ def find_reach(
     Source: reading only neighbors in range follows KPConv (Thomas et al. 2019, released code).
     """
     points = jax.lax.stop_gradient(kernel_points[None] + offsets)
-    num_slots, found = neighbors.shape[1], neighbors < len(supports)
-    # By coordinate, slots last: what XLA on CPUs vectorizes.
-    deltas = [
-        (gather_rows(supports[:, axis], neighbors) - queries[:, axis, None])[:, None]
-        - points[:, :, axis, None]
-        for axis in range(3)
-    ]
-    sq_dist = jnp.where(found[:, None], sum(jnp.square(delta) for delta in deltas), jnp.inf)
+    num_slots = neighbors.shape[1]
+    # Slots last: what XLA on CPUs vectorizes.
+    sq_dist = pairwise_sq_dist(points, relative_positions(queries, supports, neighbors))
     slots = jnp.arange(num_slots, dtype=jnp.int32)
     reached = jnp.any(sq_dist < extent**2, axis=1)
     kept = jnp.sort(jnp.where(reached, slots[None], num_slots), axis=1)[:, :width]

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int32
 
-from mprm_jax.ops.rows import add_rows, gather_rows
+from mprm_jax.ops.rows import add_rows
 from mprm_jax.types import Array
+
+_FAR = 1e18  # meters; its square is still finite in float32
 
 
 def kpconv(
@@ -35,10 +37,30 @@ def kpconv(
 
     Source: Thomas et al. 2019, eqs. 1-3; mprm `kernels/convolution_ops.py`, KPConv_ops.
     """
-    positions = gather_rows(supports, neighbors) - queries[:, None]
+    positions = relative_positions(queries, supports, neighbors)
     # As many as the queries, and on the same devices.
     points = kernel_points[None] + jnp.zeros_like(queries)[:, None]
     return mix(weigh_neighbors(points, positions, features, neighbors, extent), weights)
+
+
+def relative_positions(
+    queries: Float[Array, "M 3"], supports: Float[Array, "N 3"], neighbors: Int32[Array, "M H"]
+) -> Float[Array, "M H 3"]:
+    """Neighbors relative to their query; an empty slot is further away than any kernel reaches.
+
+    Args:
+      queries: meters.
+      supports: meters, same frame as `queries`.
+      neighbors: into `supports`; N marks an empty slot.
+    """
+    # By coordinate, slots last: what XLA on CPUs vectorizes. A point for the empty slots, because
+    # a mask would be computed again for each pair of neighbor and kernel point.
+    moves = [
+        jnp.take(jnp.append(supports[:, axis], _FAR), neighbors, mode="clip")
+        - queries[:, axis, None]
+        for axis in range(3)
+    ]
+    return jnp.stack(moves, axis=-1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -56,7 +78,7 @@ def weigh_neighbors(
 
     Args:
       points: meters, kernel points of each query, relative to it.
-      positions: meters, neighbors relative to their query.
+      positions: meters, of `relative_positions`.
       neighbors: into `features`; N marks an empty slot.
       extent: meters, of `linear_influence`.
 
@@ -64,7 +86,7 @@ def weigh_neighbors(
       Of the type of the features.
     """
     influence = linear_influence(points, positions, extent).astype(features.dtype)
-    return _product("mkh,mhc->mkc", influence, gather_rows(features, neighbors))
+    return _product("mkh,mhc->mkc", influence, _read(features, neighbors))
 
 
 def _weigh_forward(
@@ -84,13 +106,18 @@ def _weigh_backward(
     # products over the middle axis of both operands, and at writing the longer axis last.
     influence = linear_influence(positions, points, extent)
     for_values = _product("mhk,mkc->mhc", influence.astype(grad.dtype), grad)
-    values = gather_rows(features, neighbors)
+    values = _read(features, neighbors)
     for_influence = _product("mkc,mhc->mhk", grad, values).astype(influence.dtype)
     for_points, for_positions = _pull(points, positions, influence, for_influence, extent)
     return for_points, for_positions, add_rows(for_values, neighbors, len(features)), None
 
 
 weigh_neighbors.defvjp(_weigh_forward, _weigh_backward)
+
+
+def _read(features: Float[Array, "N C"], neighbors: Int32[Array, "M H"]) -> Float[Array, "M H C"]:
+    """Features of neighbors; of an empty slot, which has no influence, those of any row."""
+    return jnp.take(features, neighbors, axis=0, mode="clip")
 
 
 def _pull(
