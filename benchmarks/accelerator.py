@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from forms import deformable, pooling, rigid
+from golden import golden_values
 from machine_rates import machine_rates
 from processes import median_seconds, print_row, rounded, write_report
 from step_cases import Case, CaseSpec, make_case
@@ -278,6 +279,11 @@ def losses(bench: Bench) -> Iterator[dict]:
         yield {"device": device.device_kind, "loss": float(metrics["loss"])}
 
 
+def golden(_: Bench) -> Iterator[dict]:
+    """Operations against the values of the tests."""
+    yield from golden_values()
+
+
 def peer(bench: Bench) -> Iterator[dict]:
     """The same step in PyTorch."""
     if importlib.util.find_spec("torch") is None:
@@ -332,6 +338,7 @@ PARTS: dict[str, tuple[Callable[[Bench], Iterator[dict]], float]] = {
         functools.partial(steps, builder="device", dtype="bfloat16"),
         100,
     ),
+    "golden values": (golden, 40),
     "peer": (peer, 60),
     "losses": (losses, 120),
 }

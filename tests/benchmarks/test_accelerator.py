@@ -4,6 +4,7 @@ import json
 
 import accelerator
 import cost
+import golden
 import pytest
 
 TINY = ["--preset", "tiny", "--rows", "2048", "--bucket-rows", "1024"]
@@ -27,6 +28,14 @@ def test_every_part_without_a_peer_gives_numbers(tmp_path, monkeypatch, capsys):
     assert all(row["product_tflop_per_s"] > 0 for row in rows if row["part"] == "rates")
     ours, other = (row["loss"] for row in rows if row["part"] == "losses")
     assert ours == pytest.approx(other, rel=1e-4) == rows[0]["first_loss"]
+
+
+def test_golden_values_are_met():
+    rows = {row["operation"]: row for row in golden.golden_values()}
+    assert len(rows) == 7
+    for name, row in rows.items():
+        # The lattice approximates; float32 sums of the others are off by a few 1e-7 of the largest.
+        assert row["error"] < (1.02 * row["error_of_pydensecrf"] + 3e-5 if "CRF" in name else 1e-5)
 
 
 @pytest.mark.slow
