@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mprm_jax.machine import describe_machine
+from mprm_jax.provenance import made_by
 
 _STATUS, _CLEAR = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
 _CLEAR_PEAK = "5"  # proc(5)
@@ -93,7 +93,7 @@ def write_report(path: pathlib.Path | None, rows: list[dict]) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    report = {"command": typed_command(), "machine": describe_machine(), "measures": rows}
+    report = {"command": typed_command(), "machine": made_by(), "measures": rows}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
-"""The machine: how many cores this process may use, what names it in a measurement, its memory."""
+"""The machine: cores this process may use, versions, what names it in a measurement, memory."""
 
 import functools
+import hashlib
 import importlib.metadata
 import math
 import os
@@ -8,6 +9,8 @@ import pathlib
 import platform
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+# What processes that work as one must have in common.
+_SHARED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mprm_jax")
 _CGROUPS = pathlib.Path("/sys/fs/cgroup")
 # Parameters of glibc's mallopt, malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -33,6 +36,19 @@ def describe_machine() -> dict[str, str | int]:
         "system": platform.system(),
         "python": platform.python_version(),
         **versions,
+    }
+
+
+def version_facts() -> dict[str, str]:
+    """Versions of what runs, and a fingerprint of this package's own source."""
+    digest = hashlib.sha256()
+    package = pathlib.Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _SHARED},
+        "source of mprm_jax": digest.hexdigest()[:12],
     }
 
 

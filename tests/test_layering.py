@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "mprm_jax"
 LAYERS = (
     ("errors",),
     ("types", "machine", "progress", "writing", "worker_processes"),
-    ("palette", "one_writer"),
+    ("palette", "one_writer", "provenance"),
     ("config", "overrides", "presets"),
     ("geometry",),
     ("ops",),
@@ -35,7 +35,7 @@ SETTINGS = ("config", "overrides", "presets")  # may also import each other
 # Workers start without jax.
 ON_THE_HOST = (
     *("errors", "types", "machine", "progress", "writing", "palette", "worker_processes"),
-    "one_writer",
+    *("one_writer", "provenance"),
     *SETTINGS,
     *("geometry", "scans", "rooms", "evidence", "store", "batches"),
 )

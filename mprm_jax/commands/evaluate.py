@@ -16,6 +16,7 @@ from mprm_jax.commands.commandline import (
 )
 from mprm_jax.errors import UserError
 from mprm_jax.machine import keep_heap, usable_cpus
+from mprm_jax.provenance import made_by
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
 
 DESCRIPTION = """\
@@ -90,6 +91,7 @@ def evaluate(args: argparse.Namespace) -> None:
             )
     if args.hosts and not is_first_host():
         return
+    report.values["made_by"] = made_by()
     if args.output:
         write_whole(args.output, json.dumps(report.values, indent=1))
     print_report(report, as_json=args.json)

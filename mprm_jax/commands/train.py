@@ -23,6 +23,7 @@ from mprm_jax.machine import keep_heap, usable_cpus
 from mprm_jax.one_writer import only_writer
 from mprm_jax.overrides import setting_values
 from mprm_jax.presets import STAGES
+from mprm_jax.provenance import made_by
 from mprm_jax.training.signals import StoppedError
 from mprm_jax.training.workdir import (
     begun_with,
@@ -140,6 +141,8 @@ def train(args: argparse.Namespace, config: Config) -> None:
             summary = retraining.summary
         seconds = before + time.monotonic() - start
         results["seconds"] = round(seconds, 1)
+        results["fingerprint"] = store.fingerprint("train")
+        results["made_by"] = made_by()
         if is_first_host():
             note_seconds(workdir, seconds)
             write_whole(workdir / "results.json", json.dumps(results, indent=1))

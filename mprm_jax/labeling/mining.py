@@ -34,6 +34,7 @@ from mprm_jax.models.mprm import Mprm
 from mprm_jax.ops.pcam import merge_paths
 from mprm_jax.ops.pooling import nearest_upsample
 from mprm_jax.progress import progress_bar
+from mprm_jax.provenance import made_by
 from mprm_jax.store.exports import (
     Export,
     ExportedScene,
@@ -55,6 +56,7 @@ from mprm_jax.training.hosts import (
     sum_over_hosts,
     wait_for_all_hosts,
 )
+from mprm_jax.training.parallel import describe_devices
 from mprm_jax.types import Array, Batch, MprmOutput
 from mprm_jax.writing import explain_failed_write
 
@@ -122,7 +124,7 @@ def export_pseudo_labels(
     )
     _choose(balls, config, scale, directory, manifest.scenes[share])
     values = {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
-    export = finish_together(directory, manifest, class_scale=values)
+    export = finish_together(directory, manifest, network.mesh, class_scale=values)
     if is_first_host():
         shutil.rmtree(directory / MINED)
     return export
@@ -225,15 +227,18 @@ def begin_together(
     return Export(folder) if complete else None
 
 
-def finish_together(folder: pathlib.Path, manifest: ExportManifest, **settings: Any) -> Export:
+def finish_together(
+    folder: pathlib.Path, manifest: ExportManifest, mesh: jax.sharding.Mesh, **settings: Any
+) -> Export:
     """Declares an export complete once all hosts have written their scenes.
 
     Args:
+      mesh: the devices that computed, of this host.
       settings: JSON values found on the way, added to those of the manifest.
     """
     wait_for_all_hosts(f"scenes of {folder}")
     if is_first_host():
-        finish_export(folder, manifest, **settings)
+        finish_export(folder, manifest, made_by(describe_devices(mesh)), **settings)
     wait_for_all_hosts(f"finish {folder}")
     return Export(folder)
 

@@ -49,6 +49,7 @@ from mprm_jax.store.exports import (
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.store.truth import has_labels, voxel_labels
 from mprm_jax.training.hosts import exchange, is_first_host
+from mprm_jax.training.parallel import make_mesh
 from mprm_jax.types import IGNORED, Array
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def refine_export(
     refined = {"settings": dataclasses.asdict(settings), "of": export.manifest.settings}
     fingerprint = store.fingerprint(export.manifest.split)  # with the evidence as it is now
     manifest = dataclasses.replace(
-        export.manifest, settings={"refined": refined}, fingerprint=fingerprint
+        export.manifest, settings={"refined": refined}, fingerprint=fingerprint, made_by={}
     )
     if (found := begin_together(directory, manifest, is_own=is_own)) is not None:
         logger.info("%s: complete already", directory)
@@ -158,7 +159,7 @@ def refine_export(
     ):
         for num_points in pool.map(refine_one, enumerate(left)):
             bar.update(num_points)
-    return finish_together(directory, manifest)
+    return finish_together(directory, manifest, make_mesh(jax.local_devices()))
 
 
 def refine_scene(

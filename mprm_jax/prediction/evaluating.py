@@ -40,7 +40,13 @@ from mprm_jax.store.exports import Export, as_labels
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.store.truth import has_labels, point_labels, voxel_labels
 from mprm_jax.training.hosts import exchange, sum_over_hosts
-from mprm_jax.training.parallel import choose_devices, local_copy, local_mesh, make_mesh
+from mprm_jax.training.parallel import (
+    choose_devices,
+    describe_devices,
+    local_copy,
+    local_mesh,
+    make_mesh,
+)
 from mprm_jax.training.start import keep_programs
 from mprm_jax.training.trained import open_network, open_store
 from mprm_jax.types import Array
@@ -116,6 +122,7 @@ class Evaluation:
             "data": self.store.manifest.name,
             "store": str(self.store.path),
             "split": self.split,
+            "fingerprint": self.store.fingerprint(self.split),
             "scenes": len(self.scenes),
             "scenes_not_measured": self._num_left_out,
             "rules": self.rules,
@@ -236,7 +243,8 @@ def evaluate_network(
         found.add(scene, labels)
     found.add_other_hosts()
     values = {"measured": "network", "workdir": str(workdir), "step": network.step}
-    values |= {"votes": votes, "augmented": augment} | found.values()
+    values |= {"votes": votes, "augmented": augment, "devices": describe_devices(mesh)}
+    values |= found.values()
     motion = "augmented at random" if augment else "not augmented"
     head = f"{workdir}, step {network.step}: network, votes {votes}, {motion}"
     return Report(values, f"{head}\n{found.text()}")

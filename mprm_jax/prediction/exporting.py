@@ -169,7 +169,7 @@ def _export(
     agreement = sum(int(scene.num_within) for scene in done) / num_judged
     _choose(store, manifest, directory, prior, [scenes[place] for place in places], beside)
     more = {"prior": prior.tolist(), AGREEMENT: agreement}
-    export = finish_together(directory, manifest, **more)
+    export = finish_together(directory, manifest, here, **more)
     if is_first_host():
         shutil.rmtree(folder)
     return export

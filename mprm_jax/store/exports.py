@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1  # raised when a change makes older exports unreadable
 MANIFEST_FILE = "export.json"
 BEGUN_FILE = ".begun.json"
+_NOT_COMPARED = ("settings", "store", "clouds", "made_by")  # settings are, one by one
 UNLABELED = MAX_CLASSES  # stored where a scene has no allowed class at all
 
 
@@ -56,6 +57,8 @@ class ExportManifest:
     scenes: tuple[str, ...]
     settings: dict[str, Any]  # how scores were mined and labels chosen, as JSON reads them back
     clouds: str = ""  # fingerprint of the voxels of the split alone; "" in older exports
+    # Of `mprm_jax.provenance`, once complete; empty in older exports.
+    made_by: dict[str, Any] = dataclasses.field(default_factory=dict)
     format: int = FORMAT
 
 
@@ -208,13 +211,20 @@ def set_aside_another(folder: pathlib.Path, manifest: ExportManifest) -> None:
         logger.warning("%s: held an earlier export (%s differ), now %s", folder, why, aside)
 
 
-def finish_export(folder: pathlib.Path, manifest: ExportManifest, **settings: Any) -> None:
+def finish_export(
+    folder: pathlib.Path,
+    manifest: ExportManifest,
+    made_by: dict[str, Any] | None = None,
+    **settings: Any,
+) -> None:
     """Declares an export complete.
 
     Args:
+      made_by: of `mprm_jax.provenance`.
       settings: JSON values found on the way, added to those of the manifest.
     """
-    manifest = dataclasses.replace(manifest, settings=manifest.settings | settings)
+    settings = manifest.settings | settings
+    manifest = dataclasses.replace(manifest, settings=settings, made_by=made_by or {})
     write_whole(folder / MANIFEST_FILE, json.dumps(dataclasses.asdict(manifest), indent=1))
     (folder / BEGUN_FILE).unlink(missing_ok=True)
 
@@ -242,7 +252,7 @@ def _differences(path: pathlib.Path, manifest: ExportManifest) -> list[str]:
     """In what the export there is another one."""
     found = _read_manifest(path)
     names = [field.name for field in dataclasses.fields(manifest)]
-    names = [name for name in names if name not in ("settings", "store", "clouds")]
+    names = [name for name in names if name not in _NOT_COMPARED]
     changed = [name for name in names if getattr(found, name) != getattr(manifest, name)]
     return changed + [key for key, x in manifest.settings.items() if found.settings.get(key) != x]
 

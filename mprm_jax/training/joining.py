@@ -7,13 +7,9 @@ import atexit
 import concurrent.futures
 import contextlib
 import functools
-import hashlib
-import importlib.metadata
 import logging
 import math
 import os
-import pathlib
-import platform
 import socket
 import sys
 import threading
@@ -26,6 +22,7 @@ from jax.experimental.multihost_utils import ProcessFailureError, live_devices
 from orbax.checkpoint.multihost import get_barrier_sync_fn
 
 from mprm_jax.errors import UserError, is_device_out_of_memory
+from mprm_jax.machine import version_facts
 from mprm_jax.training.hosts import (
     FOREVER_MS,
     KnownError,
@@ -47,7 +44,6 @@ _MARGIN_SECONDS = 60  # by which JAX waits longer than we do: it would abort
 _WATCH_SECONDS = 1.0
 _GRACE_SECONDS = 5.0  # for a host to end by itself, when another one has
 _LINGER_SECONDS = 15.0  # that a failing host stays for the others to hear of it
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mprm_jax")
 _SILENT = (
     "the hosts came, but could not tell each other what they are; see that they reach each other, "
     "and make them alike."
@@ -113,19 +109,6 @@ def parse_place(spec: str) -> Place:
         f"--hosts {spec}: give auto, or ADDRESS:PORT,COUNT,INDEX with the address of host 0 and "
         "an index from 0 to COUNT - 1, e.g. 10.0.0.1:9876,4,2."
     )
-
-
-def version_facts() -> dict[str, str]:
-    """Versions of what runs, and a fingerprint of this package's own source."""
-    digest = hashlib.sha256()
-    package = pathlib.Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
-        "source of mprm_jax": digest.hexdigest()[:12],
-    }
 
 
 class _Watch:

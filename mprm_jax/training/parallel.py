@@ -123,8 +123,13 @@ def local_rows(sharded: jax.Array) -> Array:
 
 
 def describe_devices(mesh: jax.sharding.Mesh) -> str:
-    """Number and kind of the devices of all hosts, e.g. "2 x cpu"."""
-    return f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    """Number and kind of the devices of all hosts, e.g. "2 x cpu".
+
+    Args:
+      mesh: over all hosts, or the one of this host where each has one of its own.
+    """
+    shares = 1 if mesh.is_multi_process else jax.process_count()
+    return f"{shares * mesh.size} x {mesh.devices.flat[0].device_kind}"
 
 
 def use_cpu_cores(num_devices: int) -> None:

@@ -102,6 +102,7 @@ def test_votes_and_motion_are_named_in_the_result(box_run, measured):
 
 def test_the_number_of_devices_changes_no_count(box_run, measured):
     one, four = (measured("--workdir", box_run, "--devices", n)[1] for n in (1, 4))
+    assert (one.pop("devices"), four.pop("devices")) == ("1 x cpu", "4 x cpu")
     assert one == four
 
 

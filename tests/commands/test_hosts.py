@@ -234,6 +234,7 @@ def test_two_hosts_export_the_files_of_one(alone, tmp_path):
         json.loads((folder / "export.json").read_text())
         for folder in (tmp_path / "labels", alone / "pseudo_labels")
     )
+    assert [made.pop("made_by")["devices"] for made in (ours, theirs)] == ["2 x cpu", "2 x cpu"]
     assert ours == theirs
 
 

@@ -92,9 +92,9 @@ def test_smoothing_mends_scattered_mistakes(store, tmp_path):
 def test_the_same_layout_comes_out(store, tmp_path):
     export = noisy_export(store, tmp_path / "labels")
     refined = refine_export(export, store, WIDE, tmp_path / "refined")
-    assert refined.manifest == dataclasses.replace(
-        export.manifest, settings=refined.manifest.settings
-    )
+    ours, theirs = refined.manifest, export.manifest
+    assert "devices" in ours.made_by
+    assert ours == dataclasses.replace(theirs, settings=ours.settings, made_by=ours.made_by)
     recorded = refined.manifest.settings["refined"]
     assert recorded["settings"] == dataclasses.asdict(WIDE)
     assert recorded["of"] == export.manifest.settings

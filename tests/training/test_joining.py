@@ -9,8 +9,9 @@ import sys
 import pairs
 import pytest
 
+from mprm_jax.machine import version_facts
 from mprm_jax.training import joining
-from mprm_jax.training.joining import AUTO, Place, joined_hosts, parse_place, version_facts
+from mprm_jax.training.joining import AUTO, Place, joined_hosts, parse_place
 
 ROOT = pathlib.Path(joining.__file__).parents[2]
 SLURM = {  # as `srun` sets them for the last of two tasks

@@ -34,6 +34,7 @@ from mprm_jax.commands.reproduction.tables import (
 from mprm_jax.machine import describe_machine
 from mprm_jax.overrides import override, setting_values
 from mprm_jax.presets import PRESETS, STAGES
+from mprm_jax.provenance import made_by
 from mprm_jax.scans.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.writing import write_whole
@@ -145,7 +146,7 @@ def _numbers(
         "preset": setting.preset,
         "settings": list(setting.overrides),
         "seeds": list(seeds),
-        "machine": describe_machine(),
+        "machine": made_by(),
         "tables": tables,
         "jobs": {file: found for file in files if (found := results.load(file)) is not None},
     }
