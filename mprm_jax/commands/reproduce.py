@@ -16,6 +16,7 @@ from mprm_jax.commands.reproduction.jobs import (
 )
 from mprm_jax.commands.reproduction.ladder import ladder_jobs
 from mprm_jax.errors import UserError
+from mprm_jax.presets import STAGES
 
 DESCRIPTION = """\
 Runs the paper's experiments on a data set and writes one report, as Markdown and as HTML.
@@ -30,6 +31,7 @@ EXAMPLES = """\
 examples:
   mprm reproduce
   mprm reproduce --seeds 1 --only labels
+  mprm reproduce --data scannet:/data/scannet --plan --points-per-second 5e6
   mprm reproduce --data scannet:/data/scannet --workdir runs/reproduce-scannet"""
 
 
@@ -58,8 +60,22 @@ def main() -> None:
         help="seeds that are worked on at the same time; give --devices 1 with it on a CPU\n"
         "(default: 1)",
     )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="print what there is to do, with points, hours and disk; does no more than prepare",
+    )
+    parser.add_argument(
+        "--points-per-second",
+        type=float,
+        metavar="P",
+        help="with --plan: points that training learns in a second on the machine that will be\n"
+        "used, as mprm train or benchmarks/accelerator.py print it (default: what is done says)",
+    )
     args = parser.parse_args()
     check_devices(args.devices)
+    if args.points_per_second is not None and not (args.plan and args.points_per_second > 0):
+        raise UserError("--points-per-second goes with --plan and is more than 0.")
     if args.seeds < 1:
         raise UserError(f"--seeds {args.seeds}: give 1 or more.")
     if args.parallel < 1:
@@ -77,10 +93,16 @@ def main() -> None:
     )
     own_store = args.store is not None
     setting = Setting(root, args.data, config.preset, store.path, args.devices, args.set, own_store)
-    claim(setting, store)
-    epochs = resolve_config(args, "seg").optim.epochs
+    configs = {stage: resolve_config(args, stage) for stage in STAGES}
+    epochs = configs["seg"].optim.epochs
     by_seed = [_jobs(setting, seed, args.only, epochs) for seed in range(args.seeds)]
     jobs = list({job.result: job for own in by_seed for job in own}.values())
+    if args.plan:
+        from mprm_jax.commands.reproduction.plan import plan, plan_text
+
+        print(plan_text(plan(root, store, configs, jobs, args.points_per_second)))
+        return
+    claim(setting, store)
     writing, failed = threading.Lock(), threading.Event()
 
     def report() -> pathlib.Path:
