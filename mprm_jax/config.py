@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from mprm_jax.errors import UserError
+from mprm_jax.reading import parse_json
 from mprm_jax.types import PATHS
 
 # What a run did before it had a setting, where the default is something else. To be added to with
@@ -437,7 +438,7 @@ def from_json(text: str) -> Config:
     Raises:
       ValueError: a field is unknown, has a value of another type, or fails its check.
     """
-    return from_values(json.loads(text))
+    return from_values(parse_json(text))
 
 
 def from_values(values: dict[str, Any]) -> Config:

@@ -80,6 +80,10 @@ def explain_damage(path: pathlib.Path, remedy: str, what: str = "damaged") -> It
         raise
     except FileNotFoundError:
         raise MissingError(f"{path}: missing; {remedy}.") from None
+    except MemoryError as error:
+        raise UserError(
+            f"{path}: {what}, or too large for the memory{_detail(error)}; {remedy}."
+        ) from None
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mprm_jax.errors import UserError
+from mprm_jax.reading import read_json
 from mprm_jax.writing import explain_failed_write, write_whole
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _myself() -> dict[str, str | int]:
 def _writer(folder: pathlib.Path) -> str:
     """Who holds the lock; it may have got it just now, and not have said so yet."""
     try:
-        found = json.loads((folder / WRITER_FILE).read_text(encoding="utf-8"))
+        found = read_json(folder / WRITER_FILE)
         return "another process (pid {pid} on host {host} since {since})".format(**found)
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

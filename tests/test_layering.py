@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "mprm_jax"
 # A module imports from its own folder and from the rows above its row only.
 LAYERS = (
     ("errors",),
-    ("types", "machine", "progress", "writing", "worker_processes"),
+    ("types", "machine", "progress", "reading", "writing", "worker_processes"),
     ("palette", "one_writer", "provenance"),
     ("config", "overrides", "presets"),
     ("geometry",),
@@ -34,8 +34,8 @@ SETTINGS = ("config", "overrides", "presets")  # may also import each other
 
 # Workers start without jax.
 ON_THE_HOST = (
-    *("errors", "types", "machine", "progress", "writing", "palette", "worker_processes"),
-    *("one_writer", "provenance"),
+    *("errors", "types", "machine", "progress", "reading", "writing", "worker_processes"),
+    *("palette", "one_writer", "provenance"),
     *SETTINGS,
     *("geometry", "scans", "rooms", "evidence", "store", "batches"),
 )

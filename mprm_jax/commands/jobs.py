@@ -8,6 +8,7 @@ import time
 from typing import NamedTuple
 
 from mprm_jax.errors import UserError
+from mprm_jax.reading import parse_json
 from mprm_jax.writing import explain_failed_write, write_whole
 
 STANDARD_ERROR = 2  # file descriptor
@@ -70,7 +71,7 @@ def durations(folder: pathlib.Path) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return {line["result"]: float(line["seconds"]) for line in found}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(

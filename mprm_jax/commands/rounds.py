@@ -22,6 +22,7 @@ from mprm_jax.crf.settings import KERNELS
 from mprm_jax.errors import UserError, explain_damage
 from mprm_jax.presets import PRESETS
 from mprm_jax.progress import Report
+from mprm_jax.reading import read_json
 from mprm_jax.writing import explain_failed_write, free_name, write_whole
 
 if TYPE_CHECKING:  # it brings SciPy, for which --help should not wait
@@ -168,7 +169,7 @@ def _noted(folder: pathlib.Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     with explain_damage(path, "delete the folder of this round"):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
 
 
 def _claim(folder: pathlib.Path, evidence: dict[str, Any]) -> None:
@@ -261,7 +262,7 @@ def _read(path: pathlib.Path, name: str) -> Any:
     if not path.exists():
         return None
     with explain_damage(path, "delete it, and run the same command again"):
-        return json.loads(path.read_text(encoding="utf-8"))[name]
+        return read_json(path)[name]
 
 
 def _shown(number: float | None) -> str:

@@ -35,6 +35,7 @@ from mprm_jax.labeling.candidates import usable_sets
 from mprm_jax.labeling.choice import decide
 from mprm_jax.prediction.scenes import segment_scenes
 from mprm_jax.progress import Report
+from mprm_jax.reading import read_json
 from mprm_jax.scans.scannet import CLASSES as SCANNET_CLASSES
 from mprm_jax.store.exports import Export, as_labels
 from mprm_jax.store.scenes import SceneStore
@@ -364,7 +365,7 @@ def expected_vertices(store: SceneStore) -> dict[str, int]:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if not isinstance(values, dict) or not {"test_area", "columns"} <= values.keys():
             raise UserError("no areas")
     except ValueError:

@@ -13,6 +13,7 @@ from mprm_jax.errors import UserError
 from mprm_jax.machine import usable_cpus
 from mprm_jax.one_writer import only_writer
 from mprm_jax.progress import progress_bar
+from mprm_jax.reading import read_json
 from mprm_jax.rooms.labels import TABLE_COLUMNS, table_rows
 from mprm_jax.rooms.scan import Detail, Scan, make_scan
 from mprm_jax.worker_processes import explain_lost_workers, make_pool, share_out
@@ -135,7 +136,7 @@ def _claim(root: pathlib.Path, size: str, seed: int) -> None:
     wanted = {"version": VERSION, "seed": seed, "size": size}
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path)
         except ValueError as error:
             raise UserError(f"{path}: damaged ({error}); delete its folder.") from error
         if found != wanted:

@@ -11,13 +11,13 @@ root; without one, `segment20.npy` means the 20 classes of ScanNet and folders `
 13 of S3DIS.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mprm_jax.errors import MissingError, UserError
+from mprm_jax.reading import read_json
 from mprm_jax.scans import s3dis, scannet
 from mprm_jax.scans.formats.arrays import NUMBERS, read_array
 from mprm_jax.scans.formats.cloud import require_whole_labels, to_labels, to_normals
@@ -164,7 +164,7 @@ def _read_text_classes(path: Path) -> Sequence[str]:
 
 def _read_json_classes(path: Path) -> list[str]:
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = read_json(path)
     except ValueError as error:
         raise UserError(f"{path}: not readable as JSON ({error}); write a list.") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -4,7 +4,6 @@ What is passed over is counted in the log, never an error: people keep poses, fe
 beside their scans.
 """
 
-import json
 import logging
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.progress import progress_bar
+from mprm_jax.reading import read_json
 from mprm_jax.scans.formats import READERS
 from mprm_jax.scans.formats.labeled import LEGEND_SUFFIX, WRITERS, legend_path
 from mprm_jax.scans.formats.text import is_text_cloud, read_text
@@ -196,7 +196,7 @@ def _is_output(folder: Path, names: Collection[str]) -> bool:
 
 def _keys(path: Path) -> set[str]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (ValueError, OSError):
         return set()
     return set(values) if isinstance(values, dict) else set()

@@ -12,7 +12,6 @@ The label of a point: vertex -> segment -> group -> raw category -> NYU40 id.
 """
 
 import csv
-import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mprm_jax.errors import MissingError, UserError
+from mprm_jax.reading import read_json
 from mprm_jax.scans.formats import read_cloud
 from mprm_jax.scans.formats.cloud import CloudFile
 from mprm_jax.scans.scene import Scene
@@ -322,7 +322,7 @@ def _labels_mesh_path(folder: Path) -> Path:
 def _read_segments(path: Path, num_vertices: int) -> Array:
     """Reads the [num_vertices] int64 segment ids."""
     try:
-        segments = np.asarray(_read_json(path)["segIndices"], np.int64).reshape(-1)
+        segments = np.asarray(read_json(path)["segIndices"], np.int64).reshape(-1)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: no list of segment ids under 'segIndices' ({error}); download it again."
@@ -340,15 +340,10 @@ def _read_groups(path: Path) -> list[tuple[str, Array]]:
     try:
         return [
             (str(group["label"]).strip(), np.asarray(group["segments"], np.int64).reshape(-1))
-            for group in _read_json(path)["segGroups"]
+            for group in read_json(path)["segGroups"]
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: no groups with 'label' and 'segments' under 'segGroups' ({error}); "
             "download it again."
         ) from error
-
-
-def _read_json(path: Path) -> dict:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)

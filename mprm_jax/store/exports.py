@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mprm_jax.errors import MissingError, UserError, explain_damage
+from mprm_jax.reading import read_json
 from mprm_jax.store.scenes import SceneStore
 from mprm_jax.types import IGNORED, MAX_CLASSES, Array
 from mprm_jax.writing import explain_failed_write, free_name, whole_file, write_whole
@@ -259,7 +260,7 @@ def _differences(path: pathlib.Path, manifest: ExportManifest) -> list[str]:
 
 def _read_manifest(path: pathlib.Path) -> ExportManifest:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found = values["format"]
         values |= {name: tuple(values[name]) for name in ("classes", "scenes")}
         manifest = ExportManifest(**values)

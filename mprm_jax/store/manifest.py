@@ -9,6 +9,7 @@ from typing import Any
 
 from mprm_jax.config import DataConfig
 from mprm_jax.errors import MissingError, UserError
+from mprm_jax.reading import read_json
 from mprm_jax.writing import write_whole
 
 FORMAT = 1  # raised when a change makes older stores unreadable
@@ -140,7 +141,7 @@ def read_record(folder: pathlib.Path) -> SceneRecord | None:
 def _read(kind: type, path: pathlib.Path) -> Any:
     remedy = "prepare it again in a new or emptied folder."
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found = values["format"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not readable as JSON of a store; {remedy}") from None

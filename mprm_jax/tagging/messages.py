@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mprm_jax.errors import UserError
+from mprm_jax.reading import parse_json
 from mprm_jax.tagging.tag_files import Said
 from mprm_jax.types import Array
 
@@ -40,8 +41,8 @@ def to_json(values: Any, status: int = 200) -> Answer:
 def read_body(body: bytes) -> dict[str, Any]:
     """The JSON object of a question."""
     try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
+        values = parse_json(body)
+    except ValueError:
         raise RefusedError(400, "the question is no JSON.") from None
     if not isinstance(values, dict):
         raise RefusedError(400, "the question is no JSON object.")

@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationContext
 
 from mprm_jax.errors import MissingError, UserError
+from mprm_jax.reading import read_json
 from mprm_jax.training.hosts import is_first_host, wait_for_all_hosts
 from mprm_jax.types import Array
 from mprm_jax.writing import FailedWriteError, free_name, write_whole
@@ -33,6 +34,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EIO)
 _REMOVALS, _REMOVAL_SECONDS = 20, 0.1  # of what a failed save left, while its threads still write
 _MAX_LISTED, _MAX_REASON = 3, 160
+_BAD_JSON = (json.JSONDecodeError, RecursionError)  # the second of nesting beyond all reason
 
 
 class _DamagedError(Exception):
@@ -57,8 +59,14 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
-        with self._explained():
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        try:
+            with self._explained():
+                self._manager = ocp.CheckpointManager(self.directory, options=options)
+        except RecursionError:  # other damage is told step by step
+            raise UserError(
+                f"{self.directory}: a file of it is nested beyond all reason; it is none that was "
+                "written here, choose another --workdir."
+            ) from None
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -174,13 +182,9 @@ class Checkpoints:
         if step not in self._scores:
             late = self.directory / str(step) / _SCORE_FILE
             try:
-                notes = (
-                    json.loads(late.read_text(encoding="utf-8"))
-                    if late.is_file()
-                    else self._notes(step)
-                )
+                notes = read_json(late) if late.is_file() else self._notes(step)
                 self._scores[step] = notes.get(_SCORE)
-            except (_DamagedError, json.JSONDecodeError):
+            except (_DamagedError, ValueError):
                 self._scores[step] = None
         return self._scores[step]
 
@@ -195,7 +199,7 @@ class Checkpoints:
         args = ocp.args.Composite(notes=ocp.args.JsonRestore())
         try:
             return self._manager.restore(step, args=args)["notes"]
-        except (json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError, KeyError) as error:
+        except (*_BAD_JSON, UnicodeDecodeError, FileNotFoundError, KeyError) as error:
             raise self._damaged(step, f"notes: {error}") from error
 
     def _state(self, step: int, target: Any, notes: dict[str, Any], *, whole: bool) -> Any:
@@ -216,7 +220,7 @@ class Checkpoints:
                 tree = {name: x for name, x in stored.tree.items() if whole or name in parts}
                 self._require_same_arrays(step, tree, wanted)
                 found = reader.restore(path, _as_numpy(tree))
-            except json.JSONDecodeError as error:
+            except _BAD_JSON as error:
                 raise self._damaged(step, f"state: {error}") from error
             except ValueError as error:
                 if not str(error).startswith(_DAMAGE):

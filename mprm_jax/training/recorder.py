@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from mprm_jax.batches.loader import LoadedBatch
 from mprm_jax.errors import UserError
 from mprm_jax.progress import progress_bar
+from mprm_jax.reading import parse_json
 from mprm_jax.training.forecast import Forecast
 from mprm_jax.training.inputs import check_overflow
 from mprm_jax.types import Array
@@ -281,7 +282,7 @@ def _truncate(path: pathlib.Path, step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            if parse_json(line)["step"] <= step:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             logging.getLogger(__name__).warning("%s: dropped a line cut short by a stop.", path)

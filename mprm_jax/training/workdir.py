@@ -11,6 +11,7 @@ from typing import Any
 from mprm_jax.config import OPEN, Config, flat, from_values, to_json, to_values
 from mprm_jax.errors import MissingError, UserError
 from mprm_jax.presets import FORMER, PRESETS
+from mprm_jax.reading import read_json
 from mprm_jax.writing import FailedWriteError, explain_failed_write, write_whole
 
 logger = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ def _config(path: pathlib.Path, values: dict[str, Any]) -> Config:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); choose another --workdir.") from error
     if not isinstance(values, dict):
@@ -247,7 +248,7 @@ def seconds_before(workdir: pathlib.Path) -> float:
     if not path.is_file():
         return 0.0
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+        return float(read_json(path)["seconds"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error}); delete it.") from error
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mprm_jax.errors import UserError
 from mprm_jax.training.checkpoints import Checkpoints
 
 # A read that fails leaves coroutines of Orbax behind, which complain when they are collected.
@@ -121,6 +122,8 @@ def break_file(path, how):
     data = bytearray(path.read_bytes())
     if how == "gone":
         path.unlink()
+    elif how == "nested":
+        path.write_bytes(b"[" * 200_000)
     elif how == "cut":
         path.write_bytes(data[: len(data) // 2])
     else:
@@ -129,13 +132,18 @@ def break_file(path, how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone", "nested"])
 def test_no_broken_file_changes_what_is_restored(tmp_path, how):
     """A file does not matter, or it is called damaged and the checkpoint before is taken."""
     save_all(tmp_path / "c", (1, None), (2, None))
     for place in [path.relative_to(tmp_path / "c") for path in files_of(tmp_path / "c", 2)]:
         copy = shutil.copytree(tmp_path / "c", tmp_path / "copy")
         break_file(copy / place, how)
+        if how == "nested" and place.name == "_CHECKPOINT_METADATA":
+            with pytest.raises(UserError, match="copy: a file of it is nested beyond all reason"):
+                Checkpoints(copy)
+            shutil.rmtree(copy)
+            continue
         with Checkpoints(copy) as checkpoints:
             found = checkpoints.restore_latest(state(0))
         step = found.notes["epoch"]

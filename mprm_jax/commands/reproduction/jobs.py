@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mprm_jax.commands.jobs import Job, command
 from mprm_jax.errors import UserError, explain_damage
+from mprm_jax.reading import read_json
 from mprm_jax.types import PATHS
 from mprm_jax.writing import explain_failed_write, require_place, write_whole
 
@@ -114,7 +115,7 @@ def _claimed(root: pathlib.Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     with explain_damage(path, "choose another --workdir"):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
 
 
 def _fingerprints(store: "SceneStore") -> dict[str, str]:

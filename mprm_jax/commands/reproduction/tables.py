@@ -18,6 +18,7 @@ from mprm_jax.commands.reproduction.jobs import (
 from mprm_jax.commands.reproduction.ladder import COST, LADDER, LONG, LONG_TRUTH, LONGER, TRUTH
 from mprm_jax.commands.reproduction.render import ABSENT, Block, Heading, Table, Text
 from mprm_jax.errors import UserError
+from mprm_jax.reading import parse_json, read_json
 
 PAPER: dict[str, Any] = json.loads(
     pathlib.Path(__file__).with_name("paper.json").read_text(encoding="utf-8")
@@ -36,7 +37,7 @@ class Results(NamedTuple):
         """The JSON of a job; None if it is not done."""
         path = self.root / file
         try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+            return read_json(path) if path.exists() else None
         except ValueError as error:
             raise UserError(
                 f"{path}: damaged ({error}); delete it to do this job again."
@@ -337,7 +338,7 @@ def _speed(workdir: pathlib.Path) -> float | None:
     if not path.exists():
         return None
     lines: Sequence[dict] = [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()
+        parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()
     ]
     found = [x["speed/points_per_second"] for x in lines if "speed/points_per_second" in x]
     return statistics.median(found) / 1000 if found else None
