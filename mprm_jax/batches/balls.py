@@ -9,7 +9,7 @@ from mprm_jax.batches.kept import Kept
 from mprm_jax.batches.packing import Cloud
 from mprm_jax.config import Config
 from mprm_jax.geometry.augmentation import jitter, random_transform
-from mprm_jax.geometry.balls import ball_rows
+from mprm_jax.geometry.balls import scan_ball
 from mprm_jax.geometry.pyramid import CloudPyramid, PyramidSpec, build_pyramid, coarsen
 from mprm_jax.store.scenes import VoxelClouds
 from mprm_jax.types import IGNORED, Array
@@ -91,9 +91,8 @@ class Balls:
 
     def rows(self, index: int) -> Array:
         """Ascending rows of all voxels of one ball, also of one too large for a bucket; int32."""
-        scene = int(self.scene_of[index])
-        coords, _ = self.clouds.cloud(scene)
-        return ball_rows(coords, self.clouds.tree(scene), self.centers[index], self.radii[index])
+        coords, _ = self.clouds.cloud(int(self.scene_of[index]))
+        return scan_ball(coords, self.centers[index], self.radii[index])
 
     def read(self, index: int) -> Ball:
         """The points of one ball; of a thinned one those that are kept."""

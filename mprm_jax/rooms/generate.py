@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from plyfile import PlyData, PlyElement
 
 from mprm_jax.errors import UserError
-from mprm_jax.machine import usable_cpus
+from mprm_jax.machine import keep_heap, usable_cpus
 from mprm_jax.one_writer import only_writer
 from mprm_jax.progress import progress_bar
 from mprm_jax.reading import read_json
 from mprm_jax.rooms.labels import TABLE_COLUMNS, table_rows
 from mprm_jax.rooms.scan import Detail, Scan, make_scan
+from mprm_jax.scans.formats.ply import ply_header, triangle_records
 from mprm_jax.worker_processes import explain_lost_workers, make_pool, share_out
 from mprm_jax.writing import explain_failed_write, write_whole
 
@@ -173,7 +173,7 @@ def _written(jobs: list[_Job], workers: int) -> Iterator[str]:
         return
     remedy = "free some and run again: finished scenes are kept"
     with explain_lost_workers(str(jobs[0].root), remedy):
-        yield from share_out(make_pool(workers), _write_scene, jobs)
+        yield from share_out(make_pool(workers, keep_heap), _write_scene, jobs)
 
 
 def _write_scene(job: _Job) -> str:
@@ -201,10 +201,10 @@ def _write_mesh(path: pathlib.Path, scan: Scan) -> None:
     for color, column in zip(("red", "green", "blue"), scan.colors.T, strict=True):
         vertices[color] = column
     vertices["alpha"] = 255
-    faces = np.empty(len(scan.faces), [("vertex_indices", "<i4", (3,))])
-    faces["vertex_indices"] = scan.faces
-    elements = [PlyElement.describe(vertices, "vertex"), PlyElement.describe(faces, "face")]
-    PlyData(elements, byte_order="<").write(str(path))
+    with path.open("wb") as file:
+        file.write(ply_header(vertices.dtype, len(scan.points), len(scan.faces)))
+        file.write(vertices.tobytes())
+        file.write(triangle_records(scan.faces).tobytes())
 
 
 def _write_annotation(folder: pathlib.Path, name: str, scan: Scan) -> None:

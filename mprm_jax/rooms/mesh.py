@@ -1,5 +1,6 @@
 """The mesh of a room: all quads as triangles, painted, over-segmented, and annotated by segment."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from mprm_jax.rooms.shapes import Part
 from mprm_jax.types import Array
 
 _TILE = 0.7  # meters, about the longest side of a segment
+_BLOCK = 8192  # triangles whose corners fit into a core's cache
+_LEAST_AREA = 1e-14  # m^4, of a triangle of 0.05 mm^2: the square of twice its area
 _FORGOTTEN = {"wall": 0.09, "floor": 0.0}  # share of objects without annotation; 0.03 for others
 
 
@@ -31,7 +34,8 @@ class Group(NamedTuple):
 def tessellate(parts: list[Part], edge: float, rng: np.random.Generator) -> Mesh:
     """Cuts the quads of all parts into triangles with sides of about `edge` meters.
 
-    Parts differ in density, and a big flat one may be much coarser, as in a decimated scan.
+    Parts differ in density, and a big flat one may be much coarser, as in a decimated scan. Quads
+    with a side of no length leave triangles of no area: see `have_area`.
     """
     quads = np.concatenate([p.quads for p in parts])
     owner = np.repeat(np.arange(len(parts)), [len(p.quads) for p in parts])
@@ -43,15 +47,31 @@ def tessellate(parts: list[Part], edge: float, rng: np.random.Generator) -> Mesh
     num_v = np.maximum(1, np.ceil(np.maximum(sides[:, 1], sides[:, 3]) / step)).astype(int)
     counts = (num_u + 1) * (num_v + 1)
     quad, k = _ranges(counts)
-    i, j = k // (num_v[quad] + 1), k % (num_v[quad] + 1)
+    i, j = np.divmod(k, num_v[quad] + 1)
     s = (i + _jitter(i, num_u[quad], rng)) / num_u[quad]
     t = (j + _jitter(j, num_v[quad], rng)) / num_v[quad]
-    weights = np.stack([(1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t], axis=1)
-    points = np.einsum("nk,nkd->nd", weights, quads[quad])
+    weights = (1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t
+    points = np.empty((len(quad), 3))
+    for axis in range(3):
+        corners = (quads[:, corner, axis].repeat(counts) for corner in range(4))
+        points[:, axis] = sum(map(np.multiply, weights, corners))
     normals = _crosses(quads)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    faces = _faces(num_u, num_v, np.cumsum(counts) - counts, points)
+    faces = _faces(num_u, num_v, np.cumsum(counts) - counts)
     return Mesh(points, normals[quad], faces, owner[quad])
+
+
+def have_area(points: Array, faces: Array) -> Array:
+    """Says which triangles are more than a line or a point: [F] bool."""
+    columns, found = np.ascontiguousarray(points.T), np.empty(len(faces), bool)
+    for start in range(0, len(faces), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        corners = np.ascontiguousarray(faces[block].T)
+        a, b, c = (columns.take(corner, axis=1) for corner in corners)
+        (ux, uy, uz), (vx, vy, vz) = b - a, c - a
+        normal = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        found[block] = dots(normal, normal) > _LEAST_AREA
+    return found
 
 
 def paint(mesh: Mesh, parts: list[Part], rng: np.random.Generator) -> Array:
@@ -105,15 +125,28 @@ def annotated_groups(
     return groups
 
 
+def lengths(vectors: Array) -> Array:
+    """Returns the lengths of vectors, given as rows of x, y and z: [N]."""
+    x, y, z = vectors
+    return np.sqrt(x * x + y * y + z * z)
+
+
+def dots(ones: Sequence[Array], others: Sequence[Array]) -> Array:
+    """Returns the dot products of vectors, given as rows of x, y and z: [N]."""
+    # The order of the sum is part of the content of the rooms.
+    return ones[0] * others[0] + ones[2] * others[2] + ones[1] * others[1]
+
+
 def _light(mesh: Mesh, rng: np.random.Generator) -> Array:
     """Returns the light on each vertex, times the color cast of the camera: [N, 3]."""
-    size = mesh.points.max(axis=0)
+    points, normals = np.ascontiguousarray(mesh.points.T), np.ascontiguousarray(mesh.normals.T)
+    size = points.max(axis=1)
     light = np.full(len(mesh.points), rng.uniform(0.6, 0.8))
     for _ in range(2):
         lamp = size * np.append(rng.uniform(0, 1, 2), rng.uniform(0.6, 0.95))
-        toward = lamp - mesh.points
-        distance = np.linalg.norm(toward, axis=1)
-        facing = np.einsum("nd,nd->n", toward, mesh.normals) / np.maximum(distance, 1e-6)
+        toward = lamp[:, None] - points
+        distance = lengths(toward)
+        facing = dots(toward, normals) / np.maximum(distance, 1e-6)
         light += rng.uniform(0.2, 0.5) * np.abs(facing) / (1 + 0.15 * distance**2)
     light *= 1 + 0.08 * smooth_noise(mesh.points / 2.5, rng)
     cast = rng.uniform(0.9, 1.1) * (1 + rng.normal(0, 0.04, 3))
@@ -137,14 +170,15 @@ def _jitter(index: Array, count: Array, rng: np.random.Generator) -> Array:
     return np.where(inner, rng.uniform(-0.3, 0.3, len(index)), 0.0)
 
 
-def _faces(num_u: Array, num_v: Array, start: Array, points: Array) -> Array:
-    """Returns the two triangles of each grid cell, without the degenerate ones."""
+def _faces(num_u: Array, num_v: Array, start: Array) -> Array:
+    """Returns the two triangles of each grid cell."""
     quad, k = _ranges(num_u * num_v)
-    i, j = k // num_v[quad], k % num_v[quad]
-    row = num_v[quad] + 1
-    a = start[quad] + i * row + j
-    b, c, d = a + row, a + row + 1, a + 1
-    faces = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
-    corners = points[faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return faces[np.einsum("fd,fd->f", normal, normal) > 1e-14]
+    across = num_v[quad]
+    # A row of the grid has one vertex more than it has cells.
+    a = start[quad] + k + k // across
+    b = a + across + 1
+    faces = np.empty((2, len(a), 3), int)
+    for triangle, corners in zip(faces, ((a, b, b + 1), (a, b + 1, a + 1)), strict=True):
+        for column, corner in zip(triangle.T, corners, strict=True):
+            column[:] = corner
+    return faces.reshape(-1, 3)

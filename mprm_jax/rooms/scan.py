@@ -11,7 +11,17 @@ import numpy as np
 from mprm_jax.rooms.labels import NYU40_ID
 from mprm_jax.rooms.layout import Layout
 from mprm_jax.rooms.materials import Kit, smooth_noise
-from mprm_jax.rooms.mesh import Group, Mesh, annotated_groups, paint, segment_ids, tessellate
+from mprm_jax.rooms.mesh import (
+    Group,
+    Mesh,
+    annotated_groups,
+    dots,
+    have_area,
+    lengths,
+    paint,
+    segment_ids,
+    tessellate,
+)
 from mprm_jax.rooms.room_types import furnished, room_type
 from mprm_jax.rooms.shapes import Part, moved
 from mprm_jax.rooms.shell import shell_parts
@@ -90,18 +100,23 @@ def seen(mesh: Mesh, thin: Array, cameras: Array, habit: Habit) -> Array:
     """
     visible = np.zeros(len(mesh.points), bool)
     low = mesh.points[:, 2] < habit.top
+    points, normals = np.ascontiguousarray(mesh.points.T), np.ascontiguousarray(mesh.normals.T)
     for camera in cameras:
-        view = mesh.points - camera
-        distance = np.maximum(np.linalg.norm(view, axis=1), 1e-6)
-        elevation = np.arcsin(view[:, 2] / distance)
-        azimuth = np.arctan2(view[:, 1], view[:, 0])
-        facing = -np.einsum("nd,nd->n", view, mesh.normals) / distance
-        facing = np.where(thin, np.abs(facing), facing)
-        turn = np.abs(np.mod(azimuth - habit.away + np.pi, 2 * np.pi) - np.pi)
-        looked = low & (elevation < habit.highest) & (turn >= habit.blind)
-        open_view = looked & (facing > _GRAZING) & (distance < habit.reach)
-        slope = np.sqrt(1 - np.square(facing)) / np.maximum(facing, _GRAZING)
-        visible |= open_view & ~_hidden(azimuth, elevation, distance, slope)
+        view = points - camera[:, None]
+        distance = np.maximum(lengths(view), 1e-6)
+        # What is out of reach hides nothing that is within.
+        near = np.flatnonzero(distance < habit.reach)
+        view, distance = view.take(near, axis=1), distance[near]
+        elevation, azimuth = np.arcsin(view[2] / distance), np.arctan2(view[1], view[0])
+        asked = np.flatnonzero(low[near] & ~visible[near] & (elevation < habit.highest))
+        rows = near[asked]
+        facing = -dots(view.take(asked, axis=1), normals.take(rows, axis=1)) / distance[asked]
+        facing = np.where(thin[rows], np.abs(facing), facing)
+        turn = np.abs(np.mod(azimuth[asked] - habit.away + np.pi, 2 * np.pi) - np.pi)
+        looked = (facing > _GRAZING) & (turn >= habit.blind)
+        asked, rows, facing = asked[looked], rows[looked], facing[looked]
+        slope = np.sqrt(1 - np.square(facing)) / facing
+        visible[rows] = ~_hidden(azimuth, elevation, distance, asked, slope)
     return visible
 
 
@@ -115,12 +130,16 @@ def holes(points: Array, dropout: Array, rng: np.random.Generator) -> Array:
     Returns:
       [N] bool
     """
-    patches = 0.5 + 0.5 * np.tanh(1.3 * smooth_noise(points / 0.5, rng))
-    lost = patches < dropout * 1.05
-    extent = np.ptp(points, axis=0)
+    lost, glossy = np.zeros(len(points), bool), np.flatnonzero(dropout > 0)
+    patches = 0.5 + 0.5 * np.tanh(1.3 * smooth_noise(points[glossy] / 0.5, rng))
+    lost[glossy] = patches < dropout[glossy] * 1.05
+    columns = np.ascontiguousarray(points.T)
+    extent = np.ptp(columns, axis=1)
     for _ in range(rng.poisson(0.35 * extent[0] * extent[1]) if len(points) else 0):
         center, radius = points[rng.integers(len(points))], rng.uniform(0.06, 0.32)
-        near = np.abs(points - center).max(axis=1) < 1.5 * radius
+        near = np.flatnonzero(np.abs(columns[0] - center[0]) < 1.5 * radius)
+        for column, middle in zip(columns[1:], center[1:], strict=True):
+            near = near[np.abs(column[near] - middle) < 1.5 * radius]
         offset = points[near] - center
         ragged = radius * (1 + 0.35 * smooth_noise(offset / 0.25, rng))
         lost[near] |= np.linalg.norm(offset, axis=1) < ragged
@@ -136,8 +155,10 @@ def shaken(points: Array, normals: Array, rng: np.random.Generator) -> Array:
 
 
 def kept(mesh: Mesh, keep: Array) -> Mesh:
-    """Returns the mesh of the kept vertices that are still part of a triangle."""
-    faces = mesh.faces[keep[mesh.faces].all(axis=1)]
+    """Returns the mesh of the kept vertices that are still part of a triangle with an area."""
+    a, b, c = mesh.faces.T
+    faces = mesh.faces[keep[a] & keep[b] & keep[c]]
+    faces = faces[have_area(mesh.points, faces)]
     used = np.zeros(len(mesh.points), bool)
     used[faces] = True
     rows = np.flatnonzero(used)
@@ -172,18 +193,28 @@ def vertex_nyu40_ids(scan: Scan) -> Array:
     return np.array([classes.get(segment, 0) for segment in scan.segments.tolist()])
 
 
-def _hidden(azimuth: Array, elevation: Array, distance: Array, slope: Array) -> Array:
-    """Says which points lie behind others in a depth map around the camera: [N] bool."""
-    hidden = np.zeros(len(distance), bool)
-    for cell, drawn in ((_COARSE, distance < _NEAR), (_FINE, np.ones(len(distance), bool))):
-        columns = int(np.ceil(2 * np.pi / cell)) + 1
+def _hidden(azimuth: Array, elevation: Array, distance: Array, asked: Array, slope: Array) -> Array:
+    """Says which of the asked points lie behind others in a depth map around the camera.
+
+    Args:
+      azimuth, elevation: [N] radians.
+      distance: [N] meters.
+      asked: [M] int, rows.
+      slope: [M] meters of depth for each meter across the view.
+
+    Returns:
+      [M] bool
+    """
+    hidden = np.zeros(len(asked), bool)
+    for cell, drawn in ((_COARSE, distance < _NEAR), (_FINE, slice(None))):
+        rows, columns = int(np.floor(np.pi / cell)) + 1, int(np.ceil(2 * np.pi / cell)) + 1
         pixel = np.floor((elevation + np.pi / 2) / cell).astype(int) * columns
         pixel += np.floor((azimuth + np.pi) / cell).astype(int)
-        depth = np.full(pixel.max() + 1, np.inf)
+        depth = np.full(rows * columns, np.inf)
         np.minimum.at(depth, pixel[drawn], distance[drawn])
         # Across one cell, the depth of a slanted surface itself differs by this much.
-        own = np.minimum(distance * cell * slope, 0.6)
-        hidden |= distance > depth[pixel] + _TOLERANCE + own
+        own = np.minimum(distance[asked] * cell * slope, 0.6)
+        hidden |= distance[asked] > depth[pixel[asked]] + _TOLERANCE + own
     return hidden
 
 
@@ -215,8 +246,9 @@ def _turned(points: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Returns points in a frame turned like the first camera, and the matrix that undoes it."""
     yaw = rng.uniform(-np.pi, np.pi) if rng.random() < 0.4 else rng.normal(0, 0.03)
     turned = moved(points, (0, 0, 0), yaw)
-    low = turned.min(axis=0)
-    center = (turned.min(axis=0) + turned.max(axis=0)) / 2 - low
+    columns = np.ascontiguousarray(turned.T)
+    low = columns.min(axis=1)
+    center = (low + columns.max(axis=1)) / 2 - low
     cos, sin = np.cos(-yaw), np.sin(-yaw)
     alignment = np.eye(4)
     alignment[:2, :2] = [[cos, -sin], [sin, cos]]

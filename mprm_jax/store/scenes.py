@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from mprm_jax.errors import MissingError, UserError, explain_damage
 from mprm_jax.evidence.candidates import Candidates, candidate_sets
 from mprm_jax.evidence.weak_labels import WeakLabelArrays
-from mprm_jax.geometry.neighbors import make_tree
 from mprm_jax.store.manifest import Manifest, SceneInfo, read_manifest
 from mprm_jax.types import Array
 
@@ -34,7 +32,8 @@ SCENE_FILES = (
     POINT_VOXEL_FILE,
     WEAK_LABEL_FILE,
 )
-_KEPT = 256  # scenes in memory
+# Scenes whose files stay open, two each; systems allow a process a few hundred.
+_OPEN = 32
 
 
 class CloudArrays(NamedTuple):
@@ -153,14 +152,15 @@ class VoxelClouds(Protocol):
         """Voxels of a scene."""
 
     def cloud(self, scene: int) -> CloudArrays:
-        """Positions and colors of the voxels of a scene."""
-
-    def tree(self, scene: int) -> cKDTree:
-        """What finds the voxels of a scene that are near a point."""
+        """Positions and colors of the voxels of a scene, not to be written to."""
 
 
 class StoredClouds:
-    """Scenes of a split, read when needed; all of them if not told which."""
+    """Scenes of a split, all of them if not told which.
+
+    Their files are mapped: all processes share what the system can spare of them, and any number of
+    scenes in any order needs no memory beyond.
+    """
 
     def __init__(self, store: SceneStore, split: str, scenes: Sequence[str] | None = None):
         self.store, self.split = store, split
@@ -171,10 +171,7 @@ class StoredClouds:
         return self.store.info(self.split, self.scenes[scene]).voxels
 
     def cloud(self, scene: int) -> CloudArrays:
-        return _kept_cloud(*self._version(scene))
-
-    def tree(self, scene: int) -> cKDTree:
-        return _kept_tree(*self._version(scene))
+        return _mapped_cloud(*self._version(scene))
 
     def _version(self, scene: int) -> tuple[pathlib.Path, str]:
         """Where a scene lies, and what tells its voxels from those of another preparation."""
@@ -189,7 +186,6 @@ class LooseClouds:
     def __init__(self, clouds: Mapping[str, CloudArrays], origin: str):
         self._clouds, self.origin = tuple(clouds.values()), origin
         self.scenes: Sequence[str] = tuple(clouds)
-        self._trees: dict[int, cKDTree] = {}
 
     def num_voxels(self, scene: int) -> int:
         return len(self._clouds[scene].coords)
@@ -197,34 +193,29 @@ class LooseClouds:
     def cloud(self, scene: int) -> CloudArrays:
         return self._clouds[scene]
 
-    def tree(self, scene: int) -> cKDTree:
-        if scene not in self._trees:
-            self._trees[scene] = make_tree(self._clouds[scene].coords)
-        return self._trees[scene]
 
-
-@functools.lru_cache(maxsize=_KEPT)
-def _kept_cloud(folder: pathlib.Path, _fingerprint: str) -> CloudArrays:
-    return _read_voxels(folder)
-
-
-@functools.lru_cache(maxsize=_KEPT)
-def _kept_tree(folder: pathlib.Path, fingerprint: str) -> cKDTree:
-    return make_tree(_kept_cloud(folder, fingerprint).coords)
+@functools.lru_cache(maxsize=_OPEN)
+def _mapped_cloud(folder: pathlib.Path, _fingerprint: str) -> CloudArrays:
+    names = VOXEL_COORD_FILE, VOXEL_COLOR_FILE
+    return CloudArrays(*(read_array(folder / name, mapped=True) for name in names))
 
 
 def _read_voxels(folder: pathlib.Path) -> CloudArrays:
     return CloudArrays(read_array(folder / VOXEL_COORD_FILE), read_array(folder / VOXEL_COLOR_FILE))
 
 
-def read_array(path: pathlib.Path) -> Array:
+def read_array(path: pathlib.Path, *, mapped: bool = False) -> Array:
     """An array of a store.
+
+    Args:
+      mapped: leaves it in its file, to be read from there; it cannot be written to.
 
     Raises:
       FileNotFoundError, ValueError: in one line that names the file.
     """
     with explain_damage(path, _AGAIN):
-        return np.load(path, allow_pickle=False)
+        found = np.load(path, "r" if mapped else None, allow_pickle=False)
+    return np.asarray(found)
 
 
 def read_weak_labels(path: pathlib.Path) -> WeakLabelArrays:

@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 
-from mprm_jax.geometry.balls import ball_rows, grid_seed_counts, grid_seeds, in_ball
+from mprm_jax.geometry.balls import ball_rows, grid_seed_counts, grid_seeds, in_ball, scan_ball
 from mprm_jax.geometry.neighbors import make_tree
 
 RADIUS = 2.0
 BOX = np.array([[-1.0, 2.0, 0.5], [4.5, 7.1, 2.9]])  # 5.5 x 5.1 x 2.4 m, the paper's mean room
+
+
+def searched(coords, center, radius):
+    return ball_rows(coords, make_tree(coords), center, radius)
+
+
+both_ways = pytest.mark.parametrize("find", [searched, scan_ball])
 
 
 def test_counts_follow_the_released_rule():
@@ -60,11 +67,12 @@ def test_unknown_placement_names_the_valid_ones():
         grid_seeds(BOX, RADIUS, "corners")
 
 
-def test_ball_holds_exactly_the_points_closer_than_the_radius():
+@both_ways
+def test_ball_holds_exactly_the_points_closer_than_the_radius(find):
     coords = np.random.default_rng(1).uniform(*BOX, size=(2000, 3)).astype(np.float32)
     center = np.array([0.5, 4.0, 1.0], np.float32)
     dist = np.linalg.norm(coords - center[None], axis=1)
-    rows = ball_rows(coords, make_tree(coords), center, RADIUS)
+    rows = find(coords, center, RADIUS)
     np.testing.assert_array_equal(rows, np.flatnonzero(dist < RADIUS))
 
 
@@ -73,20 +81,36 @@ def test_a_point_at_the_surface_of_the_ball_is_out():
     assert in_ball(offsets, RADIUS).tolist() == [False, True, True]
 
 
+@both_ways
 @pytest.mark.parametrize("far", [0.0, 1000.0])
-def test_search_and_rule_agree_at_the_surface_of_the_ball(far):
+def test_search_and_rule_agree_at_the_surface_of_the_ball(find, far):
     rng = np.random.default_rng(2)
     directions = rng.normal(size=(2000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     center = np.full(3, far, np.float32)
     coords = (center[None] + RADIUS * directions).astype(np.float32)
     inside = in_ball(coords - center[None], RADIUS)
-    rows = ball_rows(coords, make_tree(coords), center, RADIUS)
+    rows = find(coords, center, RADIUS)
     np.testing.assert_array_equal(rows, np.flatnonzero(inside))
 
 
-def test_a_ball_without_points_has_no_rows():
+@both_ways
+def test_a_ball_without_points_has_no_rows(find):
     coords = BOX.astype(np.float32)
-    rows = ball_rows(coords, make_tree(coords), np.full(3, 50, np.float32), RADIUS)
+    rows = find(coords, np.full(3, 50, np.float32), RADIUS)
     assert rows.shape == (0,)
     assert rows.dtype == np.int32
+
+
+@both_ways
+def test_a_radius_between_two_floats_loses_no_point(find):
+    # The square of an offset just above such a radius may be rounded to below that of the radius.
+    offsets = np.linspace(2.7, 2.7001, 200, dtype=np.float32)
+    coords = np.stack([offsets, np.zeros_like(offsets), np.zeros_like(offsets)], axis=1)
+    lost = 0
+    for radius in offsets * (1 - np.float64(1e-8)):
+        inside = in_ball(coords, radius)
+        rows = find(coords, np.zeros(3, np.float32), radius)
+        np.testing.assert_array_equal(rows, np.flatnonzero(inside))
+        lost += np.any(inside & (offsets > radius))
+    assert lost

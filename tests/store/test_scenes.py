@@ -16,7 +16,7 @@ from mprm_jax.geometry.balls import in_ball
 from mprm_jax.scans.pointcept import Pointcept
 from mprm_jax.store.exports import ExportedScene, load_scene, save_scene
 from mprm_jax.store.prepare import prepare
-from mprm_jax.store.scenes import SceneStore, read_weak_labels
+from mprm_jax.store.scenes import SceneStore, StoredClouds, read_weak_labels
 from mprm_jax.store.truth import has_labels, point_labels, voxel_labels
 
 DATA = DataConfig(voxel_size=0.16, sphere_radius=1.0)
@@ -220,6 +220,35 @@ def test_damaged_and_missing_arrays_name_their_file(tmp_path):
         store.weak_labels("train", "a")
     with pytest.raises(FileNotFoundError, match=r"weak_labels\.npz: missing"):
         store.require_files()
+
+
+def test_scenes_in_any_number_are_read_from_their_files(tmp_path):
+    store = make_store(tmp_path, {f"train/{i}": box_room(seed=i) for i in range(40)})
+    clouds = StoredClouds(store, "train")
+    for place in [*range(40), *reversed(range(40))]:
+        mapped, read = clouds.cloud(place), store.voxel_cloud("train", clouds.scenes[place])
+        for ours, theirs in zip(mapped, read, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+            assert isinstance(ours.base, np.memmap) and not ours.flags.writeable
+
+
+def test_a_scene_that_was_prepared_again_is_read_again(tmp_path):
+    first = make_store(tmp_path)
+    before = StoredClouds(first, "train").cloud(0)
+    source = FakeSource(tmp_path / "scans", {"train/a": box_room(seed=5)})
+    source.file("train/a").write_text("changed")
+    again = prepare(source, tmp_path / "store", DATA, workers=0).store
+    after = StoredClouds(again, "train").cloud(0)
+    np.testing.assert_array_equal(after.coords, again.voxel_cloud("train", "a").coords)
+    assert before.coords.tobytes() != after.coords.tobytes()
+
+
+def test_a_mapped_array_that_was_cut_names_its_file(tmp_path):
+    store = make_store(tmp_path)
+    path = store.folder("train", "a") / "voxel_coord.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"voxel_coord\.npy: damaged"):
+        StoredClouds(store, "train").cloud(0)
 
 
 @pytest.mark.parametrize("cut", [0, 40, 200])

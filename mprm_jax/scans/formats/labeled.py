@@ -33,6 +33,7 @@ from mprm_jax.errors import UserError
 from mprm_jax.palette import label_bytes, write_legend
 from mprm_jax.scans.formats.cloud import CloudFile
 from mprm_jax.scans.formats.las import open_las
+from mprm_jax.scans.formats.ply import ply_header, triangle_records
 from mprm_jax.types import IGNORED, Array
 from mprm_jax.writing import whole_file
 
@@ -49,8 +50,6 @@ FINEST_SCALE = -6  # power of ten, units of the file: far below what a scanner r
 LAS_SUFFIXES = (".las", ".laz")
 LEGEND_SUFFIX = ".classes.csv"
 CHUNK = 1 << 19  # points or faces that are put together in memory before they are written
-PLY_TYPES = {"<f8": "double", "<f4": "float", "|u1": "uchar", "<i4": "int"}
-TRIANGLE = np.dtype([("count", "u1"), ("vertex_indices", "<i4", (3,))])
 
 
 class LabeledCloud(NamedTuple):
@@ -338,20 +337,13 @@ def _write_laz(file: BinaryIO, labeled: LabeledCloud) -> None:
 
 
 def _write_ply(file: BinaryIO, labeled: LabeledCloud) -> None:
-    """Writes the header and the bytes; plyfile would loop over the faces in Python."""
+    """Writes header, points and faces, some at a time."""
     faces, dtype = labeled.cloud.faces, _record_type(labeled)
-    lines = ["ply", "format binary_little_endian 1.0"]
-    lines.append(f"element vertex {len(labeled.labels)}")
-    lines += [f"property {PLY_TYPES[dtype[name].str]} {name}" for name in dtype.names]
-    if faces is not None:
-        lines.append(f"element face {len(faces)}")
-        lines.append("property list uchar int vertex_indices")
-    file.write("\n".join([*lines, "end_header", ""]).encode("ascii"))
+    num_faces = None if faces is None else len(faces)
+    file.write(ply_header(dtype, len(labeled.labels), num_faces))
     _write_records(file, labeled, dtype)
-    for rows in _chunks(0 if faces is None else len(faces)):
-        triangles = np.empty(len(faces[rows]), TRIANGLE)
-        triangles["count"], triangles["vertex_indices"] = 3, faces[rows]
-        file.write(triangles.tobytes())
+    for rows in _chunks(num_faces or 0):
+        file.write(triangle_records(faces[rows]).tobytes())
 
 
 def _write_npy(file: BinaryIO, labeled: LabeledCloud) -> None:

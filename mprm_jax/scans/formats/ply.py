@@ -43,6 +43,9 @@ TYPES = {
 }
 ASCII_BYTES = 2  # of the shortest number and what separates it from the next
 LISTS = ("vertex_indices", "vertex_index")
+# What we write: the types of vertex properties, and a face.
+WRITTEN_TYPES = {"<f8": "double", "<f4": "float", "|u1": "uchar", "<i4": "int"}
+TRIANGLE = np.dtype([("count", "u1"), ("vertex_indices", "<i4", (3,))])
 _LOOK_BYTES = 1 << 12  # behind the last element
 
 
@@ -124,6 +127,27 @@ def read_ply(path: Path) -> CloudFile:
     faces = _faces(path, found.get("face", []), vertex.count)
     cloud = cloud_from_columns(path, columns, faces)
     return cloud._replace(notes=(*cloud.notes, MORE_POINTS)) if is_more else cloud
+
+
+def ply_header(vertex: np.dtype, num_vertices: int, num_triangles: int | None) -> bytes:
+    """Returns the header of a binary file with records of type `vertex`, then TRIANGLE.
+
+    Args:
+      vertex: little-endian, its types are in WRITTEN_TYPES.
+      num_triangles: None for a cloud without faces.
+    """
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {num_vertices}"]
+    lines += [f"property {WRITTEN_TYPES[vertex[name].str]} {name}" for name in vertex.names]
+    if num_triangles is not None:
+        lines += [f"element face {num_triangles}", "property list uchar int vertex_indices"]
+    return "\n".join([*lines, "end_header", ""]).encode("ascii")
+
+
+def triangle_records(faces: Array) -> Array:
+    """Returns the records of triangles [F, 3]: [F] TRIANGLE."""
+    records = np.empty(len(faces), TRIANGLE)
+    records["count"], records["vertex_indices"] = 3, faces
+    return records
 
 
 def _header_lines(file: BinaryIO) -> tuple[list[str], int]:
