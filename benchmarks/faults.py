@@ -152,9 +152,10 @@ def store_changes(chain: Chain, folder: pathlib.Path, rng: random.Random) -> dic
     whole, how = victim.read_bytes(), rng.choice(["vanishes", "is cut"])
     with begun(step, folder) as process:
         _wait(process, rng.uniform(0, chain.seconds[step.output]))
-        victim.unlink()
         if how == "is cut":
-            victim.write_bytes(whole[: rng.randrange(len(whole))])
+            os.truncate(victim, rng.randrange(len(whole)))
+        else:
+            victim.unlink()
         process.wait(600)
         status = process.returncode
     said = said_file(step, folder).read_text(encoding="utf-8", errors="replace")

@@ -32,6 +32,7 @@ SCENE_FILES = (
     POINT_VOXEL_FILE,
     WEAK_LABEL_FILE,
 )
+_MAPPED = (VOXEL_COORD_FILE, VOXEL_COLOR_FILE)
 # Scenes whose files stay open, two each; systems allow a process a few hundred.
 _OPEN = 32
 
@@ -171,7 +172,11 @@ class StoredClouds:
         return self.store.info(self.split, self.scenes[scene]).voxels
 
     def cloud(self, scene: int) -> CloudArrays:
-        return _mapped_cloud(*self._version(scene))
+        folder, fingerprint = self._version(scene)
+        found = _mapped_cloud(folder, fingerprint)
+        for name, array in zip(_MAPPED, found, strict=True):
+            _require_whole(folder / name, array)
+        return found
 
     def _version(self, scene: int) -> tuple[pathlib.Path, str]:
         """Where a scene lies, and what tells its voxels from those of another preparation."""
@@ -196,8 +201,18 @@ class LooseClouds:
 
 @functools.lru_cache(maxsize=_OPEN)
 def _mapped_cloud(folder: pathlib.Path, _fingerprint: str) -> CloudArrays:
-    names = VOXEL_COORD_FILE, VOXEL_COLOR_FILE
-    return CloudArrays(*(read_array(folder / name, mapped=True) for name in names))
+    return CloudArrays(*(read_array(folder / name, mapped=True) for name in _MAPPED))
+
+
+def _require_whole(path: pathlib.Path, mapped: Array) -> None:
+    """Raises `UserError` if a file was cut since it was mapped: reading there ends the process."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return  # what was mapped stays until it is let go
+    if size < mapped.base.offset + mapped.nbytes:
+        _mapped_cloud.cache_clear()
+        raise UserError(f"{path}: cut short while it is read; {_AGAIN}.")
 
 
 def _read_voxels(folder: pathlib.Path) -> CloudArrays:

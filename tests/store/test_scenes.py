@@ -1,6 +1,7 @@
 """The store: what is in it, what Pointcept finds, and that training needs no point label."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -249,6 +250,20 @@ def test_a_mapped_array_that_was_cut_names_its_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"voxel_coord\.npy: damaged"):
         StoredClouds(store, "train").cloud(0)
+
+
+def test_a_file_that_is_cut_while_it_is_mapped_names_itself_before_it_is_read(tmp_path):
+    store = make_store(tmp_path)
+    clouds = StoredClouds(store, "train")
+    whole = np.array(clouds.cloud(0).coords)
+    path = store.folder("train", clouds.scenes[0]) / "voxel_coord.npy"
+    content = path.read_bytes()
+    os.truncate(path, len(content) // 2)
+    with pytest.raises(ValueError, match=r"voxel_coord\.npy: cut short while it is read; delete"):
+        clouds.cloud(0)
+    path.unlink()
+    path.write_bytes(content)
+    np.testing.assert_array_equal(clouds.cloud(0).coords, whole)
 
 
 @pytest.mark.parametrize("cut", [0, 40, 200])
