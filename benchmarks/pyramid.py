@@ -2,8 +2,8 @@
 
 Both get the same balls: the host with one thread, as one input worker has, the device in one
 jitted program that also moves the clouds. Bytes and kernels are counted as in `program_costs.py`,
-loops that depend on the data once. `different_lists` counts lists that are not the same
-set in both, among as many of `lists`; neighbors at equal distance can differ at the cut.
+loops that depend on the data once. `different_lists` counts lists that are not the same set in
+both, among as many of `lists`; neighbors at equal distance can differ at the cut.
 
     python benchmarks/pyramid.py --buckets 8192 16384 49152
     python benchmarks/pyramid.py --cloud scan.npz --output pyramid.json

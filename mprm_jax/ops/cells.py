@@ -24,7 +24,7 @@ _MAX_KEYS = 2.0**32 - 2.0**16  # by more than rounding below the key of padding
 NO_KEY = np.uint32(0xFFFFFFFF)  # of padding
 # A moved ball of 2 m has 3 to 11 cells of 10 cm for each of its voxels of 4 cm.
 _CELLS_A_ROW = 16
-_CHUNK_SLOTS = 2**22  # chosen from together, each with some 32 bytes
+_CHUNK_BYTES = 2**28  # of queries that are looked at together
 
 
 class CellGrid(NamedTuple):
@@ -209,7 +209,8 @@ def search(
     num_looked = jnp.minimum(lasts[:, -1], capacity)
     looks = _Look(queries, sq_radius, lasts, ends - lasts, num_looked)
     find = _nearest_one if width == 1 else functools.partial(_nearest, width=width)
-    chunk = max(_CHUNK_SLOTS // _room(width, capacity), 1)
+    # The place of each candidate; of those in the room also distances, and copies that sort them.
+    chunk = max(_CHUNK_BYTES // (4 * capacity + 32 * _room(width, capacity)), 1)
     neighbors = jax.lax.map(
         functools.partial(find, cells, capacity=capacity),
         looks,
@@ -260,11 +261,10 @@ def _nearest(
 
 def _nearest_one(cells: CellList, look: _Look, *, capacity: int) -> Int32[Array, "1"]:
     """The row of the nearest candidate, as of `_nearest`."""
-    sq_dist, places = _measure(cells, look, jnp.arange(capacity, dtype=jnp.int32))
-    best = jnp.argmin(sq_dist)
-    return jnp.where(sq_dist[best] < look.sq_radius, cells.rows[places[best]], len(cells.rows))[
-        None
-    ]
+    best = jnp.argmin(_measure(cells, look, jnp.arange(capacity, dtype=jnp.int32))[0])
+    # Measured again, so that nothing is kept of the others.
+    sq_dist, places = _measure(cells, look, best[None].astype(jnp.int32))
+    return jnp.where(sq_dist < look.sq_radius, cells.rows[places], len(cells.rows))
 
 
 def _room(width: int, capacity: int) -> int:
