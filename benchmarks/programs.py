@@ -11,7 +11,7 @@ import jax
 from step_clouds import BenchmarkBalls, read_clouds, training_balls
 
 from mprm_jax.batches.loader import Loader
-from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.shapes import calibrate, calibrate_candidates
 from mprm_jax.config import Config
 from mprm_jax.labeling.mining import make_mining
 from mprm_jax.overrides import override
@@ -19,7 +19,7 @@ from mprm_jax.presets import PRESETS
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import make_mesh, replicated_shapes, spread_shapes
 from mprm_jax.training.stages import make_stage
-from mprm_jax.training.static_sizes import calibrate_candidates, choose_builder
+from mprm_jax.training.static_sizes import choose_builder
 from mprm_jax.training.steps import make_predict_step, make_train_step, state_shapes
 
 PROGRAMS = ("train cls", "mine", "train seg", "predict seg")

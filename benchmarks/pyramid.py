@@ -1,8 +1,9 @@
-"""The geometry of a bucket, built by the host and by the device: time, memory, agreement.
+"""The geometry of a bucket, built by the host and by the device: time, costs, agreement.
 
 Both get the same balls: the host with one thread, as one input worker has, the device in one
-jitted program that also moves the clouds. `different_lists` counts lists that are not the same
-set in both, among as many of `lists`; neighbors at equal distance can differ at the cut.
+jitted program that also moves the clouds. Bytes and kernels are counted as in `program_costs.py`,
+loops that depend on the data once. `different_lists` counts lists that are not the same set in
+both, among as many of `lists`; neighbors at equal distance can differ at the cut.
 
     python benchmarks/pyramid.py --buckets 8192 16384 49152
     python benchmarks/pyramid.py --cloud scan.npz --output pyramid.json
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from processes import median_seconds, print_row, rounded, write_report
+from program_costs import Program
 from step_cases import add_data_flags, make_balls, plan_of, spec_of
 
 from mprm_jax.batches.balls import Balls
@@ -62,6 +64,7 @@ def measure(config: Config, balls: Balls, repeats: int) -> dict:
     seconds = median_seconds(lambda: jax.block_until_ready(compiled(bucket)), repeats)
     points = int(balls.num_points[members[0]].sum())
     memory = compiled.memory_analysis()
+    costs = Program(compiled.as_text()).by_module().values()
     return rounded(
         {
             "settings": config.preset,
@@ -77,6 +80,8 @@ def measure(config: Config, balls: Balls, repeats: int) -> dict:
             "device_over_host": host_seconds / seconds,
             "raw_bucket_ms": 1000 * median_seconds(lambda: raw(members, 0), repeats),
             "compile_s": compile_seconds,
+            "device_counted_gb": sum(x.bytes for x in costs) / 1e9,
+            "device_kernels": sum(x.kernels for x in costs),
             "device_temporary_mb": memory.temp_size_in_bytes / 1e6,
             "device_result_mb": memory.output_size_in_bytes / 1e6,
             "overflow": int(overflow.rows.sum() + overflow.candidates.sum() + overflow.too_wide),

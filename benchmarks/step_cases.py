@@ -13,14 +13,14 @@ from step_clouds import BenchmarkBalls, read_clouds, sized_balls, training_balls
 from mprm_jax.batches.bare_buckets import BareBatch
 from mprm_jax.batches.loader import Loader, make_builder
 from mprm_jax.batches.plan import epoch_plan
-from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.shapes import calibrate, calibrate_candidates
 from mprm_jax.config import Config
 from mprm_jax.overrides import override
 from mprm_jax.presets import PRESETS
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import make_mesh, replicate, shard_batch
 from mprm_jax.training.stages import cls_stage
-from mprm_jax.training.static_sizes import calibrate_candidates, choose_builder
+from mprm_jax.training.static_sizes import choose_builder
 from mprm_jax.training.steps import TrainState, init_state, make_train_step
 from mprm_jax.types import Batch
 

@@ -276,3 +276,12 @@ def mean_field(unary, kernels, weights, num_iterations, compatibility, sender, n
 def _gibbs(energies):
     shares = np.exp(-(energies - energies.min(axis=1, keepdims=True)))
     return shares / shares.sum(axis=1, keepdims=True)
+
+
+def count_candidates(queries, supports, size):
+    """Supports in the 27 cells around each query."""
+    cells = [
+        np.floor(np.asarray(points, np.float32) / np.float32(size))
+        for points in (queries, supports)
+    ]
+    return np.array([sum(np.all(np.abs(cells[1] - cell) <= 1, axis=1)) for cell in cells[0]])

@@ -9,7 +9,7 @@ from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.packing import BucketShape
 from mprm_jax.batches.plan import epoch_order, fill_buckets, mixed
 from mprm_jax.config import Config
-from mprm_jax.geometry.pyramid import PyramidSpec, coarsen, neighbor_counts
+from mprm_jax.geometry.pyramid import PyramidSpec, coarsen, most_candidates, neighbor_counts
 from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 _SAMPLE_SIZE = 192  # balls looked at
 _MARGIN = 1.04  # over the sampled maxima: other balls and epochs may be fuller
 _ROW_MULTIPLE = 128  # TPU lanes
+_CANDIDATE_MARGIN = 1.2  # over the sampled maxima, which vary more
+_CANDIDATE_MULTIPLE = 32
 
 
 def pyramid_spec(config: Config) -> PyramidSpec:
@@ -97,6 +99,35 @@ def calibrate_lists(config: Config, balls: Balls) -> Config:
         pool_neighbors=pyramid.pool_neighbors or pools,
     )
     return dataclasses.replace(config, pyramid=pyramid)
+
+
+def calibrate_candidates(config: Config, balls: Balls) -> Config:
+    """Fills `candidates` and `upsample_candidates` of `config.pyramid` if they are () and needed.
+
+    Args:
+      config: calibrated but for these.
+    """
+    pyramid = config.pyramid
+    if pyramid.builder != "device" or (pyramid.candidates and pyramid.upsample_candidates):
+        return config
+    rng, spec = np.random.default_rng((config.seed, 3)), pyramid_spec(config)
+    counts = [most_candidates(x, spec) for x in _sample(balls, rng, config.augment.mix)]
+    lists, upsamples = (np.max(kind, axis=0) for kind in zip(*counts, strict=True))
+    pyramid = dataclasses.replace(
+        pyramid,
+        candidates=pyramid.candidates or _capacities(lists),
+        upsample_candidates=pyramid.upsample_candidates or _capacities(upsamples),
+    )
+    logger.info(
+        "geometry on the device: looks at up to %s points by level, and %s for upsampling",
+        pyramid.candidates,
+        pyramid.upsample_candidates,
+    )
+    return dataclasses.replace(config, pyramid=pyramid)
+
+
+def _capacities(counts: Array) -> tuple[int, ...]:
+    return tuple(_round_up(count * _CANDIDATE_MARGIN, _CANDIDATE_MULTIPLE) for count in counts)
 
 
 def _sample(balls: Balls, rng: np.random.Generator, mix: float) -> list[Array]:

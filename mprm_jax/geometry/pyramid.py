@@ -1,5 +1,6 @@
 """Builds the resolutions of one cloud on the host, with the lists that connect them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,15 @@ class PyramidSpec(NamedTuple):
     pool_radii: tuple[float, ...]  # per strided block, level l+1 looking at level l
     conv_neighbors: tuple[int, ...]  # list widths
     pool_neighbors: tuple[int, ...]
+
+    def list_radius(self, level: int) -> float:
+        """The longest list into a level, in meters."""
+        return max(self.conv_radii[level], *self.pool_radii[level : level + 1], 0.0)
+
+    def nearest_radius(self, level: int) -> float:
+        """Every point of the finer level has its nearest of this one closer than this; meters."""
+        # The barycenter of its own voxel is.
+        return 1.001 * math.sqrt(3) * self.voxel_size * 2**level
 
 
 class Capacities(NamedTuple):
@@ -89,3 +99,46 @@ def neighbor_counts(
         for level, tree, radius in zip(levels[1:], trees[:-1], spec.pool_radii, strict=True)
     )
     return convs, pools
+
+
+def most_candidates(
+    points: Float32[Array, "N_0 3"], spec: PyramidSpec
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What `Capacities` must hold to build the pyramid of a cloud in traced code.
+
+    Returns:
+      The most points around a query: for the lists into each level, and for each upsampling.
+    """
+    levels = coarsen(points, spec.voxel_size, len(spec.conv_radii))
+    # Its own points look at a level, and those of the next.
+    lists = tuple(
+        max(_most_around(level, queries, spec.list_radius(i)) for queries in levels[i : i + 2])
+        for i, level in enumerate(levels)
+    )
+    upsamples = tuple(
+        _most_around(level, levels[i], spec.nearest_radius(i + 1))
+        for i, level in enumerate(levels[1:])
+    )
+    return lists, upsamples
+
+
+def _most_around(
+    supports: Float32[Array, "N 3"], queries: Float32[Array, "M 3"], size: float
+) -> int:
+    """The most supports in the 3 x 3 x 3 cells around a query; see `ops.cells`.
+
+    Args:
+      size: meters, edge of a cell.
+    """
+    # In float32, as traced code does, so that no point falls into another cell there.
+    cells = [np.floor(points / np.float32(size)).astype(np.int64) for points in (supports, queries)]
+    low = np.minimum(*(x.min(axis=0) for x in cells)) - 1
+    spans = np.maximum(*(x.max(axis=0) for x in cells)) - low + 2
+    across, along = spans[1] * spans[2], spans[2]
+    keys, looking = ((x - low) @ np.array([across, along, 1]) for x in cells)
+    keys = np.sort(keys)
+    # Queries of one cell look at the same.
+    columns = [x * across + y * along for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    wanted = np.unique(looking)[:, None] + np.array(columns)
+    ends, starts = (np.searchsorted(keys, wanted + step) for step in (2, -1))
+    return int(np.sum(ends - starts, axis=1).max())

@@ -16,7 +16,6 @@ from mprm_jax.ops.cells import (
     Found,
     coarsen,
     count_candidates,
-    cover_radius,
     make_cell_list,
     search,
 )
@@ -55,36 +54,47 @@ def build_bucket_pyramid(
     """
     levels = _coarsen_all(points, clouds, spec, capacities.coarse_rows, num_clouds)
     top = len(levels) - 1
-    lists = [_cells(levels[i], _reach(spec, i), num_clouds) for i in range(top + 1)]
-    nearest = [_cells(levels[i], _nearest_radius(spec, i), num_clouds) for i in range(1, top + 1)]
-
-    def look(cells: CellList, queries: _Level, radius: float, width: int, capacity: int) -> Found:
-        sizes = {"width": width, "capacity": capacity, "num_clouds": num_clouds}
-        return search(cells, queries.points, queries.clouds, radius, **sizes)
-
-    neighbors = [
-        look(lists[i], levels[i], spec.conv_radii[i], spec.conv_neighbors[i], room)
-        for i, room in enumerate(capacities.candidates)
-    ]
-    pools = [
-        look(lists[i], levels[i + 1], spec.pool_radii[i], spec.pool_neighbors[i], room)
-        for i, room in enumerate(capacities.candidates[:top])
+    lists = [_cells(levels[i], spec.list_radius(i), num_clouds) for i in range(top + 1)]
+    nearest = [_cells(levels[i], spec.nearest_radius(i), num_clouds) for i in range(1, top + 1)]
+    found = [
+        _search(
+            cells,
+            levels[i : i + 2],
+            radii=(spec.conv_radii[i], *spec.pool_radii[i : i + 1]),
+            # Nearest first: a shorter list is the beginning of a longer one.
+            width=max(spec.conv_neighbors[i], *spec.pool_neighbors[i : i + 1], 1),
+            capacity=capacities.candidates[i],
+            num_clouds=num_clouds,
+        )
+        for i, cells in enumerate(lists)
     ]
     upsamples = [
-        look(nearest[i], levels[i], _nearest_radius(spec, i + 1), 1, room)
-        for i, room in enumerate(capacities.upsample_candidates)
+        _search(
+            cells,
+            levels[i : i + 1],
+            radii=(spec.nearest_radius(i + 1),),
+            width=1,
+            capacity=capacities.upsample_candidates[i],
+            num_clouds=num_clouds,
+        )
+        for i, cells in enumerate(nearest)
     ]
-    cut = [found.num_cut for found in neighbors]
-    for i in range(top):
-        cut[i] += pools[i].num_cut
-        cut[i + 1] += upsamples[i].num_cut
+    cut = [x.num_cut for x in found]
+    for i, nearest_found in enumerate(upsamples, start=1):
+        cut[i] += nearest_found.num_cut
     too_wide = [x.too_wide for x in levels[1:]] + [x.grid.too_wide for x in (*lists, *nearest)]
     pyramid = PointPyramid(
         points=tuple(level.points for level in levels),
         clouds=tuple(level.clouds for level in levels),
-        neighbors=tuple(found.neighbors for found in neighbors),
-        pools=tuple(found.neighbors for found in pools),
-        upsamples=tuple(found.neighbors[:, 0] for found in upsamples),
+        neighbors=tuple(
+            found[i].neighbors[: len(levels[i].points), :width]
+            for i, width in enumerate(spec.conv_neighbors)
+        ),
+        pools=tuple(
+            found[i].neighbors[len(levels[i].points) :, :width]
+            for i, width in enumerate(spec.pool_neighbors)
+        ),
+        upsamples=tuple(x.neighbors[:, 0] for x in upsamples),
         real=jnp.zeros(num_clouds, bool).at[levels[-1].clouds].set(True, mode="drop"),
     )
     overflow = Overflow(
@@ -110,11 +120,11 @@ def count_pyramid_candidates(
 
     lists, upsamples = [], []
     for i, level in enumerate(levels):
-        cells = _cells(level, _reach(spec, i), num_clouds)
+        cells = _cells(level, spec.list_radius(i), num_clouds)
         # Its own rows look at a level, and those of the next.
         lists.append(functools.reduce(jnp.maximum, [most(cells, x) for x in levels[i : i + 2]]))
         if i > 0:
-            cells = _cells(level, _nearest_radius(spec, i), num_clouds)
+            cells = _cells(level, spec.nearest_radius(i), num_clouds)
             upsamples.append(most(cells, levels[i - 1]))
     return tuple(lists), tuple(upsamples)
 
@@ -144,15 +154,31 @@ def _coarsen_all(
     return levels
 
 
+def _search(
+    cells: CellList,
+    queries: list[_Level],
+    *,
+    radii: tuple[float, ...],
+    width: int,
+    capacity: int,
+    num_clouds: int,
+) -> Found:
+    """Lists of the rows of several levels, one below the other: fewer steps for an accelerator.
+
+    Args:
+      radii: meters, by level of the queries.
+    """
+    sq_radii = [jnp.full(len(x.points), r**2) for x, r in zip(queries, radii, strict=True)]
+    return search(
+        cells,
+        jnp.concatenate([x.points for x in queries]),
+        jnp.concatenate([x.clouds for x in queries]),
+        jnp.concatenate(sq_radii),
+        width=width,
+        capacity=capacity,
+        num_clouds=num_clouds,
+    )
+
+
 def _cells(level: _Level, size: float, num_clouds: int) -> CellList:
     return make_cell_list(level.points, level.clouds, size, num_clouds)
-
-
-def _reach(spec: PyramidSpec, level: int) -> float:
-    """The longest list into a level, in meters."""
-    return max(spec.conv_radii[level], *spec.pool_radii[level : level + 1], 0.0)
-
-
-def _nearest_radius(spec: PyramidSpec, level: int) -> float:
-    """Within it lies the nearest point of a level, in meters."""
-    return cover_radius(spec.voxel_size * 2**level)

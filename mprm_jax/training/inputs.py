@@ -79,7 +79,7 @@ def lay_end_to_end(batch: Batch, num_buckets: int) -> Batch:
     )
 
 
-def gridded_points(bucket: BareBatch) -> Array:
+def _gridded_points(bucket: BareBatch) -> Array:
     """Level-0 points [T_0, 3] that coarser ones and neighbors are found of.
 
     They have moved as the bucket's epoch says, unless the grid is fixed.
@@ -101,7 +101,7 @@ def _moved(
     return tuple(jnp.where(rests, *both) for both in zip(levels, moved, strict=True))
 
 
-def mixed_clouds(bucket: BareBatch) -> Array:
+def _mixed_clouds(bucket: BareBatch) -> Array:
     """Cloud of each row [T_0]; balls laid over one another share the first one's. B on padding."""
     return gather_rows(bucket.mixed, bucket.clouds, fill=bucket.num_clouds)
 
@@ -142,7 +142,7 @@ def require_narrow(values: Mapping[str, Any]) -> None:
 def _build(bucket: BareBatch) -> tuple[Batch, Overflow]:
     """Moves the clouds of one bucket and computes its lists and features."""
     recipe, num_clouds = bucket.recipe, bucket.num_clouds
-    points, clouds = gridded_points(bucket), mixed_clouds(bucket)
+    points, clouds = _gridded_points(bucket), _mixed_clouds(bucket)
     built = build_bucket_pyramid(points, clouds, recipe.spec, recipe.capacities, num_clouds)
     pyramid = built.pyramid
     if recipe.augment.grid == "fixed":

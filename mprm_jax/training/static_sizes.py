@@ -2,29 +2,23 @@
 
 import dataclasses
 import functools
-import itertools
 import logging
 from collections.abc import Callable
 
 import jax
-import numpy as np
 
 from mprm_jax.batches.balls import Balls
-from mprm_jax.batches.bare_buckets import BareBatch, BareBucketBuilder
 from mprm_jax.batches.loader import Loader
-from mprm_jax.batches.plan import epoch_order, epoch_plan
-from mprm_jax.batches.shapes import calibrate, calibrate_lists
+from mprm_jax.batches.plan import epoch_order
+from mprm_jax.batches.shapes import calibrate, calibrate_candidates, calibrate_lists
 from mprm_jax.config import Config
 from mprm_jax.errors import UserError
-from mprm_jax.ops.pyramid import count_pyramid_candidates
 from mprm_jax.training.forecast import step_cost
 from mprm_jax.training.hosts import exchange
-from mprm_jax.training.inputs import gridded_points, mixed_clouds
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import replicated_shapes, spread_shapes
 from mprm_jax.training.stages import Stage
 from mprm_jax.training.steps import make_train_step, state_shapes
-from mprm_jax.types import Array
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +27,6 @@ _SMALLEST = 2048  # rows; below, fixed costs hide those of a row
 _TRIES = 4
 _SAFETY = 0.98
 _NO_LIMIT = 2**31 - 1  # rows
-_SAMPLE = 24  # buckets looked at
-_MARGIN = 1.2  # over the sampled maxima: other balls and epochs may be denser
-_ROWS_MULTIPLE = 32
 
 
 def choose_sizes(
@@ -132,42 +123,6 @@ def choose_builder(config: Config) -> Config:
     return dataclasses.replace(config, pyramid=dataclasses.replace(config.pyramid, builder=builder))
 
 
-def calibrate_candidates(config: Config, balls: Balls) -> Config:
-    """Fills `candidates` and `upsample_candidates` of `config.pyramid` if they are ().
-
-    Args:
-      config: calibrated but for these.
-    """
-    pyramid = config.pyramid
-    if pyramid.builder != "device" or (pyramid.candidates and pyramid.upsample_candidates):
-        return config
-    builder = BareBucketBuilder(balls, config)
-    plan = epoch_plan(
-        balls.passes,
-        balls.num_points,
-        draws=config.data.epoch_subclouds,
-        max_points=pyramid.bucket_points,
-        max_clouds=pyramid.max_clouds,
-        buckets_per_step=1,
-        seed=config.seed,
-        epoch=0,
-    )
-    count = jax.jit(_count)
-    counts = [jax.device_get(count(builder(step, 0))) for step in itertools.islice(plan, _SAMPLE)]
-    lists, upsamples = (np.max(kind, axis=0) for kind in zip(*counts, strict=True))
-    pyramid = dataclasses.replace(
-        pyramid,
-        candidates=pyramid.candidates or _capacities(lists),
-        upsample_candidates=pyramid.upsample_candidates or _capacities(upsamples),
-    )
-    logger.info(
-        "geometry on the device: looks at up to %s points by level, and %s for upsampling",
-        pyramid.candidates,
-        pyramid.upsample_candidates,
-    )
-    return dataclasses.replace(config, pyramid=pyramid)
-
-
 def _calibrated(config: Config, balls: Balls) -> Config:
     return calibrate_candidates(calibrate(config, balls), balls)
 
@@ -197,18 +152,3 @@ def _round_up(rows: float) -> int:
 
 def _round_down(rows: float) -> int:
     return int(rows // _MULTIPLE * _MULTIPLE)
-
-
-def _count(bucket: BareBatch) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    recipe = bucket.recipe
-    return count_pyramid_candidates(
-        gridded_points(bucket),
-        mixed_clouds(bucket),
-        recipe.spec,
-        recipe.capacities.coarse_rows,
-        bucket.num_clouds,
-    )
-
-
-def _capacities(counts: Array) -> tuple[int, ...]:
-    return tuple(int(-(-count * _MARGIN // _ROWS_MULTIPLE) * _ROWS_MULTIPLE) for count in counts)

@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
+import reference
 
-from mprm_jax.geometry.pyramid import PyramidSpec, build_pyramid, coarsen, neighbor_counts
+from mprm_jax.geometry.pyramid import (
+    PyramidSpec,
+    build_pyramid,
+    coarsen,
+    most_candidates,
+    neighbor_counts,
+)
 
 SPEC = PyramidSpec(
     voxel_size=0.1,
@@ -113,3 +120,27 @@ def test_counts_are_the_lengths_of_unbounded_lists():
     for level in COARSE:
         filled = np.sum(pyramid.pools[level] < len(pyramid.points[level]), axis=1)
         np.testing.assert_array_equal(pools[level], filled)
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_most_candidates_are_those_of_the_cells_around_a_point(name):
+    points = build_pyramid(CLOUDS[name], SPEC).points
+
+    def most(supports, queries, size):
+        return reference.count_candidates(queries, supports, size).max()
+
+    radii = (0.25, 0.5, 1.0)
+    expected = [
+        max(most(points[i], queries, radii[i]) for queries in points[i : i + 2]) for i in LEVELS
+    ]
+    nearest = [SPEC.nearest_radius(i + 1) for i in COARSE]
+    upsamples = [most(points[i + 1], points[i], nearest[i]) for i in COARSE]
+    lists, ups = most_candidates(CLOUDS[name], SPEC)
+    assert list(lists) == expected
+    assert list(ups) == upsamples
+
+
+def test_the_nearest_coarse_point_is_within_its_radius(pyramid):
+    for level in COARSE:
+        distances = naive_distances(pyramid.points[level], pyramid.points[level + 1])
+        assert distances.min(axis=1).max() < SPEC.nearest_radius(level + 1)

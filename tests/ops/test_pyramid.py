@@ -5,9 +5,10 @@ import functools
 import jax
 import numpy as np
 import pytest
+import reference
 
 from mprm_jax.batches.packing import BucketShape, Cloud, pack
-from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
+from mprm_jax.geometry.pyramid import Capacities, PyramidSpec, most_candidates
 from mprm_jax.geometry.pyramid import build_pyramid as build_on_host
 from mprm_jax.ops.pyramid import build_bucket_pyramid, count_pyramid_candidates
 
@@ -37,6 +38,7 @@ BUCKETS = {
     "duplicated": [np.repeat(random_cloud(40), 3, axis=0), np.repeat(random_cloud(1), 60, axis=0)],
     "far apart": [random_cloud(120, 2, 40.0), random_cloud(90, 3, 0.1)],
     "dense": [random_cloud(400, 4, 0.15)],
+    "in one cell": [np.concatenate([random_cloud(330, 7, 0.01), np.float32([[0.002] * 3] * 100)])],
     "full": [random_cloud(400, 5), random_cloud(240, 6)],
     "empty": [],
 }
@@ -143,19 +145,25 @@ def test_rows_that_do_not_fit_are_counted():
 
 
 def test_candidates_that_do_not_fit_are_counted():
-    clouds = BUCKETS["dense"]
     few = CAPACITIES._replace(candidates=(30, 512, 512))
-    assert built(clouds, few).overflow.candidates[0] > 0
-    assert np.all(built(clouds, few).overflow.candidates[1:] == 0)
+    bucket = packed(BUCKETS["dense"])
+    fine, coarse = (bucket.points[i][bucket.clouds[i] < NUM_CLOUDS] for i in FINER)
+    counts = [reference.count_candidates(x, fine, SPEC.list_radius(0)) for x in (fine, coarse)]
+    expected = sum(np.sum(np.maximum(count - 30, 0)) for count in counts)
+    cut = built(BUCKETS["dense"], few).overflow.candidates
+    np.testing.assert_array_equal(cut, [expected, 0, 0])
 
 
-def test_counted_candidates_are_enough_and_no_more():
+def test_counted_candidates_are_those_of_the_host_enough_and_no_more():
     bucket = packed(BUCKETS["full"])
     count = functools.partial(
         count_pyramid_candidates, spec=SPEC, coarse_rows=ROWS[1:], num_clouds=NUM_CLOUDS
     )
     counts = jax.jit(count)(bucket.points[0], bucket.clouds[0])
     lists, upsamples = (tuple(int(x) for x in kind) for kind in counts)
+    of_clouds = zip(*(most_candidates(cloud, SPEC) for cloud in BUCKETS["full"]), strict=True)
+    on_host = [tuple(np.max(kind, axis=0)) for kind in of_clouds]
+    assert [lists, upsamples] == on_host
     enough = Capacities(ROWS[1:], lists, upsamples)
     assert np.all(built(BUCKETS["full"], enough).overflow.candidates == 0)
     short = Capacities(ROWS[1:], tuple(x - 1 for x in lists), tuple(x - 1 for x in upsamples))

@@ -11,7 +11,7 @@ from fake_source import CLASSES, FakeSource
 from prepared import CONFIG
 
 from mprm_jax.batches.covering import CoveringBalls
-from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.shapes import calibrate, calibrate_candidates
 from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.ops.pooling import nearest_upsample
 from mprm_jax.overrides import override
@@ -20,7 +20,6 @@ from mprm_jax.store.prepare import prepare
 from mprm_jax.store.scenes import StoredClouds
 from mprm_jax.training.answers import Answers, ReadyNetwork
 from mprm_jax.training.parallel import make_mesh
-from mprm_jax.training.static_sizes import calibrate_candidates
 from mprm_jax.training.steps import make_predict_step
 
 SIZE = 4.0  # meters

@@ -10,12 +10,12 @@ from prepared import CONFIG, make_store
 
 from mprm_jax.batches.bare_buckets import BareBucketBuilder
 from mprm_jax.batches.loader import BucketBuilder
-from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.shapes import calibrate, calibrate_candidates
 from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.overrides import override
 from mprm_jax.training import inputs as overflow
 from mprm_jax.training.inputs import check_overflow, complete
-from mprm_jax.training.static_sizes import calibrate_candidates, choose_builder
+from mprm_jax.training.static_sizes import choose_builder
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pytest
 import runs
 from small_stage import SMALL_STAGE
 
-from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.shapes import calibrate, calibrate_candidates
 from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.errors import UserError
 from mprm_jax.training import loop
@@ -19,7 +19,6 @@ from mprm_jax.training.agreement import INTERRUPT, NOTHING, SAVE, Decisions
 from mprm_jax.training.checkpoints import Checkpoints
 from mprm_jax.training.parallel import step_mesh
 from mprm_jax.training.signals import StoppedError
-from mprm_jax.training.static_sizes import calibrate_candidates
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import runs
 
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.loader import Loader
-from mprm_jax.batches.shapes import calibrate
+from mprm_jax.batches.shapes import calibrate, calibrate_candidates
 from mprm_jax.batches.tagged_balls import TaggedBalls
 from mprm_jax.store.scenes import StoredClouds
 from mprm_jax.store.targets import TrueLabels
@@ -15,7 +15,6 @@ from mprm_jax.training.forecast import counted_compiles
 from mprm_jax.training.optimizer import make_optimizer
 from mprm_jax.training.parallel import replicate, shard_batch, step_mesh
 from mprm_jax.training.stages import cls_stage, seg_stage
-from mprm_jax.training.static_sizes import calibrate_candidates
 from mprm_jax.training.steps import STEP_NAME, init_state, make_train_step
 
 pytestmark = pytest.mark.slow
