@@ -21,9 +21,9 @@ _ROOMS = ("--data", "rooms:tiny", "--preset", "tiny")
 _ONE = ("--devices", "1")  # the same bits every time
 _TRAINING = ("--preset", "tiny", *_ONE, "--data", "store:prepared")
 _OFTEN = ("--set", "log.save_minutes=0.02")
-# Of times, of compilation, or of what other processes do: not compared.
-_NOT_COMPARED_FILES = ("xla_cache", "events.out.tfevents", "seconds.json", ".lock", "tag_log")
-_NOT_COMPARED_VALUES = ("seconds", "minutes", "compiles", "made_by", "files", "store")
+# Of times, of compilation, of other processes, or what a fault left on the side: not compared.
+_NOT_COMPARED_FILES = ("xla_cache", "events.out.tfevents", "seconds.json", ".lock", "damaged/")
+_NOT_COMPARED_VALUES = ("seconds", "compiles", "made_by", "files", "store", "workers")
 _NOT_COMPARED_STARTS = ("speed/", "time/")
 
 

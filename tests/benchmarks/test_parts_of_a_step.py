@@ -46,10 +46,17 @@ def test_lists_are_compared_as_sets():
 @pytest.mark.parametrize("builder", ["host", "device"])
 def test_input_is_counted_alone_and_with_its_step(builder):
     spec = spec_of(tiny_args(), *TINY, f"pyramid.builder={builder}", "data.workers=0")
-    row = input_benchmark.measure(spec, num_steps=2, sleeps=[0.0])
+    row = input_benchmark.measure(spec, num_steps=2, sleeps=[])
     assert row["builder"] == builder and row["workers"] == 0
     assert row["input_subclouds_per_s"] > 0 and row["training_points_per_s"] > 0
     assert 0 <= row["waiting_share"] < 1
+
+
+@pytest.mark.slow
+def test_a_step_may_sleep_as_long_as_a_device_would_take():
+    spec = spec_of(tiny_args(), *TINY, "data.workers=0")
+    row = input_benchmark.measure(spec, num_steps=2, sleeps=[1.0, 1e5])
+    assert 0 <= row["waiting_share_at_100000_ms"] < row["waiting_share_at_1_ms"] <= 1
 
 
 def test_padding_falls_as_buckets_grow():
