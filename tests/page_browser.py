@@ -107,7 +107,9 @@ class Page:
         from selenium.webdriver.common.actions.action_builder import ActionBuilder
 
         self.settle()
-        x, y = self.driver.execute_script("return app.view.project(arguments[0])", list(point))
+        place = f"app.view.project({[float(x) for x in point]})"
+        self.until(f"(([x, y]) => x > 0 && y > 0 && x < innerWidth && y < innerHeight)({place})")
+        x, y = self.ask(place)
         builder = ActionBuilder(self.driver)
         builder.pointer_action.move_to_location(round(x), round(y)).click()
         builder.perform()

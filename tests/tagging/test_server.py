@@ -269,5 +269,5 @@ def test_an_interrupt_ends_it_and_a_second_one_is_refused_meanwhile(tmp_path):
         assert second.returncode == 2
         assert "is being written by another process" in second.stderr.splitlines()[-1]
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     assert not (tmp_path / ".lock").exists()

@@ -381,6 +381,7 @@ export class View {
   // Where a point is on the screen, in CSS pixels of the window.
   project(point) {
     const box = this.canvas.getBoundingClientRect();
+    this.camera.updateMatrixWorld(); // it may have moved since the last picture
     const at = new THREE.Vector3(...point).project(this.camera);
     return [box.left + (0.5 + at.x / 2) * box.width, box.top + (0.5 - at.y / 2) * box.height];
   }
