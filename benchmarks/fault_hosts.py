@@ -157,8 +157,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=[*FAULTS], metavar="KIND")
     parser.add_argument("--output", type=pathlib.Path, help="JSON report")
     args = parser.parse_args()
-    if sys.platform != "linux" or os.geteuid() != 0:
-        parser.error("needs root on Linux, for networks of its own")
+    if (why := no_networks()) is not None:
+        parser.error(why)
     rows = []
     for num_hosts in args.hosts:
         with tempfile.TemporaryDirectory(prefix="faults-") as folder, Wire(num_hosts) as wire:
@@ -171,6 +171,19 @@ def main() -> None:
                 rows.append(print_row(rounded(row)))
                 write_report(args.output, rows)
     sys.exit(1 if any(row["ended"] == "wrong" for row in rows) else 0)
+
+
+def no_networks() -> str | None:
+    """Why this process cannot make networks of its own; None if it can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "networks of its own need root on Linux"
+    try:
+        os.close(_tunnel("probe"))
+        _ip("netns", "add", "mprm-probe")
+        _ip("netns", "del", "mprm-probe")
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"networks of its own are not allowed here ({error})"
+    return None
 
 
 def undisturbed(folder: pathlib.Path, num_hosts: int) -> None:

@@ -331,9 +331,14 @@ def _bytes(place: pathlib.Path) -> int:
 
 def _no_mounts() -> str | None:
     """Why this process cannot mount file systems; None if it can."""
-    if sys.platform != "linux":
-        return "needs Linux"
-    return None if os.geteuid() == 0 else "needs root"
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "needs root on Linux"
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            with _disk(pathlib.Path(name), "size=1m"):
+                return None
+        except subprocess.CalledProcessError:
+            return "mounts are not allowed"
 
 
 @contextlib.contextmanager

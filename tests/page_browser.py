@@ -10,7 +10,7 @@ from plyfile import PlyData, PlyElement
 CLASSES = ("wall", "floor", "chair", "table")
 LONE = (1.5, 1.6, 1.1)  # meters; a point with nothing near it
 FAR_AWAY = (500000.0, 5400000.0, 100.0)  # as UTM coordinates are
-WAIT = 20.0  # seconds
+WAIT = 60.0  # seconds
 
 
 def write_scans(folder: pathlib.Path, offset: tuple[float, float, float] = (0, 0, 0)) -> None:

@@ -1,7 +1,6 @@
 """The fault campaign: it sees what is lost, and does what it says."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -73,12 +72,13 @@ def test_faults_of_a_short_chain_lose_nothing(tmp_path, monkeypatch):
     chain = faults.undisturbed(tmp_path / "undisturbed")
     for kind in ("killed", "full disk", "wrong clock"):
         row = faults.strike(kind, chain, random.Random(0))
-        assert row["ended"] in ("as undisturbed", "left out: needs root"), row
+        assert row["ended"] == "as undisturbed" or row["ended"].startswith("left out: "), row
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="networks need root")
 def test_the_wire_carries_packets_until_it_is_cut():
+    if (why := fault_hosts.no_networks()) is not None:
+        pytest.skip(why)
     ask = "import socket; socket.create_connection(('10.77.0.1', 9876), timeout=3)"
     serve = "import socket, time; s = socket.create_server(('10.77.0.1', 9876)); time.sleep(99)"
     with fault_hosts.Wire(2) as wire:
