@@ -21,10 +21,11 @@ from mprm_jax.geometry.pyramid import (
     CloudPyramid,
     PyramidSpec,
     build_pyramid,
+    most_candidates,
     neighbor_counts,
 )
 from mprm_jax.geometry.voxels import voxel_grid, voxel_means
-from mprm_jax.ops.pyramid import build_bucket_pyramid, count_pyramid_candidates
+from mprm_jax.ops.pyramid import build_bucket_pyramid
 from mprm_jax.types import IGNORED, Array, PointPyramid
 
 
@@ -169,9 +170,8 @@ def _on_device(
     points[: len(joined)] = joined
     owners[: len(joined)] = np.repeat(np.arange(num_clouds), list(map(len, clouds)))
     coarse = (size,) * (num_levels - 1) if rows is None else tuple(rows[1:])
-    lists, upsamples = jax.device_get(
-        _count(points, owners, spec=spec, coarse_rows=coarse, num_clouds=num_clouds)
-    )
+    counts = [most_candidates(cloud, spec) for cloud in clouds]
+    lists, upsamples = (np.max(kind, axis=0) for kind in zip(*counts, strict=True))
     candidates = tuple(max(int(count), 1) for count in lists)
     widths = tuple(min(count, most or count) for count in candidates)
     spec = spec._replace(conv_neighbors=widths, pool_neighbors=widths[:-1])
@@ -186,9 +186,6 @@ def _on_device(
     return _trimmed(built.pyramid, most, keep_rows=rows is not None)
 
 
-_count = functools.partial(jax.jit, static_argnames=("spec", "coarse_rows", "num_clouds"))(
-    count_pyramid_candidates
-)
 _build = functools.partial(jax.jit, static_argnames=("spec", "capacities", "num_clouds"))(
     build_bucket_pyramid
 )

@@ -177,14 +177,6 @@ def make_cell_list(
     return CellList(grid, _make_table(keys), keys, rows, points[rows].T)
 
 
-def count_candidates(
-    cells: CellList, queries: Float[Array, "M 3"], clouds: Int32[Array, " M"], num_clouds: int
-) -> Int32[Array, " M"]:
-    """Points in the cells around each query; what `capacity` must hold."""
-    starts, ends = _stretches(cells, queries, clouds, num_clouds)
-    return jnp.sum(ends - starts, axis=1)
-
-
 def search(
     cells: CellList,
     queries: Float[Array, "M 3"],

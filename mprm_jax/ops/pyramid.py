@@ -4,21 +4,13 @@ The same result as packing the clouds of `geometry.pyramid`, without the host: t
 the same lists but for the order of neighbors at equal distance.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Bool, Float32, Int32
 
 from mprm_jax.geometry.pyramid import Capacities, PyramidSpec
-from mprm_jax.ops.cells import (
-    CellList,
-    Found,
-    coarsen,
-    count_candidates,
-    make_cell_list,
-    search,
-)
+from mprm_jax.ops.cells import CellList, Found, coarsen, make_cell_list, search
 from mprm_jax.types import Array, PointPyramid
 
 
@@ -103,30 +95,6 @@ def build_bucket_pyramid(
         too_wide=sum(jnp.asarray(x, jnp.int32) for x in too_wide),
     )
     return BuiltPyramid(pyramid, overflow)
-
-
-def count_pyramid_candidates(
-    points: Float32[Array, "T_0 3"],
-    clouds: Int32[Array, " T_0"],
-    spec: PyramidSpec,
-    coarse_rows: tuple[int, ...],
-    num_clouds: int,
-) -> tuple[tuple[Int32[Array, ""], ...], tuple[Int32[Array, ""], ...]]:
-    """The most candidates of any query, for `Capacities`: L for the lists, L-1 for upsampling."""
-    levels = _coarsen_all(points, clouds, spec, coarse_rows, num_clouds)
-
-    def most(cells: CellList, queries: _Level) -> Int32[Array, ""]:
-        return jnp.max(count_candidates(cells, queries.points, queries.clouds, num_clouds))
-
-    lists, upsamples = [], []
-    for i, level in enumerate(levels):
-        cells = _cells(level, spec.list_radius(i), num_clouds)
-        # Its own rows look at a level, and those of the next.
-        lists.append(functools.reduce(jnp.maximum, [most(cells, x) for x in levels[i : i + 2]]))
-        if i > 0:
-            cells = _cells(level, spec.nearest_radius(i), num_clouds)
-            upsamples.append(most(cells, levels[i - 1]))
-    return tuple(lists), tuple(upsamples)
 
 
 class _Level(NamedTuple):

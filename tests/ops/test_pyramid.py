@@ -10,7 +10,7 @@ import reference
 from mprm_jax.batches.packing import BucketShape, Cloud, pack
 from mprm_jax.geometry.pyramid import Capacities, PyramidSpec, most_candidates
 from mprm_jax.geometry.pyramid import build_pyramid as build_on_host
-from mprm_jax.ops.pyramid import build_bucket_pyramid, count_pyramid_candidates
+from mprm_jax.ops.pyramid import build_bucket_pyramid
 
 pytestmark = pytest.mark.slow
 
@@ -154,16 +154,9 @@ def test_candidates_that_do_not_fit_are_counted():
     np.testing.assert_array_equal(cut, [expected, 0, 0])
 
 
-def test_counted_candidates_are_those_of_the_host_enough_and_no_more():
-    bucket = packed(BUCKETS["full"])
-    count = functools.partial(
-        count_pyramid_candidates, spec=SPEC, coarse_rows=ROWS[1:], num_clouds=NUM_CLOUDS
-    )
-    counts = jax.jit(count)(bucket.points[0], bucket.clouds[0])
-    lists, upsamples = (tuple(int(x) for x in kind) for kind in counts)
+def test_candidates_that_the_host_counts_are_enough_and_no_more():
     of_clouds = zip(*(most_candidates(cloud, SPEC) for cloud in BUCKETS["full"]), strict=True)
-    on_host = [tuple(np.max(kind, axis=0)) for kind in of_clouds]
-    assert [lists, upsamples] == on_host
+    lists, upsamples = (tuple(map(int, np.max(kind, axis=0))) for kind in of_clouds)
     enough = Capacities(ROWS[1:], lists, upsamples)
     assert np.all(built(BUCKETS["full"], enough).overflow.candidates == 0)
     short = Capacities(ROWS[1:], tuple(x - 1 for x in lists), tuple(x - 1 for x in upsamples))
