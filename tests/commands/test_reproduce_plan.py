@@ -42,7 +42,7 @@ def test_every_job_is_counted_once(tmp_path, store, jobs):
 
 def test_hours_follow_from_a_speed(tmp_path, store, jobs):
     slow, fast = (by_kind(tmp_path, store, CONFIGS, jobs, speed) for speed in (1e3, 1e6))
-    for kind in ("train cls", "train seg", "rounds, 2 of one network", "export", "evaluate"):
+    for kind in ("train cls", "train seg", "rounds, networks: 2", "export", "evaluate"):
         assert slow[kind].seconds == pytest.approx(1000 * fast[kind].seconds)
         assert fast[kind].seconds > 0
     assert slow["refine"].seconds is None

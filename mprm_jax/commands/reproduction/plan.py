@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 
+from mprm_jax.batches.balls import Balls
 from mprm_jax.batches.covering import CoveringBalls
 from mprm_jax.batches.loader import Loader
 from mprm_jax.batches.shapes import calibrate
@@ -25,11 +26,10 @@ from mprm_jax.training.steps import state_shapes
 _SAMPLE = 8  # scenes that are covered with balls, to know how often a cover reads a voxel
 _FILLED = 0.95  # of the rows of a bucket, about
 _GRADIENT = 3.0  # a step does about three times the work of a forward pass
-_CHECKPOINTS = 3  # the last two and the best
 
 
-class Length(NamedTuple):
-    """How long a training is."""
+class Learned(NamedTuple):
+    """How much a training learns, about: to count it exactly takes the covers of all scenes."""
 
     steps: float
     points: float  # that go through its steps
@@ -116,7 +116,7 @@ def plan_text(planned: Sequence[Planned]) -> str:
 
 
 def kind_of(job: Job) -> str:
-    """What a command does, whatever the seed: "train seg", "export", "rounds, 2 networks"."""
+    """What a command does, whatever the seed: "train seg", "export", "rounds, networks: 2"."""
     words = list(job.command)
     name = words[words.index("-m") + 2] if "mprm_jax" in words else "clicks"
     if name == "train":
@@ -124,11 +124,11 @@ def kind_of(job: Job) -> str:
         stage = words[words.index("--stage") + 1]
         return f"train {stage}" + (f", {LONGER} times as long" if longer else "")
     if name == "rounds":
-        return f"rounds, {words[words.index('--rounds') + 1]} of one network"
+        return f"rounds, networks: {words[words.index('--rounds') + 1]}"
     return name
 
 
-def training_length(config: Config, points: float, num_balls: int) -> Length:
+def training_length(config: Config, points: float, num_balls: int) -> Learned:
     """Steps of a training and points in them.
 
     Args:
@@ -139,7 +139,7 @@ def training_length(config: Config, points: float, num_balls: int) -> Length:
     a_step = _FILLED * config.pyramid.bucket_points * config.pyramid.buckets_per_step
     steps = max(an_epoch / a_step, 1.0)
     epochs = max(config.optim.epochs, math.ceil(config.optim.min_steps / steps))
-    return Length(epochs * steps, epochs * an_epoch)
+    return Learned(epochs * steps, epochs * an_epoch)
 
 
 def _costs(store: SceneStore, configs: dict[str, Config]) -> Callable[[str], Cost]:
@@ -176,7 +176,7 @@ def _costs(store: SceneStore, configs: dict[str, Config]) -> Callable[[str], Cos
             times = LONGER if more else 1
             return network._replace(steps=times * network.steps, points=times * network.points)
         if name == "rounds":
-            count = int(more[0].split()[0])
+            count = int(more[0].split()[-1])
             each = network.points + labeled
             return Cost(count * network.steps, count * each, count * (network.bytes + exported))
         if name == "export":
@@ -220,12 +220,13 @@ def _export_bytes(store: SceneStore) -> float:
     return a_voxel * _sum(store, "train", "voxels") + 4 * _sum(store, "train", "points")
 
 
-def _checkpoint_bytes(config: Config, stage: str, store: SceneStore, balls: TaggedBalls) -> float:
-    """Of the checkpoints that a run keeps."""
+def _checkpoint_bytes(config: Config, stage: str, store: SceneStore, balls: Balls) -> float:
+    """Of the checkpoints that a run keeps: the last ones and the best."""
     config = calibrate(config, balls)
     made = make_stage(stage, config, len(store.classes))
     with Loader(balls, config) as loader:
         averages = config.optim.ema > 0
         optimizer = make_optimizer(config, steps_per_epoch=1)
         state = state_shapes(made, optimizer, loader.example(), averages=averages)
-    return _CHECKPOINTS * sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+    return (config.log.keep_last + 1) * size
