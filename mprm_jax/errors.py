@@ -82,7 +82,8 @@ def explain_damage(path: pathlib.Path, remedy: str, what: str = "damaged") -> It
         raise MissingError(f"{path}: missing; {remedy}.") from None
     except MemoryError as error:
         raise UserError(
-            f"{path}: {what}, or too large for the memory{_detail(error)}; {remedy}."
+            f"{path}: {what}, or too large for the memory{_detail(error)}; if it is whole, use a "
+            f"machine with more; else {remedy}."
         ) from None
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.filename is not None:

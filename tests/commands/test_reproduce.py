@@ -32,6 +32,7 @@ from mprm_jax.commands.reproduction.tables import (
     PAPER,
     Results,
     class_table,
+    cost_table,
     coverage,
     label_table,
     ladder_table,
@@ -178,6 +179,14 @@ def test_the_cost_of_the_ladder_is_of_seeds_that_have_all_of_it(tmp_path):
     assert [what for what, found in minutes.items() if not found] == [
         what for what in COST if "clicks" in what
     ]
+
+
+def test_a_damaged_log_of_a_run_is_one_line(tmp_path):
+    place = tmp_path / "seg" / "truth-0"
+    put(tmp_path, "seg/truth-0/results.json", {"seconds": 60, "devices": "2 x cpu"})
+    (place / "metrics.jsonl").write_text('{"loss": 1}\n{"lo', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"truth-0/metrics\.jsonl: damaged .*; delete it"):
+        cost_table(Results(tmp_path, [0]))
 
 
 def test_a_failed_job_is_named_and_leaves_no_result(tmp_path):

@@ -17,7 +17,7 @@ from mprm_jax.commands.reproduction.jobs import (
 )
 from mprm_jax.commands.reproduction.ladder import COST, LADDER, LONG, LONG_TRUTH, LONGER, TRUTH
 from mprm_jax.commands.reproduction.render import ABSENT, Block, Heading, Table, Text
-from mprm_jax.errors import UserError
+from mprm_jax.errors import UserError, explain_damage
 from mprm_jax.reading import parse_json, read_json
 
 PAPER: dict[str, Any] = json.loads(
@@ -337,10 +337,9 @@ def _speed(workdir: pathlib.Path) -> float | None:
     path = workdir / "metrics.jsonl"
     if not path.exists():
         return None
-    lines: Sequence[dict] = [
-        parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    found = [x["speed/points_per_second"] for x in lines if "speed/points_per_second" in x]
+    with explain_damage(path, "delete it, the report then lacks this speed"):
+        lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [x["speed/points_per_second"] for x in lines if "speed/points_per_second" in x]
     return statistics.median(found) / 1000 if found else None
 
 
