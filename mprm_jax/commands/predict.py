@@ -13,6 +13,7 @@ from mprm_jax.commands.commandline import (
 )
 from mprm_jax.errors import UserError
 from mprm_jax.machine import keep_heap, usable_cpus
+from mprm_jax.provenance import made_by
 
 FORMATS = ("ply", "las", "laz", "npz", "npy")
 
@@ -59,6 +60,7 @@ def main() -> None:
         num_devices=args.devices,
         workers=args.workers,
     )
+    report.values["made_by"] = made_by()
     print_report(report, as_json=args.json)
     if left_out := report.values["left_out"]:
         first = next(iter(left_out.values()))

@@ -126,6 +126,7 @@ def test_a_folder_of_every_format_has_the_same_labels_in_each(labeled, tmp_path)
     ended = labeled(tmp_path / "scans", "--json")
     assert ended.status == 0, ended.err
     values = json.loads(ended.out)
+    assert values["made_by"]["mprm_jax"]
     assert values["points"] == NUM_POINTS * len(READERS) and values["points_per_second"] > 0
     found = {}
     for suffix in READERS:
